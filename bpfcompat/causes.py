@@ -1,0 +1,706 @@
+"""The ordered table of causes: one refusal in, the first row that explains it out.
+
+A row looks at the phase and the errno before it looks at words, and words are matched at the start of a line, where
+an object's own source lines (which a verifier log quotes) do not stand.  Pure; nothing here decides whether an object
+is compatible, only why a refusal happened and whether it was the kernel's.
+"""
+
+import errno
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from bpfcompat.elf import ObjectFacts
+from bpfcompat.model import Answer, MapReport, ProgramReport
+
+MAX_LINES = 14
+MAX_LINE = 300
+
+ENOTSUPP = 524  # the kernel's own, which never should have reached user space
+LIBBPF_FORMAT = 4001
+LIBBPF_ENDIAN = 4003
+
+# libbpf's errors from LIBBPF_ERRNO__LIBELF on, as in its libbpf.h
+_LIBBPF_ERRNO = (
+    "LIBELF", "FORMAT", "KVERSION", "ENDIAN", "INTERNAL", "RELOC", "LOAD", "VERIFY", "PROG2BIG", "KVER", "PROGTYPE",
+    "WRNGPID", "INVSEQ", "NLPARSE",
+)  # fmt: skip
+_ERRNO = {
+    **errno.errorcode,
+    # of two names for one number, the one that kernel and libbpf use
+    errno.EAGAIN: "EAGAIN",
+    errno.EDEADLK: "EDEADLK",
+    errno.EOPNOTSUPP: "EOPNOTSUPP",
+    ENOTSUPP: "ENOTSUPP",
+    **{4000 + n: f"LIBBPF_ERRNO__{name}" for n, name in enumerate(_LIBBPF_ERRNO)},
+}
+
+# The first Linux that had a type, by release tags; checked against the BTF enums of 5.10, 6.1, 6.12 and 7.3.  Only to
+# word a refusal that did happen: distributions backport, so a version alone decides nothing.
+MAP_SINCE = {
+    "queue": "4.20", "stack": "4.20", "sk_storage": "5.2", "devmap_hash": "5.4", "struct_ops": "5.6", "ringbuf": "5.8",
+    "inode_storage": "5.10", "task_storage": "5.11", "bloom_filter": "5.16", "user_ringbuf": "6.1",
+    "cgrp_storage": "6.2", "arena": "6.9", "insn_array": "6.19",
+}  # fmt: skip
+PROGRAM_SINCE = {
+    "flow_dissector": "4.20", "cgroup_sysctl": "5.2", "raw_tracepoint_writable": "5.2", "cgroup_sockopt": "5.3",
+    "tracing": "5.5", "struct_ops": "5.6", "ext": "5.6", "lsm": "5.7", "sk_lookup": "5.9", "syscall": "5.14",
+    "netfilter": "6.4",
+}  # fmt: skip
+# Helpers that take a function; the first came with the pointers to functions themselves,
+# commit 69c087ba6225 ("bpf: Add bpf_for_each_map_elem() helper") (in v5.13)
+CALLBACK_HELPERS = frozenset((164, 170, 180, 181, 209))
+# A kernel takes these maps with max_entries = 0, or libbpf fills the number in.
+SIZED_BY_ITSELF = frozenset((
+    "perf_event_array", "cgroup_storage", "percpu_cgroup_storage", "sk_storage", "inode_storage", "task_storage",
+    "cgrp_storage", "struct_ops",
+))  # fmt: skip
+# Attached by a link whose type an older kernel does not know, which it says with EINVAL.
+LINK_SECTIONS = ("kprobe.multi", "kretprobe.multi", "kprobe.session", "uprobe.", "uretprobe.", "tcx/", "netkit/")
+# The first Linux with a way to attach, where a program of that section loads on older ones too.
+ATTACH_SINCE = {
+    "tcx/": "6.6",
+    "netkit/": "6.7",
+    "uprobe.multi": "6.6",
+    "uretprobe.multi": "6.6",
+    "uprobe.session": "6.13",
+}
+_NOT_THE_OBJECT = frozenset((
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN, errno.EIO, errno.ENOSPC,
+))  # fmt: skip
+
+
+class Phase(StrEnum):
+    """What was being done when the refusal came."""
+
+    OPEN = "open"
+    LOAD = "load"
+    ATTACH = "attach"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One refusal and all that is known around it.
+
+    `program` is None for the object as a whole.  `facts` is None when the object could not be read as ELF, and
+    `fault` then says why.  `errno` is positive; `libbpf` and `verifier` are their words.
+    """
+
+    phase: Phase
+    errno: int
+    libbpf: str
+    verifier: str
+    guest: Mapping[str, Any]
+    facts: ObjectFacts | None = None
+    fault: str = ""
+    maps: tuple[MapReport, ...] = ()
+    program: ProgramReport | None = None
+
+    @property
+    def who(self) -> str:
+        """The breadcrumb that a sentence begins with."""
+        return f"program '{self.program.name}'" if self.program else "object"
+
+    @property
+    def kernel(self) -> str:
+        """`this kernel (5.10.0-32-cloud-amd64)`."""
+        return f"this kernel ({clip(str(self.guest.get('release', '?')), 64)})"
+
+    @property
+    def code(self) -> str:
+        """The errno's name."""
+        return errno_name(self.errno)
+
+    def find(self, pattern: str) -> re.Match[str] | None:
+        """First match of a pattern, `^` and `$` at lines, in libbpf's words and then the verifier's."""
+        return re.search(pattern, self.libbpf, re.M) or re.search(pattern, self.verifier, re.M)
+
+    def older_than(self, since: str | None) -> bool:
+        """True if the guest's release is before `5.8` or the like; False when either is not known."""
+        return older(self.guest, since)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why: a sentence for people, lines of the report that prove it, one thing to do, the thing it is about."""
+
+    sentence: str
+    evidence: tuple[str, ...]
+    hint: str
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A row: its slug, the answer it leads to, the phases in which it can be, and what recognises it."""
+
+    slug: str
+    answer: Answer
+    phases: tuple[Phase, ...]
+    explain: Callable[[Case], Finding | None]
+
+
+def errno_name(number: int) -> str:
+    """`EINVAL` for 22, `ENOTSUPP` for 524, `LIBBPF_ERRNO__FORMAT` for 4001, "" for 0, else `errno 9999`."""
+    return _ERRNO.get(number, f"errno {number}") if number else ""
+
+
+@cache
+def helper_names() -> Mapping[int, str]:
+    """All helpers by id.  The list is closed: what is new since Linux 6.2 are kfuncs."""
+    text = (resources.files("bpfcompat") / "data" / "helpers.json").read_text("utf-8")
+    return {int(number): str(name) for number, name in json.loads(text)["helpers"].items()}
+
+
+def helper(number: int) -> str:
+    """`bpf_loop (#181)`."""
+    return f"{helper_names().get(number, 'unknown to us')} (#{number})"
+
+
+def explain(case: Case) -> tuple[Cause, Finding]:
+    """The first row that explains a refusal; the last row explains any."""
+    for cause in CAUSES:
+        found = cause.explain(case) if case.phase in cause.phases else None
+        if found is not None:
+            name = case.program.name if case.program else ""
+            return cause, found if found.subject else replace(found, subject=name)
+    raise AssertionError("the last row of CAUSES takes all")
+
+
+# --- words
+
+
+def clip(text: str, limit: int = MAX_LINE) -> str:
+    """One line fit to print: bounded, no control characters, and no kernel address, which differs at each boot."""
+    text = re.sub(r"0xff(?!ffffffff)[0-9a-f]{14}\b", "0xADDRESS", text)
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def last_lines(text: str, count: int = 6) -> tuple[str, ...]:
+    """The last lines that are not blank."""
+    return tuple(clip(line.removeprefix("libbpf: ").rstrip()) for line in text.splitlines() if line.strip())[-count:]
+
+
+def older(guest: Mapping[str, Any], since: str | None) -> bool:
+    """True if a guest's release is before `5.8` or the like; False when either is not known."""
+    own = re.match(r"(\d{1,4})\.(\d{1,4})", str(guest.get("release", "")))
+    return own is not None and since is not None and _version(own[0]) < _version(since)
+
+
+def attach_since(section: str) -> str | None:
+    """The first Linux that attaches this kind of section, where only attaching tells; None where loading does."""
+    name = section.removeprefix("?")
+    return next((since for prefix, since in ATTACH_SINCE.items() if name.startswith(prefix)), None)
+
+
+def deciding_lines(log: str) -> tuple[str, ...]:
+    """The lines of a verifier log that say why, with the source line and instruction they are about.
+
+    Until 7.2 the reason stands above "processed N insns"; from 7.3 on a block follows it, with category, reason, place
+    and suggestion, and the log's last line says nothing.
+    """
+    head, mark, block = log.partition("\nVerification failed:")
+    lines = [line.rstrip() for line in head.splitlines() if line.strip()]
+    while lines and re.match(_TRAILER, lines[-1]):
+        lines.pop()
+    start = len(lines)
+    while start and not re.match(_WALK, lines[start - 1]):
+        start -= 1
+    around = [line for line in lines[max(0, start - 6) : start] if re.match(r";|\d+: \(", line)]
+    found = [*around[-2:], *lines[start:][-MAX_LINES // 2 :], *(_block(block) if mark else [])]
+    return tuple(clip(line) for line in found)[:MAX_LINES]
+
+
+def reason(log: str) -> str:
+    """The one deciding line of a verifier log, for a sentence; "" when there is none."""
+    said = [line for line in deciding_lines(log) if not re.match(r";|\d+: \(|Verification failed:", line)]
+    return said[0] if said else ""
+
+
+# what a verifier log ends with, and what it says while it walks
+_TRAILER = r"processed \d+ insns|max_states_per_insn|verification time|stack depth|insns processed"
+_WALK = r";|\d+: |\s*(from \d+ to \d+.*: )?R\d+\w*=|from \d+ to|last_idx|regs=|parent |mark_precise|func#|propagating"
+
+
+def _block(block: str) -> list[str]:
+    """Category, reason and source line of a verifier's block (Linux 7.3 on)."""
+    lines = block.split("\n")
+    text = "\n".join(lines[1:])
+    because = re.search(r"^Reason:\n((?:[ \t]+\S.*\n?)+)", text, re.M)
+    place = re.search(r"^At:\n[ \t]+(\S.*)$", text, re.M)
+    source = re.search(r"^ *>>> *\d+ \| *(.*)$", text, re.M)
+    found = [f"Verification failed:{lines[0]}"]
+    found += [f"Reason: {' '.join(because[1].split())}"] if because else []
+    found += [f"At: {place[1]}{': ' + source[1] if source else ''}"] if place else []
+    return found
+
+
+def _suggestion(log: str) -> str:
+    said = re.search(r"^Suggestion:\n((?:[ \t]+\S.*\n?)+)", log, re.M)
+    return clip(" ".join(said[1].split())) if said else ""
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
+def _line(case: Case, match: re.Match[str]) -> tuple[str, ...]:
+    """The whole line in which a match begins."""
+    start = match.string.rfind("\n", 0, match.start()) + 1
+    return (clip(match.string[start:].split("\n", 1)[0].removeprefix("libbpf: ").rstrip()),)
+
+
+# --- rows
+
+
+def _wrong_byte_order(case: Case) -> Finding | None:
+    own = "big" if str(case.guest.get("machine", "")).startswith(("s390", "ppc", "mips")) else "little"
+    own = "little" if str(case.guest.get("machine", "")).endswith(("le", "el")) else own
+    said = case.find(r"^.*(?:loading non-native endianness is unsupported|endianness mismatch).*$")
+    if case.errno != LIBBPF_ENDIAN and not said:
+        return None
+    other = case.facts.byte_order if case.facts else "other"
+    target = "bpfel" if own == "little" else "bpfeb"
+    return Finding(
+        f"object: compiled for {other}-endian machines, {case.kernel} is {own}-endian",
+        _line(case, said) if said else (),
+        f"compile it with -target {target}",
+    )
+
+
+def _loader_unsupported(case: Case) -> Finding | None:
+    said = case.find(r"^.*legacy map definitions in 'maps' section are not supported.*$")
+    if not said:
+        return None
+    names = f" ({', '.join(case.facts.legacy_maps[:5])})" if case.facts and case.facts.legacy_maps else ""
+    version = clip(str(case.guest.get("libbpf", "1.x")), 20)
+    return Finding(
+        f"object: libbpf {version} does not take maps of section 'maps'{clip(names)}; no kernel was asked",
+        _line(case, said),
+        'define the maps with BTF, in SEC(".maps")',
+    )
+
+
+def _kernel_config_absent(case: Case) -> Finding | None:
+    said = case.find(r"^.*failed to open system Kconfig.*$")
+    if not said:
+        return None
+    names = [name for name in case.facts.externs if name.startswith("CONFIG_")] if case.facts else []
+    return Finding(
+        f"object: asks for the kernel's configuration ({clip(', '.join(names[:5]))}), and the guest has none",
+        _line(case, said),
+        "give this kernel's entry in the catalogue its config file",
+    )
+
+
+def _needs_declaration(case: Case) -> Finding | None:
+    return _needs_type(case) or _needs_target(case) or _needs_size(case)
+
+
+def _needs_type(case: Case) -> Finding | None:
+    said = case.find(r"^.*prog '(.*)': missing BPF prog type, check ELF section name '(.*)'$")
+    if not said:
+        return None
+    return Finding(
+        f"program '{clip(said[1])}': libbpf knows no program type for section '{clip(said[2])}'",
+        _line(case, said),
+        f'name the section after its type, such as SEC("socket"), in place of SEC("{clip(said[2])}")',
+        said[1],
+    )
+
+
+def _needs_target(case: Case) -> Finding | None:
+    said = case.find(r"^.*prog '(.*)': no BTF-based attach target is specified.*$")
+    if not said or not case.program:
+        return None
+    section = clip(case.program.section)
+    return Finding(
+        f"program '{clip(said[1])}': its application chooses the function to attach to; section '{section}' names none",
+        _line(case, said),
+        f'name a function in the section, such as SEC("{section}/vfs_read")',
+        said[1],
+    )
+
+
+def _needs_size(case: Case) -> Finding | None:
+    said, found = _failed_map(case)
+    if not said or not found or case.errno != errno.EINVAL or found.max_entries or found.type in SIZED_BY_ITSELF:
+        return None
+    return Finding(
+        f"map '{clip(found.name)}': its application sets the size of this {found.type} map; the object says 0 entries",
+        _line(case, said),
+        f"declare a size in map '{clip(found.name)}': __uint(max_entries, 1024);",
+        found.name,
+    )
+
+
+def _failed_map(case: Case) -> tuple[re.Match[str] | None, MapReport | None]:
+    said = case.find(r"^.*map '(.*)': failed to create(?: inner map)?: .*$")
+    return said, next((m for m in case.maps if said and m.name == said[1]), None)
+
+
+def _map_type_missing(case: Case) -> Finding | None:
+    said, found = _failed_map(case)
+    if not said or not found or case.errno not in (errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP):
+        return None
+    since = MAP_SINCE.get(found.type)
+    if case.errno == errno.EINVAL and not case.older_than(since):
+        return None
+    came = f"; upstream has it since Linux {since}" if since else ""
+    return Finding(
+        f"map '{clip(found.name)}': {case.kernel} has no maps of type {found.type} ({case.code}){came}",
+        _line(case, said),
+        "use an older map type, or turn the map off with bpf_map__set_autocreate() on such kernels",
+        found.name,
+    )
+
+
+def _map_create_failed(case: Case) -> Finding | None:
+    said, found = _failed_map(case)
+    said = said or case.find(r"^(?:BPF map '(.*)' is referenced but wasn't created|invalid func unknown#(2001\d{6}))$")
+    if not said or case.errno in _NOT_THE_OBJECT or case.errno == errno.EPERM:
+        return None
+    what = f" of type {found.type}, {found.max_entries} entries," if found else ""
+    name = said[1] or said[2]
+    return Finding(
+        f"map '{clip(name)}': {case.kernel} refuses to create it{what} with {case.code}",
+        _line(case, said),
+        "check the map's key size, value size, max_entries and flags against its type",
+        name,
+    )
+
+
+def _core_unresolved(case: Case) -> Finding | None:
+    said = case.find(r"^failed to resolve CO-RE relocation <(\w+)> \[\d+\] (.*)$")
+    if said:
+        kind, what = said[1], re.sub(r" \(\d[^()]* @ offset .*\)$", "", said[2])
+        sentence = f"{case.who}: {case.kernel} has no match for CO-RE relocation {kind} of {clip(what)}"
+        return Finding(sentence, _line(case, said), _CORE_HINT, what)
+    said = case.find(r"^(?:invalid func unknown#195896080|.*<invalid CO-RE relocation>)$") or case.find(
+        r"^.*prog '.*': relo #\d+: .*(?:ambigu|failed|error matching|no matching|can't be).*$"
+    )
+    if not said:
+        return None
+    return Finding(f"{case.who}: a CO-RE relocation has no match in {case.kernel}", _line(case, said), _CORE_HINT)
+
+
+_CORE_HINT = "guard the access with bpf_core_field_exists() or its like, or add a ___flavour of the type"
+
+
+def _kfunc_missing(case: Case) -> Finding | None:
+    said = case.find(r"^.*extern \(func ksym\) '(.*)': not found in kernel or module BTFs$") or case.find(
+        r"^kfunc '(.*)' is referenced but wasn't resolved$"
+    )
+    # the last six digits number the extern; libbpf names it, but not where the log is cut
+    said = said or case.find(r"^invalid func unknown#(2002\d{6})$")
+    if not said:
+        return None
+    return Finding(
+        f"object: kfunc {clip(said[1])} does not exist on {case.kernel}, in it or in a loaded module",
+        _line(case, said),
+        "declare it __weak and ask bpf_ksym_exists() before the call",
+        said[1],
+    )
+
+
+def _kfunc_changed(case: Case) -> Finding | None:
+    said = case.find(r"^.*extern \(func ksym\) '(.*)': func_proto \[\d+\] incompatible with .*$")
+    if not said:
+        return None
+    return Finding(
+        f"object: kfunc {clip(said[1])} has another signature on {case.kernel}",
+        _line(case, said),
+        "declare both signatures as __weak with a ___flavour each, and ask bpf_ksym_exists()",
+        said[1],
+    )
+
+
+def _kfunc_not_allowed(case: Case) -> Finding | None:
+    said = case.find(r"^calling kernel function (\S+) is not allowed$")
+    if not said:
+        return None
+    kind = f" of type {case.program.type}" if case.program else ""
+    return Finding(
+        f"{case.who}: kfunc {clip(said[1])} exists on {case.kernel} but not for a program{kind}",
+        deciding_lines(case.verifier),
+        "call it from a program type that it is registered for",
+        said[1],
+    )
+
+
+def _extern_unresolved(case: Case) -> Finding | None:
+    said = case.find(r"^.*extern '(.*)' \(strong\): not resolved$") or case.find(
+        r"^.*extern \(var ksym\) '(.*)': not found in kernel BTF$"
+    )
+    if not said:
+        return None
+    what = "value {} in the configuration" if said[1].startswith("CONFIG_") else "symbol {} in the BTF"
+    return Finding(
+        f"object: there is no {what.format(clip(said[1]))} of {case.kernel}",
+        _line(case, said),
+        "declare it __weak and test it before use",
+        said[1],
+    )
+
+
+def _kernel_btf_absent(case: Case) -> Finding | None:
+    if case.guest.get("btf") is not False:
+        return None
+    said = case.find(r"^.*(?:vmlinux BTF is not found|Error loading vmlinux BTF|failed to find valid kernel BTF).*$")
+    if not said:
+        return None
+    return Finding(
+        f"object: needs the kernel's own BTF, and {case.kernel} has none",
+        _line(case, said),
+        "enable CONFIG_DEBUG_INFO_BTF in that kernel, or ship a variant that needs no kernel BTF",
+    )
+
+
+def _helper_missing(case: Case) -> Finding | None:
+    said = case.find(r"^invalid func \S*?#(\d{1,9})$") or case.find(r"^(?:unknown|invalid) func (\d{1,9})$")
+    if said:
+        number = int(said[1])
+        return Finding(
+            f"{case.who}: helper {helper(number)} does not exist on {case.kernel}",
+            deciding_lines(case.verifier),
+            _HELPER_HINT,
+            helper_names().get(number, f"#{number}"),
+        )
+    # A kernel that knows no pointers to functions does not count a callback among the subprograms, and gives up
+    # before it comes to the call; the helpers that take one came with or after such pointers.
+    said = case.find(r"^number of funcs in func_info doesn't match number of subprogs$")
+    numbers = sorted(CALLBACK_HELPERS.intersection(case.facts.helpers)) if case.facts else []
+    if not said or not numbers:
+        return None
+    return Finding(
+        f"{case.who}: {case.kernel} knows no callbacks, so it has no helper {', '.join(map(helper, numbers))} either",
+        _line(case, said),
+        'make the program optional (SEC("?…")) and load a variant with a plain loop on such kernels',
+        helper_names()[numbers[0]],
+    )
+
+
+_HELPER_HINT = "guard the call with bpf_core_enum_value_exists(enum bpf_func_id, …), and do without it on such kernels"
+
+
+def _helper_not_allowed(case: Case) -> Finding | None:
+    # Until 6.12 both are worded "unknown func", but only a helper that the kernel has comes with its name.
+    said = case.find(r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w*)#(\d{1,9})$")
+    if not said:
+        return None
+    kind = f" of type {case.program.type}" if case.program else ""
+    return Finding(
+        f"{case.who}: {case.kernel} has helper {clip(said[1])} (#{said[2]}), but not for a program{kind}",
+        deciding_lines(case.verifier),
+        "move the call to a program type that may use it",
+        said[1],
+    )
+
+
+def _licence_refused(case: Case) -> Finding | None:
+    said = case.find(r"^(?:cannot call GPL-restricted function|.*GPL-only|.*must have a GPL compatible license).*$")
+    if not said or case.errno not in (errno.EINVAL, errno.EACCES, errno.EPERM):
+        return None
+    own = f"'{clip(case.facts.licence, 64)}'" if case.facts and case.facts.licence else "no licence"
+    return Finding(
+        f"{case.who}: calls what is for GPL-compatible programs only, and the object says {own}",
+        deciding_lines(case.verifier),
+        'if that is what you want: char LICENSE[] SEC("license") = "GPL";',
+    )
+
+
+def _too_complex(case: Case) -> Finding | None:
+    said = case.find(
+        r"^(?:BPF program is too large|The sequence of \d+ jumps is too complex|too many (?:subprograms|states)).*$"
+    )
+    if not said:
+        return None
+    return Finding(
+        f"{case.who}: too much for the verifier of {case.kernel}: {clip(said[0].rstrip('.'), 200)}",
+        (*_line(case, said), *(_line(case, spent) if (spent := case.find(r"^processed \d+ insns.*$")) else ())),
+        "split the program, bound its loops more tightly, or use bpf_loop() where it exists",
+    )
+
+
+def _attach_target_missing(case: Case) -> Finding | None:
+    return _missing_in_btf(case) if case.phase is Phase.LOAD else _missing_at_attach(case)
+
+
+def _missing_in_btf(case: Case) -> Finding | None:
+    said = case.find(r"^.*failed to find kernel BTF type ID of '(.*)': .*$") or case.find(
+        r"^.*struct_ops init_kern.*: (?:struct|Cannot find member) (\S+) .*in kernel BTF$"
+    )
+    if not said:
+        return None
+    what = clip(re.sub(r"^bpf_lsm_", "", said[1]))
+    return Finding(
+        f"{case.who}: {case.kernel} has no '{what}' to attach to; it is looked up while loading",
+        _line(case, said),
+        _TARGET_HINT,
+        said[1],
+    )
+
+
+_TARGET_HINT = 'make the program optional (SEC("?…")), and let the application choose a target that is there'
+
+
+def _missing_at_attach(case: Case) -> Finding | None:
+    if case.errno not in (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL) or not case.program:
+        return None
+    kind, _, target = case.program.section.removeprefix("?").partition("/")
+    if not target:
+        return None
+    return Finding(
+        f"{case.who}: loads, but {case.kernel} has no {clip(kind)} target '{clip(target)}' ({case.code})",
+        last_lines(case.libbpf),
+        _TARGET_HINT,
+        target,
+    )
+
+
+def _unheard(case: Case) -> bool:
+    """The kernel refused a program before it looked at any instruction."""
+    asked = case.program is not None and case.phase is Phase.LOAD and not case.verifier.strip()
+    return asked and bool(case.find(r"^.*prog '.*': BPF program load failed: .*$"))
+
+
+def _prog_type_missing(case: Case) -> Finding | None:
+    if not case.program or not _unheard(case) or case.errno != errno.EINVAL:
+        return None
+    since = PROGRAM_SINCE.get(case.program.type)
+    if not case.older_than(since):
+        return None
+    return Finding(
+        f"{case.who}: {case.kernel} has no programs of type {case.program.type} "
+        f"({case.code}, empty verifier log); upstream has it since Linux {since}",
+        last_lines(case.libbpf, 3),
+        'make the program optional (SEC("?…")) and load it only where the type exists',
+        case.program.type,
+    )
+
+
+def _attach_type_missing(case: Case) -> Finding | None:
+    if not case.program:
+        return None
+    where = f"{case.who}: section '{clip(case.program.section)}'"
+    unsupported = case.errno in (errno.EOPNOTSUPP, ENOTSUPP)
+    if case.phase is Phase.LOAD and (unsupported or case.errno == errno.EINVAL) and _unheard(case):
+        sentence = f"{where}: {case.kernel} refuses this attach type without reading the program ({case.code}, no log)"
+    elif case.phase is Phase.ATTACH and (unsupported or (case.errno == errno.EINVAL and _by_new_link(case.program))):
+        sentence = f"{where}: loads, but {case.kernel} has no such way to attach, or has it switched off ({case.code})"
+    else:
+        return None
+    hint = "fall back to an older way to attach on such kernels, or enable the option in that kernel"
+    return Finding(sentence, last_lines(case.libbpf, 3), hint, case.program.section)
+
+
+def _by_new_link(program: ProgramReport) -> bool:
+    return program.section.removeprefix("?").startswith(LINK_SECTIONS)
+
+
+def _permission(case: Case) -> Finding | None:
+    if case.errno != errno.EPERM:
+        return None
+    lockdown = str(case.guest.get("lockdown") or "none")
+    why = f"lockdown is {clip(lockdown, 32)}" if lockdown != "none" else "the guest's init is root, without limits"
+    return Finding(
+        f"{case.who}: {case.kernel} does not permit it (EPERM); {why}",
+        last_lines(case.libbpf) + last_lines(case.verifier, 3),
+        "look at lockdown, LSM policy and kernel.unprivileged_bpf_disabled of that kernel",
+    )
+
+
+def _guest_resources(case: Case) -> Finding | None:
+    if case.errno not in _NOT_THE_OBJECT:
+        return None
+    return Finding(
+        f"{case.who}: the guest ran out of something ({case.code} while {_DOING[case.phase]}); that is no answer",
+        last_lines(case.libbpf),
+        "raise [guest] memory_mb",
+    )
+
+
+_DOING = {Phase.OPEN: "opening", Phase.LOAD: "loading", Phase.ATTACH: "attaching"}
+
+
+def _object_malformed(case: Case) -> Finding | None:
+    broken = case.find(r"^.*(?:BTF is required, but is missing or corrupted|BTF data is corrupted).*$")
+    if case.phase is not Phase.OPEN and not broken:
+        return None
+    said = case.fault or (_line(case, broken)[0] if broken else (last_lines(case.libbpf, 1) or (case.code,))[0])
+    return Finding(
+        f"object: libbpf cannot open it: {clip(said.removeprefix('elf: ').removeprefix('libbpf: '))}",
+        last_lines(case.libbpf),
+        "compile it with clang -O2 -g -target bpf -c, and hand over the object itself",
+    )
+
+
+def _verifier_rejected(case: Case) -> Finding | None:
+    if not case.program or not case.verifier.strip():
+        return None
+    said = reason(case.verifier) or f"refused with {case.code}"
+    return Finding(
+        f"{case.who}: the verifier of {case.kernel} refuses it: {clip(said, 200)}",
+        deciding_lines(case.verifier),
+        _suggestion(case.verifier) or "read the log from the source line above the reason",
+    )
+
+
+def _attach_failed(case: Case) -> Finding | None:
+    section = f" (section '{clip(case.program.section)}')" if case.program else ""
+    why = f": {clip(case.program.attach_reason)}" if case.program and case.program.attach_reason else ""
+    return Finding(
+        f"{case.who}{section}: loads, but attaching fails with {case.code}{why}",
+        last_lines(case.libbpf),
+        "look at the target: it may be inlined, not traceable, or taken",
+    )
+
+
+def _unknown(case: Case) -> Finding:
+    return Finding(
+        f"{case.who}: {case.kernel} refuses it with {case.code or 'no errno'}; the cause is not in our table",
+        last_lines(case.libbpf) + last_lines(case.verifier),
+        "read the evidence, and report what it meant so that it gets a row",
+    )
+
+
+_O, _L, _A = (Phase.OPEN,), (Phase.LOAD,), (Phase.ATTACH,)
+_NO, _ASK = Answer.INCOMPATIBLE, Answer.INCONCLUSIVE
+
+# Most specific first.  What only looks like something else comes before it: a map that its application must size
+# before a type that is missing, a missing helper and a licence before a rejection.  ENOMEM and its like come before
+# all that would take the refusal for the kernel's opinion; only a verifier that says it gave up comes earlier.
+CAUSES: Sequence[Cause] = (
+    Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order),
+    Cause("loader-unsupported", _ASK, _O, _loader_unsupported),
+    Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent),
+    Cause("verifier-too-complex", _NO, _L, _too_complex),
+    Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources),
+    Cause("object-malformed", _NO, _O + _L, _object_malformed),
+    Cause("needs-declaration", _ASK, _L, _needs_declaration),
+    Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent),
+    Cause("kfunc-missing", _NO, _L, _kfunc_missing),
+    Cause("kfunc-changed", _NO, _L, _kfunc_changed),
+    Cause("extern-unresolved", _NO, _L, _extern_unresolved),
+    Cause("map-type-missing", _NO, _L, _map_type_missing),
+    Cause("map-create-failed", _NO, _L, _map_create_failed),
+    Cause("core-relocation-unresolved", _NO, _L, _core_unresolved),
+    Cause("attach-target-missing", _NO, _L + _A, _attach_target_missing),
+    Cause("prog-type-missing", _NO, _L, _prog_type_missing),
+    Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing),
+    Cause("helper-missing", _NO, _L, _helper_missing),
+    Cause("helper-not-allowed", _NO, _L, _helper_not_allowed),
+    Cause("kfunc-not-allowed", _NO, _L, _kfunc_not_allowed),
+    Cause("licence-refused", _NO, _L, _licence_refused),
+    Cause("permission", _NO, _L + _A, _permission),
+    Cause("verifier-rejected", _NO, _L, _verifier_rejected),
+    Cause("attach-failed", _NO, _A, _attach_failed),
+    Cause("unknown", _NO, _O + _L + _A, _unknown),
+)

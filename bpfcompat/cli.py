@@ -1,0 +1,107 @@
+"""The command line: parse, call, print, exit code.  What doit does, doit does (`bpfcompat matrix` is `doit matrix`)."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bpfcompat import __version__
+from bpfcompat.errors import BpfcompatError, ConfigError, Exit
+
+DOIT = ("matrix", "publish", "report", "list", "info", "forget", "clean", "why", "run")
+EPILOG = """exit codes:
+  0 everything as expected   1 a verdict not as expected   2 your input   3 inconclusive   4 not trusted
+
+matrix, publish, report, why, list, info, forget, clean and run are doit's commands and take its options."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if args and args[0] in DOIT:
+            return _doit(args)
+        options = parser().parse_args(args)
+        return int(options.call(options))
+    except BpfcompatError as error:
+        print(f"bpfcompat: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # or the interpreter complains once more at its end
+        return int(Exit.OK)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The grammar of our own commands."""
+    top = argparse.ArgumentParser("bpfcompat", description="Will this eBPF object load and attach on these kernels?",
+                                  epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    check = commands.add_parser("verify", help="check a registry's signatures, digests and answers")
+    check.add_argument("registry", help="a folder, or the http(s) address that serves it")
+    check.add_argument("--key", required=True, type=Path, action="append", help="trusted public key (PEM); repeatable")
+    check.add_argument("--object", type=Path, help="only rows about this object, which must be this very file")
+    check.add_argument("--kernel", type=Path, help="only rows about this vmlinuz, which must be this very file")
+    check.add_argument("--allow-expired", action="store_true", help="accept a matrix after its validity")
+    check.set_defaults(call=_verify)
+    serve = commands.add_parser("serve", help="serve a registry read-only over HTTP")
+    serve.add_argument("registry", nargs="?", default=".bpfcompat/registry", type=Path)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", default=8080, type=int)
+    serve.add_argument("--tls-cert", type=Path)
+    serve.add_argument("--tls-key", type=Path)
+    serve.set_defaults(call=_serve)
+    keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
+    keygen.add_argument("path", type=Path)
+    keygen.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
+    keygen.set_defaults(call=_keygen)
+    return top
+
+
+def _doit(args: list[str]) -> int:
+    from doit.doit_cmd import DoitMain
+
+    return int(DoitMain().run(args) or 0)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from bpfcompat.files import read_bounded
+    from bpfcompat.keys import MAX_KEY_BYTES, load_public
+    from bpfcompat.registry.client import open_source
+    from bpfcompat.registry.verify import format_verification, verify
+
+    keys = [load_public(read_bounded(path, MAX_KEY_BYTES, ConfigError), str(path)) for path in options.key]
+    found = verify(open_source(options.registry), keys, now=int(time.time()), object_file=options.object,
+                   kernel_file=options.kernel, allow_expired=options.allow_expired)  # fmt: skip
+    print(format_verification(found))
+    return int(found.exit_code)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from bpfcompat.registry.serve import serve
+
+    def ready(host: str, port: int) -> None:
+        scheme = "https" if options.tls_cert else "http"
+        print(f"serving {options.registry} at {scheme}://{host}:{port}/ until SIGTERM", flush=True)
+
+    serve(options.registry, options.host, options.port, options.tls_cert, options.tls_key, ready)
+    return int(Exit.OK)
+
+
+def _keygen(options: argparse.Namespace) -> int:
+    import os
+
+    from bpfcompat.keys import keygen
+
+    passphrase = None
+    if options.passphrase_env:
+        passphrase = os.environ.get(options.passphrase_env)
+        if not passphrase:
+            raise ConfigError(
+                f"{options.passphrase_env}: not set or empty", hint="export it, or leave --passphrase-env out"
+            )
+    print(f"{keygen(options.path, passphrase)}  {options.path} (private), {options.path}.pub (public)")
+    return int(Exit.OK)

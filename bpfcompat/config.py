@@ -1,0 +1,376 @@
+"""bpfcompat.toml as one frozen value.
+
+Every key has a default here, a bound, and a line in this repository's own bpfcompat.toml.  An unknown key is an error
+that names its nearest neighbour.  `BPFCOMPAT_<SECTION>_<KEY>` in the environment overrides the file, and
+`section.key=value` on the command line overrides both.
+"""
+
+import contextlib
+import difflib
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import toml
+
+from bpfcompat.digest import is_digest
+from bpfcompat.errors import ConfigError
+from bpfcompat.files import read_bounded
+from bpfcompat.model import (
+    Answer,
+    AptSource,
+    AttachMode,
+    DirSource,
+    Expectation,
+    KernelSpec,
+    ObjectSpec,
+    UrlSource,
+)
+
+FILE = "bpfcompat.toml"
+MAX_BYTES = 4 << 20
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+ARCHES = ("amd64",)
+_EXPECTATION = re.compile(r"compatible|(incompatible|inconclusive)(:[a-z0-9]+(-[a-z0-9]+)*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting: what it must be, in words and as a check, and its default."""
+
+    default: Any
+    expected: str
+    accepts: Callable[[Any], bool]
+
+
+def _text(default: str) -> Key:
+    return Key(default, "a string", lambda v: isinstance(v, str) and len(v) < 4096 and "\0" not in v)
+
+
+def _texts(default: tuple[str, ...]) -> Key:
+    text = _text("").accepts
+    return Key(default, "a list of strings", lambda v: isinstance(v, list | tuple) and all(text(i) for i in v))
+
+
+def _flag(default: bool) -> Key:
+    return Key(default, "true or false", lambda v: isinstance(v, bool))
+
+
+def _whole(default: int, low: int, high: int) -> Key:
+    return Key(default, f"a whole number from {low} to {high}",
+               lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high)  # fmt: skip
+
+
+def _number(default: float, low: float, high: float) -> Key:
+    return Key(default, f"a number from {low:g} to {high:g}",
+               lambda v: isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high)  # fmt: skip
+
+
+def _one_of(default: str, *words: str) -> Key:
+    return Key(default, "one of " + ", ".join(words), lambda v: v in words)
+
+
+SETTINGS: Mapping[str, Mapping[str, Key]] = {
+    "paths": {
+        "store": _text(".bpfcompat/store"),
+        "registry": _text(".bpfcompat/registry"),
+        "reports": _text(".bpfcompat/reports"),
+        "lock": _text("bpfcompat.lock"),
+        "catalogue": _texts(()),
+    },
+    "run": {"workers": _whole(0, 0, 1024), "retries": _whole(1, 0, 10)},
+    "guest": {
+        "accelerator": _one_of("auto", "auto", "kvm", "tcg"),
+        "qemu": _text(""),
+        "memory_mb": _whole(256, 128, 65536),
+        "deadline_s": _number(180, 10, 86400),
+        "silence_s": _number(60, 5, 86400),
+        "log_kb": _whole(1024, 16, 16384),
+    },
+    "build": {"cc": _text("cc"), "clang": _text("clang"), "cflags": _texts(()), "vmlinux": _text("debian-13")},
+    "mirror": {
+        "debian": _text(""),
+        "keyring": _text("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        "allow_expired": _flag(False),
+    },
+    "validator": {"libbpf": _text("1.5.0"), "suite": _text("trixie")},
+    "signing": {
+        "key": _text("~/.config/bpfcompat/signing-key.pem"),
+        "passphrase_env": _text("BPFCOMPAT_PASSPHRASE"),
+        "valid_days": _whole(90, 1, 3650),
+    },
+    "serve": {"host": _text("127.0.0.1"), "port": _whole(8080, 0, 65535)},
+    "matrix": {
+        "objects": _texts(("*",)),
+        "kernels": _texts(("debian-11", "debian-12", "debian-13", "debian-13-backports")),
+    },
+}
+
+OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect")
+KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one project.  `values` holds `section.key` → value; relative paths are below `root`."""
+
+    root: Path
+    values: Mapping[str, Any]
+    objects: Mapping[str, ObjectSpec] = field(default_factory=dict)
+    kernels: Mapping[str, KernelSpec] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+    def path(self, key: str) -> Path:
+        """A `paths.…` or other path setting, `~` expanded, made absolute below the project."""
+        return _below(self.root, self.values[key], key)
+
+    @property
+    def workers(self) -> int:
+        """How many guests may run at once; one per core unless set."""
+        return int(self.values["run.workers"]) or os.cpu_count() or 1
+
+
+def load(root: Path, overrides: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read `root`/bpfcompat.toml; ConfigError names file, key, what was expected and what came."""
+    path = root / FILE
+    raw = parse_toml(read_bounded(path, MAX_BYTES, ConfigError), FILE)
+    given = {**from_environ(os.environ if environ is None else environ), **dict(overrides or {})}
+    return from_dict(raw, root.resolve(), given)
+
+
+def parse_toml(data: bytes, name: str) -> dict[str, Any]:
+    """TOML text to a dict; ConfigError with the parser's own words."""
+    try:
+        return toml.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: byte {error.start}: not UTF-8") from error
+    except (ValueError, IndexError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        # the toml package raises its own ValueError for most faults and plain Python errors for some
+        raise ConfigError(f"{name}: not TOML: {str(error)[:300]}") from error
+
+
+def from_dict(raw: Mapping[str, Any], root: Path, overrides: Mapping[str, str] | None = None) -> Config:
+    """A parsed file to a Config; pure but for nothing."""
+    check_keys(raw, (*SETTINGS, "objects", "kernels"), FILE)
+    values = _settings(raw)
+    for key, text in (overrides or {}).items():
+        values[key] = _override(key, text)
+    objects = {n: object_spec(n, v, root, f"{FILE}: [objects.{n}]") for n, v in _named(raw, "objects")}
+    kernels = {n: kernel_spec(n, v, root, f"{FILE}: [kernels.{n}]") for n, v in _named(raw, "kernels")}
+    return Config(root, values, objects, kernels)
+
+
+def from_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """`BPFCOMPAT_GUEST_MEMORY_MB` → `guest.memory_mb`, for those that name a setting."""
+    names = {f"BPFCOMPAT_{s}_{k}".upper(): f"{s}.{k}" for s, keys in SETTINGS.items() for k in keys}
+    return {names[n]: v for n, v in environ.items() if n in names}
+
+
+def check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """ConfigError for the first key that is not known, with the nearest known one."""
+    known = tuple(known)
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "known here: " + ", ".join(known)
+            raise ConfigError(f"{where}: {key}: unknown key", hint=hint)
+
+
+def check_name(name: str, where: str) -> None:
+    """ConfigError for a name that could not be a file's and a task's name as well."""
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{where[:200]}: expected a name of letters, digits, _ . + -, got {name[:100]!r}")
+
+
+def match_names(patterns: Iterable[str], names: Iterable[str], what: str, where: str) -> tuple[str, ...]:
+    """The names that any pattern matches, in the patterns' order; a pattern without a match is an error."""
+    names = tuple(names)
+    hit: dict[str, None] = {}
+    for pattern in patterns:
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            near = difflib.get_close_matches(pattern, names, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known {what}s: {', '.join(names) or 'none'}"
+            raise ConfigError(f"{where}: no {what} is named {pattern!r}", hint=hint)
+        hit.update(dict.fromkeys(found))
+    return tuple(hit)
+
+
+def expectation(text: str, where: str) -> Expectation:
+    """`compatible`, `incompatible`, `incompatible:cause`, `inconclusive:cause` or `any`."""
+    answer, _, cause = text.partition(":")
+    if text == "any":
+        return Expectation(None)
+    if not _EXPECTATION.fullmatch(text):
+        raise ConfigError(
+            f"{where}: expected compatible, incompatible[:cause], inconclusive[:cause] or any, got {text!r}"
+        )
+    return Expectation(Answer(answer), cause or None)
+
+
+def kernel_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> KernelSpec:
+    """One kernel's table (here or in a catalogue file) as a KernelSpec."""
+    check_name(name, where)
+    check_keys(table, KERNEL_KEYS, where)
+    arch = _value(table, "arch", _one_of("amd64", *ARCHES), where)
+    sources = [k for k in ("apt", "dir", "url") if k in table]
+    if len(sources) != 1:
+        raise ConfigError(f"{where}: expected exactly one of apt, dir, url, got {', '.join(sources) or 'none'}")
+    return KernelSpec(
+        name=name,
+        arch=arch,
+        source=_kernel_source(table, sources[0], arch, root, where),
+        optional=_value(table, "optional", _flag(False), where),
+        about=_value(table, "about", _text(""), where),
+    )
+
+
+def apt_source(table: Any, arch: str, where: str) -> AptSource:
+    """`{ suite, package, component }` as an AptSource."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: expected a table with suite and package, got {table!r}")
+    check_keys(table, ("suite", "package", "component", "arch"), where)
+    suite, package = (_required(table, k, where) for k in ("suite", "package"))
+    return AptSource(suite, _value(table, "arch", _text(arch), where), package,
+                     _value(table, "component", _text("main"), where))  # fmt: skip
+
+
+def _kernel_source(table: Mapping[str, Any], kind: str, arch: str, root: Path, where: str) -> Any:
+    if kind == "apt":
+        return apt_source(table["apt"], arch, f"{where}: apt")
+    if kind == "dir":
+        return DirSource(_below(root, _required(table, "dir", where), f"{where}: dir"))
+    url = table["url"]
+    if not isinstance(url, dict):
+        raise ConfigError(f"{where}: url: expected a table with vmlinuz and sha256, got {url!r}")
+    check_keys(url, ("vmlinuz", "sha256", "config", "config_sha256"), f"{where}: url")
+    digests = [_digest(url, k, f"{where}: url") for k in ("sha256", "config_sha256")]
+    if digests[0] is None or (url.get("config") and digests[1] is None):
+        raise ConfigError(f"{where}: url: a digest is required beside each address", hint='add sha256 = "…"')
+    config = _value(url, "config", _text(""), f"{where}: url") or None
+    return UrlSource(_required(url, "vmlinuz", f"{where}: url"), digests[0], config, digests[1])
+
+
+def _digest(table: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = table.get(key)
+    if value is None:
+        return None
+    text = str(value) if str(value).startswith("sha256:") else f"sha256:{value}"
+    if not is_digest(text):
+        raise ConfigError(f"{where}: {key}: expected 64 hex digits, got {str(value)[:80]!r}")
+    return text
+
+
+def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> ObjectSpec:
+    """One object's table as an ObjectSpec."""
+    check_name(name, where)
+    check_keys(table, OBJECT_KEYS, where)
+    origins = [k for k in ("source", "prebuilt", "package") if k in table]
+    if len(origins) != 1:
+        raise ConfigError(
+            f"{where}: expected exactly one of source, prebuilt, package, got {', '.join(origins) or 'none'}"
+        )
+    package = apt_source(table["package"], "amd64", f"{where}: package") if "package" in table else None
+    if package and "member" not in table:
+        raise ConfigError(f"{where}: package: which file of it?", hint='add member = "usr/lib/*/bpf/name.o"')
+    return ObjectSpec(
+        name=name,
+        source=_path(table, "source", root, where),
+        prebuilt=_path(table, "prebuilt", root, where),
+        package=package,
+        member=_value(table, "member", _text(""), where) or None,
+        cflags=tuple(_value(table, "cflags", _texts(()), where)),
+        attach=AttachMode(_value(table, "attach", _one_of("attach", *AttachMode), where)),
+        kernels=tuple(_value(table, "kernels", _texts(("*",)), where)),
+        optional=_value(table, "optional", _flag(False), where),
+        expect=_expect(table.get("expect", "any"), where),
+    )
+
+
+def _expect(given: Any, where: str) -> dict[str, Expectation]:
+    table = {"*": given} if isinstance(given, str) else given
+    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
+        raise ConfigError(f"{where}: expect: expected a string or a table of kernel = string, got {given!r}")
+    return {str(k): expectation(v, f"{where}: expect: {k}") for k, v in table.items()}
+
+
+def expected_on(spec: ObjectSpec, kernel: str) -> Expectation:
+    """What a pair must answer: the exact kernel's entry first, then the longest pattern that matches, else anything."""
+    for pattern in sorted(spec.expect, key=lambda p: (p != kernel, -len(p))):
+        if fnmatch.fnmatchcase(kernel, pattern):
+            return spec.expect[pattern]
+    return Expectation(None)
+
+
+def _named(raw: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    tables = raw.get(section, {})
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{FILE}: [{section}]: expected tables [{section}.NAME], got {tables!r}")
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{FILE}: [{section}]: {name}: expected a table, got {table!r}")
+        yield name, table
+
+
+def _settings(raw: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for section, keys in SETTINGS.items():
+        where, table = f"{FILE}: [{section}]", raw.get(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{where}: expected a table, got {table!r}")
+        check_keys(table, keys, where)
+        values.update({f"{section}.{name}": _value(table, name, key, where) for name, key in keys.items()})
+    return values
+
+
+def _override(key: str, text: str) -> Any:
+    section, _, name = key.partition(".")
+    if name not in SETTINGS.get(section, {}):
+        known = [f"{s}.{k}" for s, keys in SETTINGS.items() for k in keys]
+        near = difflib.get_close_matches(key, known, n=1)
+        raise ConfigError(f"{key}: unknown setting", hint=f"did you mean {near[0]}?" if near else "see bpfcompat.toml")
+    spec = SETTINGS[section][name]
+    return _value({name: _from_text(text, spec.default)}, name, spec, f"{key}={text}")
+
+
+def _from_text(text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        return {"true": True, "false": False, "1": True, "0": False}.get(text.lower(), text)
+    if isinstance(default, tuple):
+        return [part for part in text.split(",") if part]
+    if isinstance(default, int | float):
+        for kind in (int, float):
+            with contextlib.suppress(ValueError):
+                return kind(text)
+    return text
+
+
+def _value(table: Mapping[str, Any], name: str, key: Key, where: str) -> Any:
+    value = table.get(name, key.default)
+    if not key.accepts(value):
+        raise ConfigError(f"{where}: {name}: expected {key.expected}, got {value!r}")
+    return value
+
+
+def _required(table: Mapping[str, Any], name: str, where: str) -> str:
+    value = table.get(name)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ConfigError(f"{where}: {name}: expected a string, got {value!r}")
+    return value
+
+
+def _path(table: Mapping[str, Any], name: str, root: Path, where: str) -> Path | None:
+    return _below(root, _required(table, name, where), f"{where}: {name}") if name in table else None
+
+
+def _below(root: Path, text: str, where: str) -> Path:
+    try:
+        return root / Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{where}: {text}: no such user, or one without a home") from None

@@ -1,0 +1,226 @@
+"""The nouns: frozen values that every layer above shares.  No behaviour beyond names and small look-ups."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Answer(StrEnum):
+    """The three answers.  `INCONCLUSIVE` means that the kernel could not be asked; it never means no."""
+
+    COMPATIBLE = "compatible"
+    INCOMPATIBLE = "incompatible"
+    INCONCLUSIVE = "inconclusive"
+
+
+class AttachMode(StrEnum):
+    """How far a probe goes: `LOAD` stops after loading, `ATTACH` attaches what libbpf can attach by itself."""
+
+    LOAD = "load"
+    ATTACH = "attach"
+
+
+class Attach(StrEnum):
+    """How attaching one program ended; `NOT_ATTEMPTED` always comes with a reason and never counts as attached."""
+
+    ATTACHED = "attached"
+    FAILED = "failed"
+    NOT_ATTEMPTED = "not-attempted"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes in the store: digest (`sha256:…`) and size in bytes."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockedFile:
+    """One file of a locked source: path below the mirror (or a URL), size in bytes, digest."""
+
+    path: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class AptSource:
+    """A Debian package, named by suite, architecture and a package pattern (shell glob)."""
+
+    suite: str
+    arch: str
+    package: str
+    component: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class DirSource:
+    """Files you already have: a folder with `vmlinuz` (or `vmlinuz-*`) and, if there is one, `config*`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSource:
+    """A vmlinuz behind a URL, with the digest it must have; `config` likewise, optional."""
+
+    vmlinuz: str
+    vmlinuz_digest: str
+    config: str | None = None
+    config_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """One kernel of the catalogue, as declared.  `optional`: not to be had is no failure of the run."""
+
+    name: str
+    arch: str
+    source: AptSource | DirSource | UrlSource
+    optional: bool = False
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One bootable kernel: its files in the store and the release string that `uname -r` will say."""
+
+    name: str
+    release: str
+    arch: str
+    vmlinuz: Blob
+    config: Blob | None
+    btf: Blob | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a pair must answer: `compatible`, `incompatible` (any or one cause), or anything (None)."""
+
+    answer: Answer | None
+    cause: str | None = None
+
+    def __str__(self) -> str:
+        if self.answer is None:
+            return "any"
+        return f"{self.answer}:{self.cause}" if self.cause else str(self.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSpec:
+    """One object as declared: a source to compile, a file already built, or a member of a Debian package."""
+
+    name: str
+    source: Path | None = None
+    prebuilt: Path | None = None
+    package: AptSource | None = None
+    member: str | None = None
+    cflags: tuple[str, ...] = ()
+    attach: AttachMode = AttachMode.ATTACH
+    kernels: tuple[str, ...] = ("*",)
+    optional: bool = False
+    expect: Mapping[str, Expectation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Text that a loader or verifier said; `cut` tells that its beginning or end is missing."""
+
+    text: str
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramReport:
+    """What one program did when it was asked alone, from a freshly opened object.
+
+    `load_errno` and `attach_errno` are 0 or a positive Linux errno.  `attach_reason` says why attaching was not
+    attempted, or adds words to a failure.  `log` is the verifier's, there when loading failed.
+    """
+
+    name: str
+    section: str
+    type: str
+    autoload: bool
+    load_errno: int
+    log: Log
+    attach: Attach
+    attach_errno: int = 0
+    attach_reason: str = ""
+    libbpf: Log = Log("")
+
+
+@dataclass(frozen=True, slots=True)
+class MapReport:
+    """One map as the object declares it.  Sizes in bytes, `max_entries` in entries."""
+
+    name: str
+    type: str
+    key_size: int
+    value_size: int
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the validator said, parsed and checked: frames of validator/wire.md, in our words.
+
+    `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
+    libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
+    the object did not even open.
+    """
+
+    guest: Mapping[str, Any]
+    open_errno: int
+    open_log: Log
+    load_errno: int | None
+    load_log: Log
+    programs: tuple[ProgramReport, ...] = ()
+    maps: tuple[MapReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramVerdict:
+    """One program's answer: loaded or not, attached or not, and the cause where not."""
+
+    name: str
+    section: str
+    type: str
+    loaded: bool
+    attach: Attach
+    cause: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer for one (object, kernel) pair.
+
+    `cause` is "" for a compatible object, otherwise a slug of verdict.CAUSES.  `sentence` is for people, `evidence`
+    are lines of the report, `errno` its symbolic name ("EINVAL") or "".  `hint` is one thing to do.
+    """
+
+    answer: Answer
+    cause: str
+    sentence: str
+    evidence: tuple[str, ...] = ()
+    errno: str = ""
+    hint: str = ""
+    subject: str = ""
+    notes: tuple[str, ...] = ()
+    programs: tuple[ProgramVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GuestRun:
+    """How a guest was run: recorded as evidence, never part of a key or a signed payload."""
+
+    accelerator: str
+    qemu: str
+    start: str  # "cold" or "clone"
+    seconds: float
+    attempts: int

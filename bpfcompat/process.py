@@ -1,0 +1,151 @@
+"""The one place that starts programs: bounded life, bounded output, and the whole process group ends with us.
+
+Nothing here uses a shell.  Children get `setpriv --pdeathsig KILL` where util-linux has it, so that they die when
+this process is killed; they lead a process group of their own, which is killed on every way out.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bpfcompat.errors import BuildError
+
+TAIL_BYTES = 8 << 10
+_live: set[int] = set()
+_stopping = threading.Event()
+_live_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a program ended: exit code (negative = signal), bytes of stdout, tail of stderr as text."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: bytes
+    stderr: str
+
+
+def find_tool(name: str, package: str) -> str:
+    """Absolute path of a program; BuildError that names the Debian package if it is absent."""
+    found = shutil.which(name)
+    if found is None:
+        raise BuildError(f"{name}: program not found", hint=f"apt-get install {package}, or its like on your system")
+    return found
+
+
+def bound_to_us(argv: Sequence[str]) -> list[str]:
+    """The same command, dying with us where the host can do that."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
+
+
+@contextlib.contextmanager
+def spawned(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: int | None = subprocess.DEVNULL,
+    stdout: int | None = subprocess.DEVNULL,
+    stderr: int | None = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A running program whose whole process group is gone when the block ends, however it ends."""
+    if _stopping.is_set():
+        raise BuildError(f"{argv[0]}: not started: this run was told to stop", argv=tuple(argv))
+    if shutil.which(argv[0], path=env.get("PATH")) is None:  # or setpriv would start, and fail in its own words
+        raise BuildError(f"{argv[0]}: cannot start: no such program", argv=tuple(argv))
+    try:
+        child = subprocess.Popen(
+            bound_to_us(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BuildError(f"{argv[0]}: cannot start: {error.strerror}", argv=tuple(argv)) from error
+    with _live_lock:
+        _live.add(child.pid)
+    try:
+        yield child
+    finally:
+        end_group(child)
+        with _live_lock:
+            _live.discard(child.pid)
+
+
+def end_group(child: subprocess.Popen[bytes]) -> None:
+    """Kill the process group of a child and wait for the child."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def end_all() -> None:
+    """Kill every process group that is still running and start no more; for an orderly stop."""
+    _stopping.set()
+    with _live_lock:
+        groups = list(_live)
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 300.0,
+    max_stdout: int = 64 << 20,
+    input_bytes: bytes | None = None,
+) -> Completed:
+    """Run a program to its end; BuildError when it cannot start, exceeds its time or its output bound.
+
+    A non-zero exit code is not an error here: the caller knows what it means.
+    """
+    base = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "HOME": str(cwd)}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as given:
+        given.write(input_bytes or b"")
+        given.seek(0)
+        surroundings = {**base, **(env or {})}
+        with spawned(
+            argv, cwd=cwd, env=surroundings, stdin=given.fileno(), stdout=out.fileno(), stderr=err.fileno()
+        ) as child:
+            try:
+                code = child.wait(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                end_group(child)
+                message = f"{argv[0]}: no end within {timeout_s:g} s"
+                raise BuildError(message, argv=tuple(argv), tail=_tail(err.fileno())) from None
+        size = os.fstat(out.fileno()).st_size
+        if size > max_stdout:
+            raise BuildError(f"{argv[0]}: output of {size} bytes, at most {max_stdout} expected", argv=tuple(argv))
+        return Completed(tuple(argv), code, os.pread(out.fileno(), size, 0), _tail(err.fileno()))
+
+
+def check(argv: Sequence[str], *, what: str, hint: str | None = None, cwd: Path, env: Mapping[str, str] | None = None,
+          timeout_s: float = 300.0, max_stdout: int = 64 << 20, input_bytes: bytes | None = None) -> bytes:  # fmt: skip
+    """Run a program that must succeed and return its stdout; BuildError `what: …` with its last words."""
+    done = run(argv, cwd=cwd, env=env, timeout_s=timeout_s, max_stdout=max_stdout, input_bytes=input_bytes)
+    if done.code != 0:
+        message = f"{what}: {Path(argv[0]).name}: exit {done.code}"
+        raise BuildError(message, hint=hint, argv=tuple(argv), tail=done.stderr)
+    return done.stdout
+
+
+def _tail(fd: int) -> str:
+    size = os.fstat(fd).st_size
+    return os.pread(fd, TAIL_BYTES, max(0, size - TAIL_BYTES)).decode("utf-8", "replace")

@@ -1,0 +1,349 @@
+"""Have it or make it: the one place that chooses, and says why.
+
+Every method takes `make`: with False it only looks, and raises NotThere for the first thing that would have to be
+made; the planner uses that.  What failed once in a run is not tried again in it.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bpfcompat import plan
+from bpfcompat.action import Action
+from bpfcompat.config import Config
+from bpfcompat.digest import digest_bytes
+from bpfcompat.errors import BpfcompatError, ConfigError, KernelError
+from bpfcompat.files import read_bounded
+from bpfcompat.kernels.lock import RELOCK, Lock
+from bpfcompat.memo import Memo
+from bpfcompat.model import AptSource, Blob, DirSource, Kernel, KernelSpec, ObjectSpec, UrlSource
+from bpfcompat.plan import Matrix, Pair
+from bpfcompat.store import Entry, Store
+from bpfcompat.voice import Voice
+
+MAX_OBJECT = 64 << 20
+VALIDATOR = Path(__file__).resolve().parent / "validator"
+
+
+class NotThere(Exception):
+    """What would have to be made first; only seen where `make` is False."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        self.label = label
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a maker gives back: outputs as bytes by name, and small facts."""
+
+    outputs: Mapping[str, bytes]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Maker = Callable[[Path], Made]
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What every step needs: settings, what is to be asked, the lock, the store, the memo and a voice."""
+
+    config: Config
+    matrix: Matrix
+    lock: Lock
+    store: Store
+    memo: Memo
+    voice: Voice
+
+
+class Steps:
+    """Actions to entries, each made once per run however many tasks ask for it."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self.shop = shop
+        self.ran: dict[str, tuple[str, ...]] = {}  # label → why it ran
+        self._done: dict[str, Entry] = {}
+        self._failed: dict[str, BpfcompatError] = {}
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def have(self, action: Action, maker: Maker, make: bool = True) -> Entry:
+        """The entry of an action, from the store or made now."""
+        key = action.key()
+        known = self._done.get(key)
+        if known is None:
+            known = self.shop.store.get(action)
+        if known is None and not make:
+            raise NotThere(action.label)
+        if known is None:
+            with self._own(key):
+                known = self._done.get(key) or self._make(action, maker)
+        self._done[key] = known
+        return known
+
+    def forget(self, action: Action) -> bool:
+        """Drop an action's entry from the store and from this run."""
+        self._done.pop(action.key(), None)
+        return self.shop.store.drop(action.kind, action.key())
+
+    def there(self, look: Callable[[], object]) -> bool:
+        """True when a look (a step with make=False) finds everything; a trouble on the way counts as not there."""
+        try:
+            look()
+        except (NotThere, BpfcompatError):
+            return False
+        return True
+
+    def why(self, action: Action) -> tuple[str, ...]:
+        """Why this action must run: which input changed since it last did, or that its entry is gone."""
+        last = self.shop.store.last(action)
+        if last is not None and last[0] == action.key():
+            return ("its store entry is missing or damaged",)
+        return plan.changes(last[1] if last else None, action.inputs)
+
+    def _make(self, action: Action, maker: Maker) -> Entry:
+        key, store = action.key(), self.shop.store
+        if key in self._failed:
+            raise self._failed[key]
+        try:
+            with store.single_flight(action, lambda who: self.shop.voice.say(f"   {action.label}: waits for {who}")):
+                found = store.get(action)
+                if found is not None:
+                    return found
+                reason = self.why(action)
+                with store.workdir() as work:
+                    made = maker(work)
+                entry = store.put(action, {n: store.put_bytes(d) for n, d in made.outputs.items()}, made.facts)
+                store.remember(action)
+        except BpfcompatError as error:
+            self._failed[key] = error
+            raise
+        self.ran[action.label] = reason
+        return entry
+
+    def _own(self, key: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(key, threading.Lock())
+
+
+class Realiser(Steps):
+    """The steps by name: kernels, validator, header, objects, initramfs."""
+
+    def kernel(self, name: str, make: bool = True) -> Kernel:
+        """A kernel's files; KernelError when it is not to be had."""
+        spec = self.shop.matrix.kernels[name]
+        entry = self.have(self.kernel_action(name), lambda work: self._make_kernel(spec), make)
+        return Kernel(
+            name=name,
+            release=str(entry.facts["release"]),
+            arch=spec.arch,
+            vmlinuz=entry.outputs["vmlinuz"],
+            config=entry.outputs.get("config"),
+            btf=entry.outputs.get("btf"),
+        )
+
+    def kernel_action(self, name: str) -> Action:
+        """The action of a kernel: from its lock entry, its own files, or its declared digests."""
+        spec = self.shop.matrix.kernels[name]
+        return plan.kernel_action(spec, self._kernel_files(spec))
+
+    def _kernel_files(self, spec: KernelSpec) -> dict[str, str]:
+        source = spec.source
+        if isinstance(source, AptSource):
+            locked = self.shop.lock.kernels.get(spec.name)
+            if locked is None:
+                raise KernelError(f"kernel {spec.name!r}: not in {self.shop.config['paths.lock']}", hint=RELOCK)
+            return {str(n): f.digest for n, f in enumerate(locked.files)}
+        if isinstance(source, UrlSource):
+            return {
+                "vmlinuz": source.vmlinuz_digest,
+                **({"config": source.config_digest} if source.config_digest else {}),
+            }
+        return self._dir_files(spec.name, source)
+
+    def _dir_files(self, name: str, source: DirSource) -> dict[str, str]:
+        from bpfcompat.kernels.sources import dir_members  # lazily: off the null path
+
+        try:
+            members = dir_members(source)
+        except KernelError as error:
+            raise KernelError(f"kernel {name!r}: {error.message}", error.hint) from error
+        return {role: self.shop.memo.digest(path) for role, path in members.items()}
+
+    def _make_kernel(self, spec: KernelSpec) -> Made:
+        from bpfcompat.kernels.sources import obtain
+
+        shop = self.shop
+        parts = obtain(
+            spec, shop.lock.kernels.get(spec.name), self.mirror, self.downloads, self.bar(f"kernel:{spec.name}")
+        )
+        outputs = {"vmlinuz": parts.vmlinuz, "config": parts.config, "btf": parts.btf}
+        return Made({n: d for n, d in outputs.items() if d is not None}, {"release": parts.release})
+
+    def bar(self, label: str) -> Callable[[int, int | None], None]:
+        """Shows how far a download is."""
+        return partial(self.shop.voice.progress, label)
+
+    def mirror(self) -> str:
+        """Base address of the Debian mirror; asked for only when something must be fetched."""
+        from bpfcompat.kernels.apt import mirror
+
+        return mirror(self.shop.config["mirror.debian"])
+
+    @property
+    def downloads(self) -> Path:
+        """Where fetched packages are kept by digest."""
+        return self.shop.store.root / "downloads"
+
+    # --- validator
+
+    def validator(self, make: bool = True) -> Entry:
+        """The validator: outputs `validator`, `libbpf.so` and libbpf's headers; facts: libbpf's version."""
+        return self.have(self.validator_action(), self._make_validator, make)
+
+    def validator_action(self) -> Action:
+        """The action of the validator."""
+        sources = {p.name: self.shop.memo.digest(p) for p in VALIDATOR.iterdir() if p.suffix in (".c", ".h", ".py")}
+        return plan.validator_action(sources, self.libbpf_source, self._compiler(), "amd64")
+
+    @property
+    def libbpf_source(self) -> str:
+        """Digest of libbpf's source tarball, from the lock."""
+        locked = self.shop.lock.sources.get("libbpf")
+        if locked is None:
+            raise ConfigError(f"libbpf: not in {self.shop.config['paths.lock']}", hint=RELOCK)
+        return locked.files[0].digest
+
+    def _compiler(self) -> str:
+        def ask(tool: Path) -> str:
+            from bpfcompat.validator.build import compiler_identity
+
+            return digest_bytes(repr(sorted(compiler_identity(str(tool)).items())).encode())
+
+        return self.shop.memo.tool(self.shop.config["build.cc"], "gcc", ask)
+
+    def _make_validator(self, work: Path) -> Made:
+        from bpfcompat.kernels.sources import obtain_file
+        from bpfcompat.validator.build import build_validator
+
+        locked = self.shop.lock.sources["libbpf"]
+        self.shop.voice.say(f"   validator: building with libbpf {locked.version}")
+        tarball = obtain_file(locked.files[0], self.mirror, self.downloads, self.bar("validator"))
+        built = build_validator(tarball, work, self.shop.config["build.cc"])
+        files = {"validator": built.validator, "libbpf.so": built.libbpf_so}
+        headers = {f"include/bpf/{path.name}": path for path in built.headers}
+        outputs = {name: read_bounded(path, 64 << 20) for name, path in {**files, **headers}.items()}
+        return Made(outputs, {"libbpf": built.version})
+
+    # --- objects
+
+    def object(self, name: str, make: bool = True) -> Blob:
+        """An object's bytes in the store."""
+        spec = self.shop.matrix.objects[name]
+        return self.have(self.object_action(name, make), lambda work: self._make_object(spec, work), make).outputs[
+            "object"
+        ]
+
+    def object_action(self, name: str, make: bool = True) -> Action:
+        """The action of an object: compiled, taken from a package, or as it lies there."""
+        spec = self.shop.matrix.objects[name]
+        if spec.prebuilt is not None:
+            return plan.prebuilt_action(spec, self.shop.memo.digest(spec.prebuilt))
+        if spec.package is not None:
+            locked = self.shop.lock.packages.get(name)
+            if locked is None:
+                raise ConfigError(f"object {name!r}: not in {self.shop.config['paths.lock']}", hint=RELOCK)
+            return plan.member_action(spec, locked.files[0].digest)
+        return self._compiled(spec, make)
+
+    def _compiled(self, spec: ObjectSpec, make: bool) -> Action:
+        from bpfcompat.objects import FLAGS, clang_identity, sources_of
+
+        config, memo = self.shop.config, self.shop.memo
+        header = self.header(make)
+        flags = (*FLAGS, *config["build.cflags"], *spec.cflags)
+        sources = {str(p.relative_to(config.root)): memo.digest(p) for p in sources_of(spec, config)}
+        clang = memo.tool(config["build.clang"], "clang", clang_identity)
+        return plan.compiled_action(spec, sources, header.digest, self.libbpf_source, clang, flags)
+
+    def _make_object(self, spec: ObjectSpec, work: Path) -> Made:
+        from bpfcompat import objects
+
+        if spec.prebuilt is not None:
+            return Made({"object": objects.read_prebuilt(spec.prebuilt, MAX_OBJECT)})
+        if spec.package is not None:
+            return Made({"object": self._member(spec)})
+        entry, store = self.validator(), self.shop.store
+        headers = {n: store.read(b) for n, b in entry.outputs.items() if n.startswith("include/")}
+        headers["include/vmlinux.h"] = store.read(self.header())
+        return Made({"object": objects.compile_object(spec, self.shop.config, headers, work)})
+
+    def _member(self, spec: ObjectSpec) -> bytes:
+        from bpfcompat.kernels.extract import deb_member
+        from bpfcompat.kernels.sources import obtain_file
+
+        locked = self.shop.lock.packages[spec.name].files[0]
+        deb = obtain_file(locked, self.mirror, self.downloads, self.bar(f"object:{spec.name}"))
+        return deb_member(deb, spec.member or "", MAX_OBJECT)
+
+    def header(self, make: bool = True) -> Blob:
+        """vmlinux.h of the kernel that [build] vmlinux names."""
+        name = self.shop.config["build.vmlinux"]
+        if name not in self.shop.matrix.kernels:
+            raise ConfigError(f"bpfcompat.toml: [build] vmlinux: no kernel is named {name!r}")
+        kernel = self.kernel(name, make)
+        if kernel.btf is None:
+            raise ConfigError(
+                f"bpfcompat.toml: [build] vmlinux: kernel {name!r} has no BTF", hint="name another kernel"
+            )
+        btf = kernel.btf
+        action = plan.header_action(btf.digest, self.libbpf_source)
+        return self.have(action, lambda work: self._make_header(btf, work), make).outputs["vmlinux.h"]
+
+    def _make_header(self, btf: Blob, work: Path) -> Made:
+        from bpfcompat.libbpf import dump_header
+
+        library = self.shop.store.checked(self.validator().outputs["libbpf.so"])
+        dump_header(library, self.shop.store.read(btf), work / "vmlinux.h")
+        return Made({"vmlinux.h": read_bounded(work / "vmlinux.h", 256 << 20)})
+
+    # --- guests
+
+    def initramfs(self, kernel: str, make: bool = True) -> Blob:
+        """What this kernel's guests boot into."""
+        action = self.initramfs_action(kernel, make)
+        return self.have(action, lambda work: self._make_initramfs(kernel), make).outputs["initramfs"]
+
+    def initramfs_action(self, kernel: str, make: bool = True) -> Action:
+        """The action of a kernel's initramfs."""
+        return plan.initramfs_action(self.kernel(kernel, make), self.validator(make).outputs["validator"].digest)
+
+    def _make_initramfs(self, name: str) -> Made:
+        from bpfcompat.initramfs import guest_initramfs
+
+        kernel, store = self.kernel(name), self.shop.store
+        config = store.read(kernel.config) if kernel.config else None
+        return Made(
+            {"initramfs": guest_initramfs(store.read(self.validator().outputs["validator"]), kernel.release, config)}
+        )
+
+    def column(self, kernel: str, make: bool = True) -> plan.Column:
+        """What all probes of a kernel share."""
+        from bpfcompat.guest import COMMAND_LINE, machine_class
+
+        image = self.initramfs(kernel, make)
+        validator = self.validator(make).outputs["validator"].digest
+        machine = machine_class(self.shop.config["guest.memory_mb"])
+        return plan.column(self.kernel(kernel, make), image, validator, COMMAND_LINE, machine)
+
+    def probe_spec(self, pair: Pair) -> dict[str, Any]:
+        """What the validator is told to do, as it enters the key."""
+        return {"attach": str(self.shop.matrix.objects[pair.object].attach), "log_kb": self.shop.config["guest.log_kb"]}
+
+    def probe_action(self, pair: Pair, make: bool = True) -> Action:
+        """The action of asking one kernel about one object."""
+        column, digest = self.column(pair.kernel, make), self.object(pair.object, make).digest
+        return plan.probe_action(pair, column, digest, self.probe_spec(pair))

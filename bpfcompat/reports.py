@@ -1,0 +1,163 @@
+"""Rows to text: a table for people, Markdown, JSON and JUnit for machines.  Pure; nothing hostile passes unescaped."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from bpfcompat.gate import Row, decide
+from bpfcompat.model import Answer
+from bpfcompat.voice import clean
+
+LEGEND = "* with a note: a program was not attached, is inactive, or is optional and refused; matrix.md has it"
+MARKS = {Answer.COMPATIBLE: "yes", Answer.INCOMPATIBLE: "NO", Answer.INCONCLUSIVE: "?"}
+
+
+def line(row: Row) -> str:
+    """One pair in one line: answer, cause, ran or cached, seconds, and the mark when it is not as expected."""
+    if row.not_to_be_had:
+        return f"{row.pair!s:42} not to be had: {clean(row.trouble, 200)}"
+    cause = f": {row.verdict.cause}" if row.verdict and row.verdict.cause else ""
+    how = (
+        f"ran, {row.run.seconds:.1f} s {row.run.accelerator}" if row.ran and row.run else "ran" if row.ran else "cached"
+    )
+    trouble = f"  {clean(row.trouble, 400)}" if row.trouble else ""
+    wrong = "" if row.as_expected else f"  << expected {row.expected}" + ("" if row.required else " (optional)")
+    return f"{row.pair!s:42} {row.answer}{cause}  ({how}){trouble}{wrong}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Objects down, kernels across: `yes`, `NO cause`, `?`; `!` marks what is not as expected."""
+    kernels = list(dict.fromkeys(r.pair.kernel for r in rows))
+    cells = {(r.pair.object, r.pair.kernel): _cell(r) for r in rows}
+    objects = list(dict.fromkeys(r.pair.object for r in rows))
+    lines = [["object", *kernels], *([o, *(cells.get((o, k), "-") for k in kernels)] for o in objects)]
+    widths = [max(len(x[i]) for x in lines) for i in range(len(kernels) + 1)]
+    text = ["  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip() for x in lines]
+    text.insert(1, "  ".join("-" * w for w in widths))
+    legend = ["", LEGEND] if any(r.verdict and r.verdict.notes for r in rows) else []
+    return "\n".join([*text, *legend])
+
+
+def _cell(row: Row) -> str:
+    cause = f" {row.verdict.cause}" if row.verdict and row.verdict.cause else ""
+    note = " *" if row.verdict and row.verdict.notes else ""
+    base = "not to be had" if row.not_to_be_had else MARKS[row.answer] + cause + note
+    return base + ("" if row.as_expected else " !")
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """The last lines of a run: counts, and what the gate holds against it."""
+    decision = decide(rows)
+    counts = ", ".join(f"{n} {kind}" for kind, n in sorted(decision.counts.items()))
+    ran = sum(r.ran for r in rows)
+    head = f"{len(rows)} pairs: {counts}; {ran} ran, {len(rows) - ran} already proved"
+    if not decision.failed:
+        return head + "; all as expected"
+    groups: dict[str, list[str]] = {}
+    for row in decision.failed:
+        groups.setdefault(f"expected {row.expected}, got {_got(row)}", []).append(str(row.pair))
+    wrong = [f"  {_names(pairs)}: {what}" for what, pairs in groups.items()]
+    return "\n".join([head, f"{len(decision.failed)} not as expected:", *wrong])
+
+
+def _names(pairs: Sequence[str], most: int = 4) -> str:
+    more = len(pairs) - most
+    return ", ".join(pairs[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _got(row: Row) -> str:
+    if row.verdict is None:
+        return f"no answer: {clean(row.trouble, 400)}"
+    return str(row.verdict.answer) + (f":{row.verdict.cause}" if row.verdict.cause else "")
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The whole result as JSON; documented in docs/reports.md."""
+    decision = decide(rows)
+    body = {
+        "format": 1,
+        "as_expected": not decision.failed,
+        "counts": dict(decision.counts),
+        "pairs": [_json(r) for r in rows],
+    }
+    return json.dumps(body, indent=1, sort_keys=True) + "\n"
+
+
+def _json(row: Row) -> dict[str, Any]:
+    found = row.verdict
+    return {
+        "object": row.pair.object,
+        "kernel": row.pair.kernel,
+        "release": row.release,
+        "answer": str(row.answer),
+        "cause": found.cause if found else "",
+        "sentence": found.sentence if found else row.trouble,
+        "hint": found.hint if found else "",
+        "errno": found.errno if found else "",
+        "evidence": list(found.evidence) if found else [],
+        "notes": list(found.notes) if found else [],
+        "expected": str(row.expected),
+        "as_expected": row.as_expected,
+        "required": row.required,
+        "not_to_be_had": row.not_to_be_had,
+        "ran": row.ran,
+        "why": list(row.why),
+        "reproduce": f"doit probe:{row.pair}",
+    }
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """A table for a pull request, and a section for each pair that is not as expected."""
+    kernels = list(dict.fromkeys(r.pair.kernel for r in rows))
+    cells = {(r.pair.object, r.pair.kernel): _markdown_cell(r) for r in rows}
+    lines = ["| object | " + " | ".join(kernels) + " |", "|---" * (len(kernels) + 1) + "|"]
+    objects = dict.fromkeys(r.pair.object for r in rows)
+    lines += [f"| {o} | " + " | ".join(cells.get((o, k), "–") for k in kernels) + " |" for o in objects]
+    head, *wrong = summary(rows).split("\n")
+    lines += ["", head, *wrong[:1], *(_markdown_item(w.strip()) for w in wrong[1:])]
+    notes = [_markdown_item(f"{r.pair}: {clean(n)}") for r in rows if r.verdict for n in r.verdict.notes]
+    lines += ["", "Notes (\\*):", "", *notes] if notes else []
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_item(text: str) -> str:
+    return "- `" + text.replace("`", "'") + "`"  # as code, so that nothing in it is a link or an image
+
+
+def _markdown_cell(row: Row) -> str:
+    sign = {"yes": "✅", "NO": "❌", "?": "❔"}[MARKS[row.answer]]
+    cause = f" `{row.verdict.cause}`" if row.verdict and row.verdict.cause else ""
+    note = " \\*" if row.verdict and row.verdict.notes else ""
+    base = "➖ not to be had" if row.not_to_be_had else sign + cause + note
+    return base if row.as_expected else base + " **unexpected**"
+
+
+def as_junit(rows: Sequence[Row]) -> str:
+    """JUnit XML: one case a pair; a failure is a row that is not as expected, an error one that could not be asked."""
+    cases = "".join(_junit_case(r) for r in rows)
+    failures = sum(not r.as_expected and r.verdict is not None for r in rows)
+    errors = sum(not r.as_expected and r.verdict is None for r in rows)
+    skipped = sum(r.not_to_be_had for r in rows)
+    counts = f'tests="{len(rows)}" failures="{failures}" errors="{errors}" skipped="{skipped}"'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuite name="bpfcompat" {counts}>\n{cases}</testsuite>\n'
+
+
+def _junit_case(row: Row) -> str:
+    seconds = row.run.seconds if row.run and row.ran else 0
+    head = f'  <testcase classname={quoteattr(row.pair.kernel)} name={quoteattr(row.pair.object)} time="{seconds:.3f}">'
+    if row.not_to_be_had:
+        inner = f"<skipped message={quoteattr(clean(row.trouble))}/>"
+    elif row.as_expected:
+        inner = ""
+    else:
+        tag = "failure" if row.verdict else "error"
+        evidence = "\n".join(clean(e) for e in row.verdict.evidence) if row.verdict else row.trouble
+        message = quoteattr(clean(f"expected {row.expected}, got {_got(row)}"))
+        inner = f"<{tag} message={message}>{escape(clean_lines(evidence))}</{tag}>"
+    return f"{head}{inner}</testcase>\n"
+
+
+def clean_lines(text: str) -> str:
+    """Several lines from outside, each made fit to show."""
+    return "\n".join(clean(part) for part in text.split("\n"))

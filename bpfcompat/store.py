@@ -1,0 +1,219 @@
+"""Outputs by action key, written once: the truth that doit's database is not.
+
+Layout: `blobs/ab/<hex>` holds bytes under their digest, read-only; `actions/<kind>/ab/<hex>.json` says which blobs an
+action gave, and what went into its key; `names/<kind>/<name>.json` remembers the last key of a task name, for `why`.
+An entry is believed only as far as its blobs are there with their digest: damage is dropped, said, and made again.
+"""
+
+import contextlib
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bpfcompat.action import FORMAT, Action
+from bpfcompat.digest import canonical, digest_bytes, digest_file, hex_of, is_digest
+from bpfcompat.errors import StoreError
+from bpfcompat.files import TEMP_PREFIX, ensure_dir, explain_os, locked, read_bounded, write_atomic
+from bpfcompat.model import Blob
+
+MAX_ENTRY = 4 << 20
+MAX_BLOB = 1 << 30
+_HEX = re.compile(r"[0-9a-f]{64}\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What an action gave: output name → blob, small facts as JSON values, and the inputs of its key."""
+
+    outputs: Mapping[str, Blob]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """A folder of outputs by key; any number of processes may share it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self) -> "Store":
+        """Make the folder if need be and check its format; StoreError if it cannot be used."""
+        mark = self.root / "format"
+        if not _is_there(mark):
+            ensure_dir(self.root)
+            write_atomic(mark, f"{FORMAT}\n".encode())
+        found = read_bounded(mark, 64).decode("ascii", "replace").strip()
+        if found != str(FORMAT):
+            raise StoreError(
+                f"{self.root}: store format {found[:20]!r}, expected {FORMAT}", hint="use another [paths] store"
+            )
+        return self
+
+    # --- blobs
+
+    def blob_path(self, digest: str) -> Path:
+        """Where a blob lies, there or not."""
+        name = hex_of(digest)
+        return self.root / "blobs" / name[:2] / name
+
+    def put_bytes(self, data: bytes) -> Blob:
+        """Keep bytes; equal bytes are kept once."""
+        blob = Blob(digest_bytes(data), len(data))
+        if not self._has_blob(blob):
+            write_atomic(self.blob_path(blob.digest), data, mode=0o444)
+        return blob
+
+    def put_file(self, path: Path) -> Blob:
+        """Keep a file's bytes (read once, at most MAX_BLOB)."""
+        return self.put_bytes(read_bounded(path, MAX_BLOB))
+
+    def read(self, blob: Blob) -> bytes:
+        """A blob's bytes, digest checked; a damaged one is dropped, to be made again, and StoreError raised."""
+        path = self.blob_path(blob.digest)
+        data = read_bounded(path, MAX_BLOB)
+        if digest_bytes(data) != blob.digest:
+            _discard(path)
+            raise StoreError(f"{path}: bytes do not match their name; dropped", hint="run the same command again")
+        return data
+
+    def checked(self, blob: Blob) -> Path:
+        """The path of a blob whose bytes were just checked; StoreError (and dropped) otherwise."""
+        path = self.blob_path(blob.digest)
+        if not self._has_blob(blob) or digest_file(path) != blob.digest:
+            _discard(path)
+            raise StoreError(f"{path}: missing or damaged; dropped", hint="run the same command again")
+        return path
+
+    def _has_blob(self, blob: Blob) -> bool:
+        try:
+            found = os.lstat(self.blob_path(blob.digest))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise explain_os(error, self.root, "cannot read the store") from error
+        return stat.S_ISREG(found.st_mode) and found.st_size == blob.size
+
+    # --- actions
+
+    def entry_path(self, kind: str, key: str) -> Path:
+        """Where the entry of an action key lies, there or not."""
+        name = hex_of(key)
+        return self.root / "actions" / kind / name[:2] / f"{name}.json"
+
+    def keys(self, kind: str) -> frozenset[str]:
+        """All keys of a kind, in at most 257 directory reads."""
+        found: set[str] = set()
+        try:
+            for shelf in os.scandir(self.root / "actions" / kind):
+                if shelf.is_dir(follow_symlinks=False):
+                    found.update("sha256:" + e.name[:64] for e in os.scandir(shelf.path) if _HEX.fullmatch(e.name))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise explain_os(error, self.root, "cannot read the store") from error
+        return frozenset(found)
+
+    def get(self, action: Action) -> Entry | None:
+        """What an action gave before, or None; an entry that is damaged or lost a blob counts as absent."""
+        return self.get_key(action.kind, action.key())
+
+    def get_key(self, kind: str, key: str) -> Entry | None:
+        """Like `get`, for a key."""
+        path = self.entry_path(kind, key)
+        if not _is_there(path):
+            return None
+        try:
+            entry = _parse_entry(json.loads(read_bounded(path, MAX_ENTRY)), key)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, StoreError):
+            entry = None
+        if entry is None or not all(self._has_blob(b) for b in entry.outputs.values()):
+            _discard(path)  # or `keys` would still name it, and the planner believe that it is there
+            return None
+        return entry
+
+    def put(self, action: Action, outputs: Mapping[str, Blob], facts: Mapping[str, Any] | None = None) -> Entry:
+        """Write an action's entry, once its blobs are in; the entry appears whole or not at all."""
+        entry = Entry(dict(outputs), dict(facts or {}), dict(action.inputs))
+        body = {
+            "key": action.key(),
+            "inputs": entry.inputs,
+            "facts": entry.facts,
+            "outputs": {n: {"digest": b.digest, "size": b.size} for n, b in entry.outputs.items()},
+        }
+        write_atomic(self.entry_path(action.kind, action.key()), canonical(body))
+        return entry
+
+    def drop(self, kind: str, key: str) -> bool:
+        """Forget an action's entry; its blobs stay until they are collected.  True if there was one."""
+        path = self.entry_path(kind, key)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise explain_os(error, path, "cannot drop the entry") from error
+        return True
+
+    # --- names
+
+    def remember(self, action: Action) -> None:
+        """Note this action as the last one under its name, for `why`."""
+        write_atomic(self._name_path(action), canonical({"key": action.key(), "inputs": dict(action.inputs)}))
+
+    def last(self, action: Action) -> tuple[str, Mapping[str, Any]] | None:
+        """Key and inputs of the last action realised under this name, or None."""
+        try:
+            body = json.loads(read_bounded(self._name_path(action), MAX_ENTRY))
+            return str(body["key"]), dict(body["inputs"])
+        except (StoreError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def _name_path(self, action: Action) -> Path:
+        return self.root / "names" / action.kind / f"{action.name or '_'}.json"
+
+    # --- shared work
+
+    @contextlib.contextmanager
+    def single_flight(self, action: Action, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Only one process at a time makes this action; the others wait and are told for whom."""
+        with locked(self.root / "locks" / f"{hex_of(action.key())[:32]}", waiting):
+            yield
+
+    @contextlib.contextmanager
+    def workdir(self) -> Iterator[Path]:
+        """A private empty folder on the store's file system, gone at the end."""
+        try:
+            folder = tempfile.TemporaryDirectory(dir=ensure_dir(self.root / "tmp"), prefix=TEMP_PREFIX)
+        except OSError as error:
+            raise explain_os(error, self.root, "cannot use the store") from error
+        with folder as name:
+            yield Path(name)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise explain_os(error, path, "cannot read the store") from error
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_os(error, path, "damaged, and cannot be dropped") from error
+
+
+def _parse_entry(body: Any, key: str) -> Entry:
+    if body["key"] != key:
+        raise StoreError(f"entry names key {body['key']!r}, expected {key}")
+    outputs = {str(n): Blob(b["digest"], int(b["size"])) for n, b in body["outputs"].items()}
+    if not all(is_digest(b.digest) for b in outputs.values()):
+        raise StoreError("entry names something that is no digest")
+    return Entry(outputs, dict(body["facts"]), dict(body["inputs"]))

@@ -1,0 +1,298 @@
+"""Report in, verdict out.
+
+Pure: the same report gives the same verdict on any machine, years later, so stored reports are classified again
+without a boot.  Loading the object as a whole decides; its programs, asked alone, say which and why.  A report that
+contradicts itself or is silent about a program is *inconclusive*, never compatible.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from bpfcompat.causes import (
+    CAUSES,
+    Case,
+    Cause,
+    Finding,
+    Phase,
+    attach_since,
+    clip,
+    errno_name,
+    explain,
+    older,
+)
+from bpfcompat.digest import canonical
+from bpfcompat.elf import ObjectFacts
+from bpfcompat.errors import StoreError
+from bpfcompat.model import Answer, Attach, AttachMode, ProgramReport, ProgramVerdict, Report, Verdict
+
+CLASSIFIER = 1  # raise it whenever the same report may give another verdict
+CONTRADICTORY = "contradictory"
+SLUGS = (CONTRADICTORY, *(cause.slug for cause in CAUSES))
+MAX_NOTES = 50
+MAX_NAMED = 8
+
+__all__ = [
+    "CLASSIFIER", "SLUGS", "classify", "errno_name", "verdict_from_bytes", "verdict_from_json", "verdict_to_json",
+]  # fmt: skip
+_Word = TypeVar("_Word", Answer, Attach)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    case: Case
+    cause: Cause
+    finding: Finding
+
+
+def classify(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Verdict:
+    """The verdict of a report.
+
+    `facts` is what elf.facts_or_fault() says of the same object: it words the verdict and is asked which programs
+    the report must speak of; it never decides against the loader.
+    """
+    asker = _Asker(report, facts)
+    programs = tuple(asker.program(program, attach) for program in report.programs)
+    doubt = _contradiction(report, facts, attach)
+    if doubt is not None:
+        return _doubtful(report, doubt, programs)
+    notes = tuple(_notes(report, attach, asker))[:MAX_NOTES]
+    refusal = asker.refusal(attach)
+    if refusal is None:
+        return Verdict(Answer.COMPATIBLE, "", _praise(report, attach), notes=notes, programs=programs)
+    found = refusal.finding
+    return Verdict(
+        answer=refusal.cause.answer,
+        cause=refusal.cause.slug,
+        sentence=clip(found.sentence, 600),
+        evidence=found.evidence,
+        errno=refusal.case.code,
+        hint=clip(found.hint),
+        subject=clip(found.subject),
+        notes=notes,
+        programs=programs,
+    )
+
+
+class _Asker:
+    """Turns each refusal of a report into a case and asks the table."""
+
+    def __init__(self, report: Report, facts: ObjectFacts | str) -> None:
+        self.report = report
+        self.facts = None if isinstance(facts, str) else facts
+        self.fault = facts if isinstance(facts, str) else ""
+
+    def refusal(self, attach: AttachMode) -> _Refusal | None:
+        """What decides against the object, or None when nothing does."""
+        report = self.report
+        if report.open_errno:
+            return self._ask(Phase.OPEN, report.open_errno, report.open_log.text, "", None)
+        expected = [program for program in report.programs if program.autoload]
+        if report.load_errno:
+            refused = next((p for p in expected if p.load_errno), None)
+            return self.load(refused) if refused else self._whole(report.load_errno)
+        failed = next((p for p in expected if p.attach is Attach.FAILED), None)
+        return self._attach(failed) if failed and attach is AttachMode.ATTACH else None
+
+    def load(self, program: ProgramReport) -> _Refusal:
+        """Why a program does not load."""
+        return self._ask(Phase.LOAD, program.load_errno, program.libbpf.text, program.log.text, program)
+
+    def program(self, program: ProgramReport, attach: AttachMode) -> ProgramVerdict:
+        """One program's own answer."""
+        refusal = None
+        if program.load_errno:
+            refusal = self.load(program)
+        elif program.attach is Attach.FAILED and attach is AttachMode.ATTACH:
+            refusal = self._attach(program)
+        return ProgramVerdict(
+            name=clip(program.name),
+            section=clip(program.section),
+            type=clip(program.type, 64),
+            loaded=program.load_errno == 0,
+            attach=program.attach,
+            cause=refusal.cause.slug if refusal else "",
+            detail=clip(refusal.finding.sentence if refusal else program.attach_reason, 600),
+        )
+
+    def _whole(self, load_errno: int) -> _Refusal:
+        words = self.report.load_log.text
+        return self._ask(Phase.LOAD, load_errno, words, words, None)
+
+    def _attach(self, program: ProgramReport) -> _Refusal:
+        return self._ask(Phase.ATTACH, program.attach_errno, program.libbpf.text, program.log.text, program)
+
+    def _ask(self, phase: Phase, number: int, libbpf: str, verifier: str, program: ProgramReport | None) -> _Refusal:
+        report = self.report
+        case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program)
+        return _Refusal(case, *explain(case))
+
+
+# --- what makes a report no answer at all
+
+
+def _contradiction(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> str | None:
+    return next(_contradictions(report, facts, attach), None)
+
+
+def _contradictions(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Iterator[str]:
+    if report.open_errno:
+        if report.load_errno is not None or report.programs:
+            yield "the object did not open, and yet something of it was asked to load"
+        return
+    if report.load_errno is None:
+        yield "the object opened, and loading it was never answered"
+    told = {program.name for program in report.programs}
+    wanted = [] if isinstance(facts, str) else [program.name for program in facts.programs]
+    silent = [name for name in wanted if name not in told]
+    if silent:
+        yield f"nothing is said of program '{clip(silent[0])}'"
+    for program in report.programs:
+        if program.load_errno and program.attach is not Attach.NOT_ATTEMPTED:
+            yield f"program '{clip(program.name)}' did not load, and yet attaching it is {program.attach}"
+        if (program.attach is Attach.FAILED) != (program.attach_errno != 0):
+            name, code = clip(program.name), errno_name(program.attach_errno) or "no errno"
+            yield f"program '{name}': attaching is {program.attach} with {code}"
+        if attach is AttachMode.LOAD and program.attach is not Attach.NOT_ATTEMPTED:
+            yield f"program '{clip(program.name)}': only loading was asked for, and attaching is {program.attach}"
+
+
+def _doubtful(report: Report, doubt: str, programs: tuple[ProgramVerdict, ...]) -> Verdict:
+    return Verdict(
+        answer=Answer.INCONCLUSIVE,
+        cause=CONTRADICTORY,
+        sentence=f"the report cannot be believed: {doubt}",
+        evidence=(f"open errno {report.open_errno}, load errno {report.load_errno}, {len(report.programs)} programs",),
+        hint="ask again; if it stays so, the validator or this table is wrong",
+        programs=programs,
+    )
+
+
+# --- what is said beside the answer
+
+
+def _praise(report: Report, attach: AttachMode) -> str:
+    release = clip(str(report.guest.get("release", "?")), 64)
+    expected = [program for program in report.programs if program.autoload]
+    if attach is AttachMode.LOAD:
+        return f"object: loads on this kernel ({release})"
+    attached = sum(program.attach is Attach.ATTACHED for program in expected)
+    rest = len(expected) - attached
+    tail = f"; attaching {rest} was not attempted" if rest else ""
+    return f"object: loads on this kernel ({release}); {attached} of {len(expected)} programs attached{tail}"
+
+
+def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
+    expected = [program for program in report.programs if program.autoload]
+    yield from _inactive(report, expected)
+    if attach is AttachMode.LOAD:
+        yield "attaching was not asked for"
+    else:
+        yield from _not_attempted(
+            report, [p for p in expected if p.attach is Attach.NOT_ATTEMPTED and not p.load_errno]
+        )
+    for program in report.programs:
+        if not program.autoload and program.load_errno:
+            why = asker.load(program).finding.sentence
+            yield clip(f"optional program '{program.name}' ({program.section}) does not load here: {why}", 600)
+        elif program.load_errno and report.load_errno == 0:
+            yield clip(f"program '{program.name}' does not load alone, only with the rest of its object", 600)
+    if any(log.cut for log in (report.open_log, report.load_log, *(p.log for p in report.programs))):
+        yield "a log was too long and is cut"
+
+
+def _inactive(report: Report, expected: list[ProgramReport]) -> Iterator[str]:
+    active = report.guest.get("lsm")
+    names = [p.name for p in expected if p.type == "lsm" and p.attach is Attach.ATTACHED]
+    if names and isinstance(active, list | tuple) and "bpf" not in active:
+        listed = clip(",".join(map(str, active)))
+        yield f"ATTACHED BUT INACTIVE: {_named(names)}: bpf is not among the active LSMs ({listed}): never called"
+
+
+def _not_attempted(report: Report, programs: list[ProgramReport]) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for program in programs:
+        since = attach_since(program.section)
+        if older(report.guest, since):
+            where, release = f"{_named([program.name])}: {program.section}", report.guest.get("release")
+            yield clip(f"LOADS, BUT WILL HARDLY ATTACH: {where} attaches since Linux {since}, this kernel is {release}")
+        reasons.setdefault(program.attach_reason or "no reason given", []).append(program.name)
+    for reason, names in reasons.items():
+        yield f"attaching not attempted: {_named(names)}: {clip(reason)}"
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    word = "program" if len(names) == 1 else "programs"
+    return f"{word} {', '.join(repr(clip(name, 64)) for name in names[:MAX_NAMED])}{more}"
+
+
+# --- a verdict as bytes
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON values; verdict_from_json() gives an equal one back."""
+    return json.loads(canonical(asdict(verdict)))  # type: ignore[no-any-return]
+
+
+def verdict_from_bytes(data: bytes) -> Verdict:
+    """A verdict from its canonical JSON; StoreError when it is none."""
+    try:
+        return verdict_from_json(json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"verdict: expected JSON, got {data[:40]!r}", hint="forget it and classify again") from error
+
+
+def verdict_from_json(value: Any) -> Verdict:
+    """A verdict from JSON values; StoreError that names the field that is not as it must be."""
+    table = _table(value, "verdict", Verdict)
+    programs = _list(table["programs"], "programs")
+    return Verdict(
+        answer=_word(Answer, table["answer"], "answer"),
+        **{name: _text(table[name], name) for name in ("cause", "sentence", "errno", "hint", "subject")},
+        evidence=tuple(_text(line, "evidence") for line in _list(table["evidence"], "evidence")),
+        notes=tuple(_text(line, "notes") for line in _list(table["notes"], "notes")),
+        programs=tuple(_program_from_json(program) for program in programs),
+    )
+
+
+def _program_from_json(value: Any) -> ProgramVerdict:
+    table = _table(value, "program", ProgramVerdict)
+    if not isinstance(table["loaded"], bool):
+        raise _wrong("loaded", "true or false", table["loaded"])
+    return ProgramVerdict(
+        loaded=table["loaded"],
+        attach=_word(Attach, table["attach"], "attach"),
+        **{name: _text(table[name], name) for name in ("name", "section", "type", "cause", "detail")},
+    )
+
+
+def _table(value: Any, where: str, kind: type[Verdict] | type[ProgramVerdict]) -> Mapping[str, Any]:
+    names = set(kind.__dataclass_fields__)
+    if not isinstance(value, dict) or set(value) != names:
+        raise _wrong(where, f"exactly the fields {', '.join(sorted(names))}", value)
+    return value
+
+
+def _word(kind: type[_Word], value: Any, where: str) -> _Word:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise _wrong(where, " or ".join(kind), value) from error
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(where, "a text", value)
+    return value
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(where, "a list", value)
+    return value
+
+
+def _wrong(where: str, expected: str, got: object) -> StoreError:
+    return StoreError(f"verdict: {where}: expected {expected}, got {str(got)[:80]!r}")

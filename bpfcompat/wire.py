@@ -1,0 +1,310 @@
+"""The validator's report: frames of validator/wire.md in, a Report out, and the Report's own JSON.
+
+Pure and strict: the guest is hostile, so one byte that is not as specified makes the whole report no answer
+(GuestError), never a verdict.  What an errno means is not known here.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bpfcompat.digest import digest_bytes
+from bpfcompat.errors import GuestError, StoreError, TrustError
+from bpfcompat.model import Attach, AttachMode, Log, MapReport, ProgramReport, Report
+from bpfcompat.strictjson import parse_json
+
+REPORT_MAX = 64 << 20  # bytes, of a report and of its stored form
+PROGRAMS_MAX = 10_000
+MAPS_MAX = 10_000
+ERRNO_MAX = 4095  # Linux MAX_ERRNO; libbpf's own start at 4000
+
+_HEAD_MAX = 256
+_HEAD = re.compile(rb"BPFC1 ([0-9a-f]{32}) (0|[1-9][0-9]{0,8}) ([1-9][0-9]{0,8}) ([0-9a-f]{64})")
+_GAVE_UP = b"BPFC0 "
+_END = b'{"kind":"end",'
+# A 64-bit load of a kernel address into a register, which differs at each boot.  Addresses fill the top of the space
+# but for its last 2^24 bytes, where small negative constants are.
+_ADDRESS = re.compile(r"(\(18\) r\d+ = )0xff(?!ffffffff)[0-9a-f]{14}")
+
+Check = Callable[[Any], Any]
+Shape = Mapping[str, Check]
+
+
+def spec(nonce: str, attach: AttachMode, log_max: int) -> bytes:
+    """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept."""
+    return f"nonce={nonce}\nattach={attach}\nlog_max={log_max}\n".encode()
+
+
+def is_complete(data: bytes | bytearray) -> bool:
+    """True when the last line is an end frame's, or the validator's word that there will be none."""
+    tail = bytes(data[-_HEAD_MAX * 2 :])
+    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+    return last.endswith(b"\n") and last.startswith((_END, _GAVE_UP))
+
+
+def parse(data: bytes, nonce: str) -> Report:
+    """A complete report with this nonce; GuestError (phase `report`) for anything else."""
+    try:
+        return _report(_Reader(_frames(bytes(data), nonce)))
+    except (ValueError, TrustError) as error:
+        raise GuestError(f"report: {error}", phase="report") from None
+
+
+def report_to_json(report: Report) -> dict[str, Any]:
+    """A Report as plain JSON values; `report_from_json` gives it back."""
+    return {**asdict(report), "guest": dict(report.guest), "format": 1}
+
+
+def report_from_json(value: Any) -> Report:
+    """The Report that `report_to_json` described; StoreError if it is not one."""
+    try:
+        found = _fields(value, _STORED, "report")
+        del found["format"]
+        return Report(**found)
+    except ValueError as error:
+        raise StoreError(f"stored {error}") from None
+
+
+def report_from_bytes(data: bytes) -> Report:
+    """A Report from the bytes of its JSON; StoreError if they are not one."""
+    try:
+        return report_from_json(parse_json(data, "report", REPORT_MAX))
+    except TrustError as error:
+        raise StoreError(f"stored {error.message}") from None
+
+
+# --- frames
+
+
+def _frames(data: bytes, nonce: str) -> Iterator[Any]:
+    """Each frame's JSON; ValueError or TrustError at the first byte that is not as specified."""
+    if len(data) > REPORT_MAX:
+        raise ValueError(f"{len(data)} bytes, at most {REPORT_MAX} expected")
+    at = seq = 0
+    while at < len(data):
+        start, end, digest = _head(data, at, seq, nonce)
+        body = data[start:end]
+        if data[end : end + 1] != b"\n":
+            raise ValueError(f"frame {seq}: cut short or too long")
+        if digest_bytes(body) != digest:
+            raise ValueError(f"frame {seq}: its hash does not match")
+        yield parse_json(body, f"frame {seq}", REPORT_MAX)
+        at, seq = end + 1, seq + 1
+
+
+def _head(data: bytes, at: int, seq: int, nonce: str) -> tuple[int, int, str]:
+    """Where frame `seq`'s body starts and ends, and the digest that it must have."""
+    line = data[at : at + _HEAD_MAX].partition(b"\n")[0]
+    if line.startswith(_GAVE_UP):
+        raise ValueError(f"the validator gave up: {line[len(_GAVE_UP) :].decode('ascii', 'replace')}")
+    match = _HEAD.fullmatch(line)
+    if match is None:
+        raise ValueError(f"frame {seq}: expected a frame's first line, got {line[:40]!r}")
+    if match[1] != nonce.encode():
+        raise ValueError(f"frame {seq}: another guest's nonce")
+    if int(match[2]) != seq:
+        raise ValueError(f"expected frame {seq}, got frame {int(match[2])}")
+    start = at + len(line) + 1
+    return start, start + int(match[3]), f"sha256:{match[4].decode()}"
+
+
+class _Reader:
+    """Hands out frames in the order in which they must come."""
+
+    def __init__(self, frames: Iterator[Any]) -> None:
+        self._frames = frames
+        self.count = 0
+
+    def take(self, kind: str, *shapes: Shape) -> dict[str, Any]:
+        """The next frame, which must be of this kind and of the first shape whose names it has."""
+        frame = self._next(kind)
+        found = frame.get("kind")
+        if found == "died":
+            raise ValueError(_death(frame))
+        if found != kind:
+            raise ValueError(f"expected a frame of kind {kind!r}, got {str(found)[:40]!r}")
+        body = {name: value for name, value in frame.items() if name != "kind"}
+        shape = next((shape for shape in shapes if shape.keys() == body.keys()), shapes[0])
+        return _fields(body, shape, kind)
+
+    def _next(self, kind: str) -> dict[str, Any]:
+        frame = next(self._frames, None)
+        self.count += 1
+        if not isinstance(frame, dict):
+            raise ValueError(f"expected a frame of kind {kind!r}, got {'the end' if frame is None else 'no object'}")
+        return frame
+
+    def close(self) -> None:
+        """There must be nothing more."""
+        if next(self._frames, None) is not None:
+            raise ValueError("more frames after the end frame")
+
+
+def _death(frame: dict[str, Any]) -> str:
+    found = _fields(frame, _DIED, "died")
+    how = f"signal {found['signal']}" if found["signal"] else f"errno {found['errno']}"
+    return f"the validator's process for {found['phase']} {found['index']} died: {how}"
+
+
+# --- from frames to a Report
+
+
+def _report(reader: _Reader) -> Report:
+    guest = reader.take("hello", _HELLO)
+    opened = reader.take("open", _OPENED, _NOT_OPENED)
+    if ("programs" in opened) != (opened["errno"] == 0):
+        raise ValueError("open: programs and maps go with errno 0, and with no other")
+    loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
+    programs = tuple(_program(reader, listed) for listed in opened.get("programs", ()))
+    before_end = reader.count
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + 3)})["frames"] != before_end:
+        raise ValueError(f"end: expected {before_end} frames before it")
+    reader.close()
+    return Report(
+        guest=guest,
+        open_errno=opened["errno"],
+        open_log=opened["log"],
+        load_errno=loaded["errno"],
+        load_log=_joined(loaded["log"], loaded["verifier"]),
+        programs=programs,
+        maps=opened.get("maps", ()),
+    )
+
+
+def _program(reader: _Reader, listed: Mapping[str, Any]) -> ProgramReport:
+    found = reader.take("program", _PROGRAM)
+    if {name: found[name] for name in listed} != listed:
+        raise ValueError(f"program {found['name'][:40]!r}: the object's next program is {listed['name'][:40]!r}")
+    return _sound(
+        ProgramReport(
+            **listed,
+            load_errno=found["load_errno"],
+            log=found["verifier"],
+            attach=found["attach"],
+            attach_errno=found["attach_errno"],
+            attach_reason=found["reason"],
+            libbpf=found["libbpf"],
+        )
+    )
+
+
+def _sound(program: ProgramReport) -> ProgramReport:
+    """The same, if its parts can be true together."""
+    attach = program.attach
+    if attach is not Attach.NOT_ATTEMPTED and program.load_errno:
+        raise ValueError(f"program {program.name[:40]!r}: {attach} although it was not loaded")
+    if (attach is Attach.FAILED) != (program.attach_errno != 0):
+        raise ValueError(f"program {program.name[:40]!r}: {attach} with errno {program.attach_errno}")
+    if attach is Attach.NOT_ATTEMPTED and not program.attach_reason:
+        raise ValueError(f"program {program.name[:40]!r}: {attach} without a reason")
+    return program
+
+
+def _joined(first: Log, second: Log) -> Log:
+    return Log(first.text + second.text, first.cut or second.cut)
+
+
+# --- shapes: exactly these names, each value checked
+
+
+def _fields(value: Any, shape: Shape, what: str) -> dict[str, Any]:
+    """The checked values of an object that has exactly the shape's names; ValueError with breadcrumbs otherwise."""
+    if not isinstance(value, dict) or value.keys() != shape.keys():
+        names = sorted(value) if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f"{what}: expected {', '.join(sorted(shape))}, got {str(names)[:200]}")
+    found = {}
+    for name, check in shape.items():
+        try:
+            found[name] = check(value[name])
+        except ValueError as error:
+            raise ValueError(f"{what}: {name}: {error}") from None
+    return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, got {type(value).__name__}")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, got {type(value).__name__}")
+    return value
+
+
+def _whole(most: int, least: int = 0) -> Check:
+    def check(value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}, got {str(value)[:40]}")
+        return value
+
+    return check
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def _list_of(check: Check, most: int) -> Callable[[Any], tuple[Any, ...]]:
+    def check_all(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > most:
+            raise ValueError(f"expected a list of at most {most}")
+        return tuple(check(item) for item in value)
+
+    return check_all
+
+
+def _plain_list(value: Any) -> list[str]:
+    return list(_list_of(_text, 64)(value))
+
+
+def _sysctls(value: Any) -> dict[str, int | None]:
+    if not isinstance(value, dict) or len(value) > 64:
+        raise ValueError("expected at most 64 names with a number each")
+    number = _or_none(_whole(1 << 31, -(1 << 31)))
+    return {name: number(found) for name, found in value.items()}
+
+
+def _log(value: Any) -> Log:
+    found = _fields(value, {"text": _text, "cut": _flag}, "log")
+    return Log(_ADDRESS.sub(r"\g<1>0xADDRESS", found["text"]), found["cut"])
+
+
+def _attach(value: Any) -> Attach:
+    return Attach(_text(value))
+
+
+def _listed(value: Any) -> dict[str, Any]:
+    return _fields(value, _LISTED, "program")
+
+
+def _map(value: Any) -> MapReport:
+    return MapReport(**_fields(value, _MAP, "map"))
+
+
+def _stored_program(value: Any) -> ProgramReport:
+    return _sound(ProgramReport(**_fields(value, _STORED_PROGRAM, "program")))
+
+
+_errno = _whole(ERRNO_MAX)
+_u32 = _whole((1 << 32) - 1)
+_LISTED: Shape = {"name": _text, "section": _text, "type": _text, "autoload": _flag}
+_MAP: Shape = {"name": _text, "type": _text, "key_size": _u32, "value_size": _u32, "max_entries": _u32}
+_HELLO: Shape = {"release": _text, "version": _text, "machine": _text, "btf": _flag, "config": _flag, "libbpf": _text,
+                 "lsm": _or_none(_plain_list), "lockdown": _or_none(_text), "sysctls": _sysctls,
+                 "unmounted": _plain_list}  # fmt: skip
+_NOT_OPENED: Shape = {"errno": _errno, "log": _log}
+_OPENED: Shape = {**_NOT_OPENED, "programs": _list_of(_listed, PROGRAMS_MAX), "maps": _list_of(_map, MAPS_MAX)}
+_LOADED: Shape = {"errno": _errno, "log": _log, "verifier": _log}
+_NOT_LOADED: Mapping[str, Any] = {"errno": None, "log": Log(""), "verifier": Log("")}
+_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "verifier": _log, "attach": _attach, "attach_errno": _errno,
+                   "reason": _text, "libbpf": _log}  # fmt: skip
+_DIED: Shape = {"kind": _text, "phase": _text, "index": _u32, "signal": _whole(64), "errno": _whole(255)}
+_STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _log, "attach": _attach, "attach_errno": _errno,
+                          "attach_reason": _text, "libbpf": _log}  # fmt: skip
+_STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, _HELLO, "guest"), "open_errno": _errno,
+                  "open_log": _log, "load_errno": _or_none(_errno), "load_log": _log,
+                  "programs": _list_of(_stored_program, PROGRAMS_MAX),
+                  "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip

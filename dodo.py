@@ -1,0 +1,18 @@
+"""This repository, checked by itself: the objects of examples/ on the kernels of bpfcompat.toml."""
+
+from bpfcompat.rules import bpf_matrix
+
+
+def task_bpf():
+    """Every task of bpfcompat.toml: kernel:*, object:*, probe:*@*, publish, report, matrix, verify, serve."""
+    yield from bpf_matrix()
+
+
+def task_test():
+    """Lint, types and tests; the guest tests boot real kernels."""
+    return {"actions": ["ruff check .", "ruff format --check .", "mypy", "pytest"], "verbosity": 2}
+
+
+def task_bench():
+    """Measure: cold and null matrix, one pair, null runs of large plans."""
+    return {"actions": ["python -m bench"], "verbosity": 2}

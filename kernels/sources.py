@@ -1,0 +1,104 @@
+"""Have a kernel, or any locked file: from the cache, the mirror, a folder or a URL.
+
+The cache is a folder of files named by the hex digits of their digests; what is in it is asked for nowhere.  The
+mirror's address is asked for only when something must be downloaded.
+"""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from bpfcompat.digest import digest_file, hex_of
+from bpfcompat.errors import KernelError
+from bpfcompat.fetch import Gone, Progress, fetch
+from bpfcompat.files import read_bounded
+from bpfcompat.kernels import about
+from bpfcompat.kernels.extract import MAX_CONFIG, MAX_VMLINUZ, KernelParts, kernel_files, kernel_parts
+from bpfcompat.kernels.lock import RELOCK, LockedPackage
+from bpfcompat.model import AptSource, DirSource, KernelSpec, LockedFile, UrlSource
+
+Mirror = Callable[[], str]
+
+
+def obtain(
+    spec: KernelSpec, locked: LockedPackage | None, mirror: Mirror, cache_dir: Path, progress: Progress | None = None
+) -> KernelParts:
+    """The parts of a kernel; KernelError or TrustError `kernel 'NAME': …` when it is not to be had as written."""
+    with about(f"kernel {spec.name!r}"):
+        if isinstance(spec.source, DirSource):
+            return _dir_files(spec.source)
+        if isinstance(spec.source, UrlSource):
+            return _url_files(spec.source, cache_dir, progress)
+        return _apt_files(spec.source, locked, mirror, cache_dir, progress)
+
+
+def obtain_file(file: LockedFile, mirror: Mirror, cache_dir: Path, progress: Progress | None = None) -> Path:
+    """The cached file with this digest, downloaded if need be; Gone when the mirror no longer has it."""
+    dest = cache_dir / hex_of(file.digest)
+    if dest.is_file() and digest_file(dest) == file.digest:
+        return dest
+    url = file.path if "://" in file.path else f"{mirror()}/{file.path}"
+    try:
+        fetch(url, size=file.size, digest=file.digest, limit=file.size, dest=dest, progress=progress)
+    except Gone as error:
+        raise Gone(f"the mirror no longer has {file.path}", hint=RELOCK) from error
+    return dest
+
+
+def dir_members(source: DirSource) -> dict[str, Path]:
+    """The files of a folder by role: `vmlinuz` or the one `vmlinuz-*`, and `config` likewise, if there is one.
+
+    Beside a `vmlinuz-RELEASE` the config of the same release goes first.
+    """
+    vmlinuz = _one_file(source.path, "vmlinuz")
+    if vmlinuz is None:
+        raise KernelError(f"{source.path}: expected a file vmlinuz or vmlinuz-*, got none")
+    same = source.path / vmlinuz.name.replace("vmlinuz", "config", 1)
+    config = same if same.is_file() else _one_file(source.path, "config")
+    return {"vmlinuz": vmlinuz, **({"config": config} if config else {})}
+
+
+def _dir_files(source: DirSource) -> KernelParts:
+    members = dir_members(source)
+    config = members.get("config")
+    return kernel_parts(
+        read_bounded(members["vmlinuz"], MAX_VMLINUZ, KernelError),
+        read_bounded(config, MAX_CONFIG, KernelError) if config else None,
+    )
+
+
+def _one_file(folder: Path, name: str) -> Path | None:
+    plain = folder / name
+    found = [plain] if plain.is_file() else sorted(folder.glob(f"{name}-*"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise KernelError(f"{folder}: expected one {name}, got {names[:200]}", hint=f"name the right one {name!r}")
+    return found[0] if found else None
+
+
+def _apt_files(
+    source: AptSource, locked: LockedPackage | None, mirror: Mirror, cache_dir: Path, progress: Progress | None
+) -> KernelParts:
+    if locked is None:
+        raise KernelError("not in the lock", hint=RELOCK)
+    if locked.suite != source.suite or not fnmatchcase(locked.package, source.package):
+        wanted = f"{source.package} of {source.suite}"
+        raise KernelError(f"expected {wanted}, the lock has {locked.package} of {locked.suite}", hint=RELOCK)
+    parts = kernel_files([obtain_file(file, mirror, cache_dir, progress) for file in locked.files])
+    if not locked.package.endswith("-" + parts.release):
+        raise KernelError(f"{locked.package}: its kernel calls itself {parts.release!r}")
+    return parts
+
+
+def _url_files(source: UrlSource, cache_dir: Path, progress: Progress | None) -> KernelParts:
+    vmlinuz = _url_file(source.vmlinuz, source.vmlinuz_digest, MAX_VMLINUZ, cache_dir, progress)
+    config = None
+    if source.config is not None and source.config_digest is not None:
+        config = _url_file(source.config, source.config_digest, MAX_CONFIG, cache_dir, progress)
+    return kernel_parts(vmlinuz, config)
+
+
+def _url_file(url: str, digest: str, limit: int, cache_dir: Path, progress: Progress | None) -> bytes:
+    dest = cache_dir / hex_of(digest)
+    fetch(url, size=None, digest=digest, limit=limit, dest=dest, progress=progress)
+    return read_bounded(dest, limit, KernelError)

@@ -1,0 +1,1 @@
+"""Signed verdicts as plain files: layout, publish, serve, client, verify, pages."""

@@ -1,0 +1,109 @@
+"""Where things lie in a registry folder: the one grammar that publisher, server and reader share.
+
+A path is one of a few forms or it is nothing; there is no clean-up of paths anywhere.  Folders with a digest in the
+file name hold files that are written once; everything else is replaced by rename.
+"""
+
+import re
+from dataclasses import dataclass
+
+from bpfcompat.digest import canonical, hex_of, is_digest
+from bpfcompat.errors import StoreError, TrustError
+from bpfcompat.model import Answer
+from bpfcompat.strictjson import parse_json
+
+FORMAT = 1
+FORMAT_FILE = "registry.json"
+LOCK_FILE = ".lock"
+MATRIX = "matrix.json"
+INDEX = "index.html"
+STYLE = "style.css"
+MAX_SMALL_BYTES = 1 << 20  # registry.json, a pair index, a key
+MAX_EVIDENCE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a pair's index: a bundle's pae digest, and the answer and cause it holds.  Never trusted."""
+
+    bundle: str
+    answer: Answer
+    cause: str
+
+
+def key_path(hex_fingerprint: str) -> str:
+    """A public key, named by its fingerprint in hex."""
+    return f"keys/{hex_fingerprint}.pem"
+
+
+def bundle_path(digest: str) -> str:
+    """A verdict's bundle, named by its pae digest."""
+    return f"bundles/{hex_of(digest)}.json"
+
+
+def manifest_path(digest: str) -> str:
+    """A matrix manifest's bundle, named by its pae digest."""
+    return f"manifests/{hex_of(digest)}.json"
+
+
+def evidence_path(digest: str) -> str:
+    """A report, named by the digest of its bytes."""
+    return f"evidence/{hex_of(digest)}.json"
+
+
+def pair_path(pair: str) -> str:
+    """The index of a pair: every bundle that ever answered it."""
+    return f"pairs/{pair}.json"
+
+
+def page_path(pair: str) -> str:
+    """The page of a pair."""
+    return f"pair/{pair}.html"
+
+
+def digest_named(name: str) -> str | None:
+    """The digest that a file name such as `<64 hex>.json` holds; None for any other name."""
+    digest = "sha256:" + name.removesuffix(".json")
+    return digest if name.endswith(".json") and is_digest(digest) else None
+
+
+def format_bytes() -> bytes:
+    """What registry.json holds."""
+    return canonical({"format": FORMAT})
+
+
+def check_format(data: bytes) -> None:
+    """StoreError unless registry.json is of the format that this program reads and writes."""
+    try:
+        found = parse_json(data, FORMAT_FILE, MAX_SMALL_BYTES)
+    except TrustError as error:
+        raise StoreError(error.message) from None
+    number = found.get("format") if isinstance(found, dict) else None
+    if number != FORMAT:
+        hint = "use a newer bpfcompat" if isinstance(number, int) and number > FORMAT else None
+        raise StoreError(f"{FORMAT_FILE}: format {str(number)[:20]}, this program knows {FORMAT}", hint=hint)
+
+
+def index_bytes(entries: tuple[Entry, ...]) -> bytes:
+    """A pair's index as JSON, oldest entry first."""
+    return canonical([{"bundle": e.bundle, "answer": str(e.answer), "cause": e.cause} for e in entries])
+
+
+def parse_index(data: bytes) -> tuple[Entry, ...]:
+    """A pair's index; TrustError unless it is exactly what `index_bytes` writes."""
+    found = parse_json(data, "pair index", MAX_SMALL_BYTES)
+    try:
+        entries = tuple(Entry(e["bundle"], Answer(e["answer"]), e["cause"]) for e in found)
+        same = index_bytes(entries) == data and all(is_digest(e.bundle) for e in entries)
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrustError(f"pair index: not as docs/registry.md says: {type(error).__name__}") from None
+    if not same:
+        raise TrustError("pair index: not as docs/registry.md says")
+    return entries
+
+
+HEX = "[0-9a-f]{64}"
+SERVED = re.compile(
+    rf"(?P<addressed>(?:bundles|manifests|evidence)/{HEX}\.json|keys/{HEX}\.pem)"
+    rf"|pairs/{HEX}\.json|pair/{HEX}\.html|registry\.json|matrix\.json|index\.html|style\.css"
+)

@@ -1,0 +1,88 @@
+"""Verified values in, static HTML out: the matrix at a glance, and a page for each pair.
+
+Autoescaped, without script, style in one file, so that the server's strict content policy holds.  Text from objects and
+guests goes through `plain` first; a colour never stands alone, a sign and a word go with it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from functools import cache
+from pathlib import Path
+
+import jinja2
+
+from bpfcompat.digest import canonical
+from bpfcompat.model import Answer
+from bpfcompat.registry import layout
+from bpfcompat.registry.layout import Entry
+from bpfcompat.registry.text import plain, when
+from bpfcompat.statement import Claim, Matrix, Row
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SIGNS = {Answer.COMPATIBLE: "✓", Answer.INCOMPATIBLE: "✕", Answer.INCONCLUSIVE: "?"}
+
+
+def style() -> str:
+    """The style sheet."""
+    return (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+
+
+def index(matrix: Matrix, digest: str, signer: str, conflicting: Collection[str], noted: Collection[str] = ()) -> str:
+    """The matrix as a page: a row an object, a column a kernel.
+
+    `conflicting` are pair ids with two signed answers, `noted` those whose verdict says more than its answer does.
+    """
+    kernels = list(dict.fromkeys(row.kernel_name for row in matrix.rows))
+    objects = list(dict.fromkeys(row.object_name for row in matrix.rows))
+    return _render(
+        "index.html.j2",
+        matrix=matrix,
+        kernels=kernels,
+        releases={row.kernel_name: row.kernel_release for row in matrix.rows if row.kernel_release},
+        objects=objects,
+        digests={row.object_name: row.object_digest for row in matrix.rows if row.object_digest},
+        cells={(row.object_name, row.kernel_name): row for row in matrix.rows},
+        counts=Counter(str(row.answer) for row in matrix.rows),
+        surprises=[row for row in matrix.rows if not row.as_expected],
+        conflicting=conflicting,
+        noted=noted,
+        manifest=layout.manifest_path(digest),
+        signer=signer,
+    )
+
+
+def pair(claim: Claim, row: Row, entries: Sequence[Entry], signer: str) -> str:
+    """The page of one pair, from the claim that its row names; `entries` is the pair's index."""
+    return _render(
+        "pair.html.j2",
+        claim=claim,
+        verdict=claim.verdict,
+        row=row,
+        entries=entries,
+        conflict=len({entry.answer for entry in entries}) > 1,
+        bundle=layout.bundle_path(row.bundle or ""),
+        evidence=layout.evidence_path(claim.report),
+        signer=signer,
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"plain": plain, "when": when, "compact": _compact}
+    made.globals |= {"signs": _SIGNS, "page_path": layout.page_path, "bundle_path": layout.bundle_path}
+    return made
+
+
+def _compact(value: object) -> str:
+    return canonical(value).decode()
+
+
+def _render(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(**values)

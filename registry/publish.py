@@ -1,0 +1,239 @@
+"""Claims in, files out: sign, write once, append, never take back.
+
+One exclusive lock; every write is atomic, and the order (evidence, bundles, pair indexes, manifest, matrix.json,
+pages) means that a kill between any two leaves a registry that verifies.  A bundle that is there already is not signed
+again.  Another answer to a known question is a conflict: kept beside the first, and returned to be shown.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bpfcompat.digest import digest_bytes, short
+from bpfcompat.envelope import pae_digest, parse, sign, verify
+from bpfcompat.errors import StoreError, TrustError
+from bpfcompat.files import locked, read_bounded, write_atomic
+from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
+from bpfcompat.model import Answer
+from bpfcompat.registry import layout, pages
+from bpfcompat.registry.layout import Entry
+from bpfcompat.statement import (
+    MAX_MATRIX_BYTES,
+    Claim,
+    Matrix,
+    Row,
+    matrix_payload,
+    pair_id,
+    parse_matrix_statement,
+    parse_verdict_statement,
+    row_of,
+    verdict_payload,
+)
+
+VALID_S = 30 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One verdict to publish, and the report it rests on: bytes whose digest is `claim.report`."""
+
+    claim: Claim
+    report: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One question with two signed answers; `before` are the answers that were there."""
+
+    label: str
+    pair: str
+    before: tuple[Answer, ...]
+    now: Answer
+
+    def __str__(self) -> str:
+        before = ", ".join(self.before)
+        return f"{self.label}: now {self.now}, published before: {before} (pair {self.pair[:12]})"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What one publish did.  `manifest` is the pae digest of the matrix that readers now see."""
+
+    new: int
+    known: int
+    manifest: str
+    manifest_new: bool
+    conflicts: tuple[Conflict, ...]
+
+
+def publish(
+    registry: Path,
+    items: Sequence[Item],
+    rows: Sequence[Row],
+    key: PrivateKey,
+    *,
+    now: int,
+    valid_s: int = VALID_S,
+    waiting: Callable[[str], None] | None = None,
+) -> Published:
+    """Add verdicts to a registry and make `rows` its matrix; `now` is in Unix seconds.
+
+    Each conclusive row names a bundle of `items` or one that is in the registry.  StoreError: another format, a damaged
+    file, a row without its bundle.  TrustError: a claim that readers would refuse.
+    """
+    payloads = [_checked(item) for item in items]
+    with locked(registry / layout.LOCK_FILE, waiting):
+        _prepare(registry, key)
+        for item in items:
+            _write_once(registry / layout.evidence_path(item.claim.report), item.report)
+        new = sum(_write_bundle(registry, payload, key) for payload in payloads)
+        conflicts = [_index(registry, item.claim, pae_digest(p)) for item, p in zip(items, payloads, strict=True)]
+        claims = _check_rows(registry, rows, key)
+        matrix, digest, fresh = _write_matrix(registry, tuple(rows), key, now, valid_s)
+        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()))
+    found = tuple(c for c in conflicts if c is not None)
+    return Published(new, len(payloads) - new, digest, fresh, found)
+
+
+def _checked(item: Item) -> bytes:
+    claim = item.claim
+    if digest_bytes(item.report) != claim.report:
+        label = f"{claim.object_name}@{claim.kernel_name}"
+        raise StoreError(f"{label}: report: expected {short(claim.report)}, got {short(digest_bytes(item.report))}")
+    return verdict_payload(claim)
+
+
+def _prepare(registry: Path, key: PrivateKey) -> None:
+    mark = registry / layout.FORMAT_FILE
+    if mark.exists():
+        layout.check_format(read_bounded(mark, layout.MAX_SMALL_BYTES))
+    else:
+        write_atomic(mark, layout.format_bytes())
+    public = key.public_key()
+    _write_once(registry / layout.key_path(hex_fingerprint(public)), public_pem(public))
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    """Write a file that is named by its content; one that is there must hold the same bytes."""
+    if not path.exists():
+        write_atomic(path, data)
+    elif read_bounded(path, max(len(data), 1)) != data:
+        raise _damaged(path, "holds other bytes than its name says")
+
+
+def _damaged(path: Path, why: str) -> StoreError:
+    return StoreError(f"{path}: {why}", hint="it is damaged: move it away and publish again")
+
+
+def _write_bundle(registry: Path, payload: bytes, key: PrivateKey) -> bool:
+    """Sign and write one payload; False when it is there already, signed by whomever, and whole."""
+    digest = pae_digest(payload)
+    path = registry / layout.bundle_path(digest)
+    if path.exists():
+        _read_bundle(registry, digest, key)
+        return False
+    write_atomic(path, sign(payload, key))
+    return True
+
+
+def _read_bundle(registry: Path, digest: str, key: PrivateKey) -> bytes:
+    """The payload of a bundle that is there; one of an older key is left to readers who trust that key."""
+    path = registry / layout.bundle_path(digest)
+    try:
+        data = read_bounded(path, layout.MAX_SMALL_BYTES)
+        found = parse(data)
+        if pae_digest(found.payload) != digest:
+            raise TrustError("holds another payload than its name says")
+        if found.keyid == fingerprint(key.public_key()):
+            verify(data, [key.public_key()])
+    except TrustError as error:
+        raise _damaged(path, error.message) from None
+    return found.payload
+
+
+def _index(registry: Path, claim: Claim, bundle: str) -> Conflict | None:
+    """Append a bundle to its pair's index; a Conflict when an older entry has another answer."""
+    pair, verdict = pair_id(claim), claim.verdict
+    path = registry / layout.pair_path(pair)
+    entries = read_index(path)
+    if bundle not in {e.bundle for e in entries}:
+        entries += (Entry(bundle, verdict.answer, verdict.cause),)
+        write_atomic(path, layout.index_bytes(entries))
+    others = tuple(sorted({e.answer for e in entries if e.answer is not verdict.answer}))
+    return Conflict(f"{claim.object_name}@{claim.kernel_name}", pair, others, verdict.answer) if others else None
+
+
+def read_index(path: Path) -> tuple[Entry, ...]:
+    """The entries of a pair's index, none when it is not there."""
+    if not path.exists():
+        return ()
+    try:
+        return layout.parse_index(read_bounded(path, layout.MAX_SMALL_BYTES))
+    except TrustError as error:
+        raise _damaged(path, error.message) from None
+
+
+def _write_matrix(
+    registry: Path, rows: tuple[Row, ...], key: PrivateKey, now: int, valid_s: int
+) -> tuple[Matrix, str, bool]:
+    """The matrix that readers see from now on, its pae digest, and whether it was signed anew."""
+    current = _current(registry, key)
+    if current is not None:
+        matrix, digest = current
+        if matrix.rows == rows and matrix.not_before <= now and matrix.expires - now > valid_s // 2:
+            return matrix, digest, False
+    matrix = Matrix(rows, now, now + valid_s)
+    payload = matrix_payload(matrix)
+    digest = pae_digest(payload)
+    bundle = sign(payload, key, MAX_MATRIX_BYTES)
+    write_atomic(registry / layout.manifest_path(digest), bundle)
+    write_atomic(registry / layout.MATRIX, bundle)
+    return matrix, digest, True
+
+
+def _current(registry: Path, key: PrivateKey) -> tuple[Matrix, str] | None:
+    """The matrix that is there, when it is whole and signed by this key; a damaged one is simply signed anew."""
+    try:
+        data = read_bounded(registry / layout.MATRIX, MAX_MATRIX_BYTES)
+        payload = verify(data, [key.public_key()], MAX_MATRIX_BYTES).payload
+        return parse_matrix_statement(payload), pae_digest(payload)
+    except (StoreError, TrustError):
+        return None
+
+
+def _check_rows(registry: Path, rows: Sequence[Row], key: PrivateKey) -> dict[str, Claim]:
+    """The claim behind every conclusive row, by bundle; StoreError where a row is not what its bundle says."""
+    claims: dict[str, Claim] = {}
+    for row in rows:
+        if row.bundle is None:
+            continue
+        if not (registry / layout.bundle_path(row.bundle)).exists():
+            raise StoreError(f"{row.label}: bundle {short(row.bundle)} is neither given nor in {registry}")
+        claim = parse_verdict_statement(_read_bundle(registry, row.bundle, key))
+        if row_of(claim, row.expected, row.required) != row:
+            raise StoreError(f"{row.label}: the row is not what bundle {short(row.bundle)} says")
+        claims[row.bundle] = claim
+    return claims
+
+
+def _write_pages(registry: Path, matrix: Matrix, digest: str, claims: Mapping[str, Claim], signer: str) -> None:
+    """Style first, index last: a page that can be seen has what it links to."""
+    made = {layout.STYLE: pages.style()}
+    conflicting: set[str] = set()
+    for row in matrix.rows:
+        if row.bundle and row.pair:
+            entries = read_index(registry / layout.pair_path(row.pair))
+            made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, entries, signer)
+            if len({entry.answer for entry in entries}) > 1:
+                conflicting.add(row.pair)
+    noted = {row.pair for row in matrix.rows if row.bundle and row.pair and claims[row.bundle].verdict.notes}
+    made[layout.INDEX] = pages.index(matrix, digest, signer, conflicting, noted)
+    _write_changed(registry, made)
+
+
+def _write_changed(registry: Path, made: Mapping[str, str]) -> None:
+    """Write pages whose bytes differ: an unchanged page keeps its ETag."""
+    for name, text in made.items():
+        path, data = registry / name, text.encode()
+        if not path.is_file() or path.stat().st_size != len(data) or path.read_bytes() != data:
+            write_atomic(path, data)

@@ -1,0 +1,252 @@
+"""Check, then believe: a registry's matrix, its bundles, and that they are about the files at hand.
+
+`Trust` holds all belief, takes bytes and does no IO; `verify` reads and hands it over.  Nothing that a registry says of
+itself (paths, pair indexes, pages, the keys it carries) is believed.  A missing, damaged or contradicting file is a
+problem, and one problem is enough: the registry is then not trusted.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bpfcompat import envelope
+from bpfcompat.digest import digest_bytes, digest_file, short
+from bpfcompat.errors import ConfigError, Exit, StoreError, TrustError
+from bpfcompat.keys import PublicKey
+from bpfcompat.model import Answer
+from bpfcompat.registry import layout
+from bpfcompat.registry.client import Source
+from bpfcompat.registry.text import plain, when
+from bpfcompat.statement import (
+    MAX_MATRIX_BYTES,
+    Claim,
+    Matrix,
+    Row,
+    pair_id,
+    parse_matrix_statement,
+    parse_verdict_statement,
+    row_of,
+)
+
+CLOCK_SKEW_S = 300
+
+
+class Trust:
+    """What a reader with these public keys believes.  Every method takes bytes or values and raises TrustError."""
+
+    def __init__(self, keys: Sequence[PublicKey]) -> None:
+        self._keys = tuple(keys)
+
+    def matrix(self, data: bytes) -> tuple[Matrix, str]:
+        """A signed matrix, and who signed it.  Its time is not judged here."""
+        signed = envelope.verify(data, self._keys, MAX_MATRIX_BYTES)
+        return parse_matrix_statement(signed.payload), signed.keyid
+
+    def claim(self, data: bytes, digest: str) -> Claim:
+        """The claim in a bundle that is named by this pae digest."""
+        signed = envelope.verify(data, self._keys)
+        found = envelope.pae_digest(signed.payload)
+        if found != digest:
+            raise TrustError(f"bundle: is {short(found)}, its name says {short(digest)}")
+        return parse_verdict_statement(signed.payload)
+
+    def row(self, row: Row, claim: Claim) -> None:
+        """A row says just what its bundle says: digests, names, recomputed pair id, answer and cause."""
+        wanted = row_of(claim, row.expected, row.required)
+        for name in ("object_digest", "vmlinuz", "pair", "answer", "cause"):
+            said, found = getattr(row, name), getattr(wanted, name)
+            if said != found:
+                raise TrustError(f"{row.label}: {name}: the matrix says {said}, its bundle {found}")
+        if row != wanted:
+            raise TrustError(f"{row.label}: the matrix names another object, kernel or bundle than its bundle")
+
+    def life(self, matrix: Matrix, now: int) -> None:
+        """Now is within the matrix's life, give or take CLOCK_SKEW_S at its start."""
+        if now + CLOCK_SKEW_S < matrix.not_before:
+            raise TrustError(f"matrix: not valid before {when(matrix.not_before)}", hint="check this machine's clock")
+        if now >= matrix.expires:
+            hint = "ask the publisher for a newer one, or allow expired ones"
+            raise TrustError(f"matrix: expired at {when(matrix.expires)}", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of a check.
+
+    `rows` are those that were asked about: all, or those of the given object and kernel file.  `problems` are reasons
+    not to believe; `conflicts` are pairs with two signed answers.  `bundles` counts the bundles that hold.
+    """
+
+    signer: str = ""
+    rows: tuple[Row, ...] = ()
+    bundles: int = 0
+    not_before: int = 0
+    expires: int = 0
+    problems: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+    @property
+    def trusted(self) -> bool:
+        """True when nothing spoke against believing."""
+        return not self.problems
+
+    @property
+    def as_expected(self) -> bool:
+        """True when every required row is as expected and no question has two answers."""
+        return not self.conflicts and all(row.as_expected for row in self.rows if row.required)
+
+    @property
+    def exit_code(self) -> Exit:
+        """0 trusted and as expected, 1 trusted and not, 4 not trusted."""
+        if not self.trusted:
+            return Exit.UNTRUSTED
+        return Exit.OK if self.as_expected else Exit.UNEXPECTED
+
+
+@dataclass(slots=True)
+class _Check:
+    """One run of `verify`: what was read so far, and what spoke against it."""
+
+    source: Source
+    trust: Trust
+    claims: dict[str, Claim] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+    def bundle(self, digest: str) -> Claim | None:
+        """The claim of a bundle, read and checked once; None after a problem."""
+        if digest not in self.claims and digest not in self.refused:
+            path = layout.bundle_path(digest)
+            try:
+                data = self.source.read(path, envelope.MAX_BYTES)
+                if data is None:
+                    raise TrustError("is missing")
+                self.claims[digest] = self.trust.claim(data, digest)
+            except TrustError as error:
+                self.refused.add(digest)
+                self.problems.append(f"{path}: {error}")
+        return self.claims.get(digest)
+
+    def row(self, row: Row) -> None:
+        """A row, its bundle, and what the pair's index names beside it."""
+        if row.bundle is None or row.pair is None:
+            return
+        claim = self.bundle(row.bundle)
+        try:
+            if claim is not None:
+                self.trust.row(row, claim)
+            self.index(row.pair)
+        except TrustError as error:
+            self.problems.append(str(error))
+
+    def index(self, pair: str) -> None:
+        """Every bundle that a pair's index names must hold and be what the index says; no index is no problem."""
+        path = layout.pair_path(pair)
+        data = self.source.read(path, layout.MAX_SMALL_BYTES)
+        for entry in layout.parse_index(data) if data is not None else ():
+            claim = self.bundle(entry.bundle)
+            if claim is not None and (pair_id(claim), claim.verdict.answer) != (pair, entry.answer):
+                raise TrustError(f"{path}: says {entry.answer}, bundle {short(entry.bundle)} says something else")
+
+    def listed(self) -> None:
+        """Where the source can list: every bundle holds, and every file of evidence is what its name says."""
+        for name in self.source.names("bundles") or ():
+            digest = layout.digest_named(name)
+            if digest is None:
+                self.problems.append(f"bundles/{name}: expected <64 hex digits>.json")
+            else:
+                self.bundle(digest)
+        for name in self.source.names("evidence") or ():
+            data = self.source.read(f"evidence/{name}", layout.MAX_EVIDENCE_BYTES)
+            if data is None or digest_bytes(data) != layout.digest_named(name):
+                self.problems.append(f"evidence/{name}: its bytes are not what its name says")
+
+    def conflicts(self) -> Iterator[str]:
+        """Questions that were answered in two ways, by bundles that hold."""
+        answers: dict[str, set[Answer]] = {}
+        for claim in self.claims.values():
+            answers.setdefault(pair_id(claim), set()).add(claim.verdict.answer)
+        labels = {pair_id(claim): f"{claim.object_name}@{claim.kernel_name}" for claim in self.claims.values()}
+        for pair in sorted(pair for pair, found in answers.items() if len(found) > 1):
+            yield f"{labels[pair]}: signed as {' and as '.join(sorted(answers[pair]))} (pair {pair[:12]})"
+
+
+def verify(
+    source: Source,
+    keys: Sequence[PublicKey],
+    *,
+    now: int,
+    object_file: Path | None = None,
+    kernel_file: Path | None = None,
+    allow_expired: bool = False,
+) -> Verification:
+    """Check a whole registry, and that it speaks about the given files; `now` is in Unix seconds.
+
+    Reasons not to believe are in `problems`, never raised.  ConfigError for a local file that cannot be read.
+    """
+    wanted = {"object_digest": _local(object_file), "vmlinuz": _local(kernel_file)}
+    check = _Check(source, Trust(keys))
+    try:
+        _known_format(source)
+        data = source.read(layout.MATRIX, MAX_MATRIX_BYTES)
+        if data is None:
+            raise TrustError(f"{layout.MATRIX}: is missing", hint="is this a registry?")
+        matrix, signer = check.trust.matrix(data)
+    except (TrustError, StoreError) as error:
+        return Verification(problems=(str(error),))
+    _contents(check, matrix, now, allow_expired)
+    rows = tuple(r for r in matrix.rows if all(d is None or getattr(r, name) == d for name, d in wanted.items()))
+    if not rows:
+        given = ", ".join(f"{name} {short(d)}" for name, d in wanted.items() if d)
+        check.problems.append(f"matrix: has no row for {given}")
+    return Verification(
+        signer, rows, len(check.claims), matrix.not_before, matrix.expires,
+        tuple(check.problems), tuple(check.conflicts()),
+    )  # fmt: skip
+
+
+def _contents(check: _Check, matrix: Matrix, now: int, allow_expired: bool) -> None:
+    try:
+        check.trust.life(matrix, min(now, matrix.expires - 1) if allow_expired else now)
+    except TrustError as error:
+        check.problems.append(str(error))
+    for row in matrix.rows:
+        check.row(row)
+    try:
+        check.listed()
+    except TrustError as error:
+        check.problems.append(str(error))
+
+
+def _known_format(source: Source) -> None:
+    data = source.read(layout.FORMAT_FILE, layout.MAX_SMALL_BYTES)
+    if data is None:
+        raise TrustError(f"{layout.FORMAT_FILE}: is missing", hint="is this a registry?")
+    layout.check_format(data)
+
+
+def _local(path: Path | None) -> str | None:
+    try:
+        return digest_file(path) if path is not None else None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
+
+
+def format_verification(found: Verification) -> str:
+    """The outcome as lines for a terminal; nothing in it can move the cursor or change what was printed before."""
+    if not found.trusted:
+        lines = [f"not trusted: {plain(problem)}" for problem in found.problems[:20]]
+        more = len(found.problems) - 20
+        return "\n".join([*lines, *([f"not trusted: {more} more"] if more > 0 else [])])
+    width = max(len(plain(row.label, 60)) for row in found.rows)
+    lines = [_row_line(row, width) for row in found.rows]
+    lines += [f"conflict: {plain(text)}" for text in found.conflicts]
+    lines.append(f"signed by {found.signer}, {found.bundles} bundles hold, valid until {when(found.expires)}")
+    lines.append("trusted, and as expected" if found.as_expected else "trusted, and not as expected")
+    return "\n".join(lines)
+
+
+def _row_line(row: Row, width: int) -> str:
+    answer = f"{row.answer} {plain(row.cause, 60)}".rstrip()
+    remark = "" if row.as_expected else f"  expected {row.expected}"
+    return f"{plain(row.label, 60):<{width}}  {answer}{plain(remark)}"

@@ -1,0 +1,101 @@
+"""Rows to what is signed: claims with every digest, and the key that signs them."""
+
+import os
+from collections.abc import Sequence
+
+from bpfcompat import keys
+from bpfcompat.errors import ConfigError
+from bpfcompat.files import read_bounded
+from bpfcompat.gate import Row
+from bpfcompat.guest import COMMAND_LINE, machine_class
+from bpfcompat.model import Answer
+from bpfcompat.plan import Pair
+from bpfcompat.registry.publish import Item
+from bpfcompat.rules.session import Session
+from bpfcompat.statement import NOT_TO_BE_HAD, Claim, row_of
+from bpfcompat.statement import Row as PublishedRow
+from bpfcompat.verdict import CLASSIFIER
+
+NO_ANSWER = "no-answer"  # the published cause of a pair whose kernel could not be asked
+
+
+def items_of(session: Session, rows: Sequence[Row]) -> tuple[list[Item], list[PublishedRow]]:
+    """What to publish: an item for each conclusive row, and every row for the matrix."""
+    items, published = [], []
+    for row in rows:
+        if row.answer is Answer.INCONCLUSIVE:
+            published.append(_inconclusive(session, row))
+            continue
+        item = Item(claim_of(session, row.pair), _report(session, row.pair))
+        items.append(item)
+        published.append(row_of(item.claim, row.expected, row.required))
+    return items, published
+
+
+def claim_of(session: Session, pair: Pair) -> Claim:
+    """Everything a verdict rests on, by digest."""
+    asker, config = session.asker, session.config
+    kernel, validator = asker.kernel(pair.kernel, make=False), asker.validator(make=False)
+    return Claim(
+        object_name=pair.object,
+        object_digest=asker.object(pair.object, make=False).digest,
+        kernel_name=pair.kernel,
+        kernel_release=kernel.release,
+        kernel_arch=kernel.arch,
+        vmlinuz=kernel.vmlinuz.digest,
+        config=kernel.config.digest if kernel.config else None,
+        validator=validator.outputs["validator"].digest,
+        libbpf_version=str(validator.facts["libbpf"]),
+        libbpf_source=asker.libbpf_source,
+        initramfs=asker.initramfs(pair.kernel, make=False).digest,
+        command_line=COMMAND_LINE,
+        machine=machine_class(config["guest.memory_mb"]),
+        spec=asker.probe_spec(pair),
+        report=asker.probe(pair, make=False).outputs["report"].digest,
+        classifier=str(CLASSIFIER),
+        verdict=asker.verdict(pair, make=False),
+    )
+
+
+def _report(session: Session, pair: Pair) -> bytes:
+    return session.asker.shop.store.read(session.asker.probe(pair, make=False).outputs["report"])
+
+
+def _inconclusive(session: Session, row: Row) -> PublishedRow:
+    cause = NOT_TO_BE_HAD if row.not_to_be_had else row.verdict.cause if row.verdict else NO_ANSWER
+    return PublishedRow(
+        object_name=row.pair.object,
+        object_digest=None,
+        kernel_name=row.pair.kernel,
+        kernel_release=row.release,
+        vmlinuz=None,
+        pair=None,
+        bundle=None,
+        answer=row.answer,
+        cause=cause,
+        expected=row.expected,
+        required=row.required,
+    )
+
+
+def signing_key(session: Session) -> keys.PrivateKey:
+    """The signing key; the first run of a project without one makes a development key, and says so loudly."""
+    path = session.config.path("signing.key")
+    if not path.exists():
+        held = [session.config.path("paths.registry"), session.config.path("paths.store")]
+        print_id = keys.keygen(path, None, held)
+        session.voice.say(
+            f"!! no signing key: made a DEVELOPMENT key {print_id} at {path}\n"
+            "!! it is not encrypted; for results that others rely on: bpfcompat keygen, and [signing] key"
+        )
+    variable = session.config["signing.passphrase_env"]
+    return keys.load_private(path, lambda: os.environ.get(variable, ""))
+
+
+def public_bytes(session: Session) -> bytes:
+    """The public key beside the signing key."""
+    path = session.config.path("signing.key")
+    public = path.with_name(path.name + ".pub")
+    if not public.exists():
+        raise ConfigError(f"{public}: no such file", hint="doit publish makes a key, or: bpfcompat keygen")
+    return read_bounded(public, keys.MAX_KEY_BYTES, ConfigError)

@@ -1,0 +1,36 @@
+"""The rules: objects and kernels declared in Python, checked as bpfcompat.toml is, and turned into tasks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bpfcompat.config import kernel_spec, object_spec
+from bpfcompat.model import KernelSpec, ObjectSpec
+from bpfcompat.rules.loader import overrides
+from bpfcompat.rules.session import open_session
+from bpfcompat.rules.tasks import Task, matrix_tasks
+
+
+def bpf_object(name: str, **fields: Any) -> ObjectSpec:
+    """An object: the fields of an [objects.NAME] table; paths are relative to the folder of the dodo.py.
+
+    Exactly one of source, prebuilt, package (with member); then cflags, attach, kernels, optional, expect.
+    Raises ConfigError as the settings file does.
+    """
+    return object_spec(name, fields, Path.cwd(), f"bpf_object({name!r})")
+
+
+def kernel(name: str, **fields: Any) -> KernelSpec:
+    """A kernel: the fields of a [kernels.NAME] table: exactly one of apt, dir, url; then arch, optional, about."""
+    return kernel_spec(name, fields, Path.cwd(), f"kernel({name!r})")
+
+
+def bpf_matrix(*members: ObjectSpec | KernelSpec, root: Path | str = ".") -> Iterator[Task]:
+    """All tasks of one project: its settings' objects and kernels, and those given here.
+
+    Yields doit task dictionaries named `kernel:…`, `validator`, `guest:…`, `object:…`, `probe:…@…`, `verdict:…@…`,
+    `report`, `publish`, `matrix`, `verify`, `serve` and `kernels:lock`.
+    """
+    objects = {m.name: m for m in members if isinstance(m, ObjectSpec)}
+    kernels = {m.name: m for m in members if isinstance(m, KernelSpec)}
+    yield from matrix_tasks(open_session(Path(root), objects, kernels, overrides()))

@@ -1,0 +1,39 @@
+"""The result of one run as a self-contained page: no script, nothing fetched, nothing hostile unescaped."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import jinja2
+
+from bpfcompat.gate import Row, decide
+from bpfcompat.voice import clean
+
+SIGNS = {"compatible": "✓", "incompatible": "✕", "inconclusive": "?"}
+
+
+def render(rows: Sequence[Row]) -> str:
+    """The matrix at a glance, then each pair that is not compatible with its cause, evidence and command."""
+    kernels = {r.pair.kernel: r.release for r in rows}
+    kernels |= {r.pair.kernel: r.release for r in rows if r.release}
+    return _template().render(
+        rows=rows,
+        kernels=kernels,
+        objects=list(dict.fromkeys(r.pair.object for r in rows)),
+        cells={(r.pair.object, r.pair.kernel): r for r in rows},
+        decision=decide(rows),
+        signs=SIGNS,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["clean"] = clean
+    return made.get_template("matrix.html.j2")

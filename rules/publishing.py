@@ -1,0 +1,196 @@
+"""The end of a matrix run: reports, signed results, and the gate; and what reads them back."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bpfcompat import reports
+from bpfcompat.action import Action
+from bpfcompat.errors import Exit
+from bpfcompat.files import ensure_dir, write_atomic
+from bpfcompat.gate import Row, decide
+from bpfcompat.process import spawned
+from bpfcompat.rules import claims
+from bpfcompat.rules.planning import Missing, summary_action, survey
+from bpfcompat.rules.session import Session
+
+Task = dict[str, Any]
+MakeTask = Callable[..., Task]
+
+
+def whole_tasks(session: Session, missing: Missing, waiting: tuple[str, ...], task: MakeTask) -> Iterator[Task]:
+    """`report`, `publish` and `matrix`, which wait for every pair that has to be asked."""
+    settled = summary_action(session, missing) if not waiting else None
+    known = settled is not None and session.asker.shop.store.get(settled) is not None
+    reported, published = known and _reported(session, settled), known and _published(session, settled)
+    doc, drop = "write the result as JSON, Markdown, HTML and JUnit", partial(_drop_reports, session)
+    yield task(session, "report", doc, partial(report, session), ready=reported, deps=waiting, drop=drop)
+    doc = "sign the verdicts and put them into the registry"
+    yield task(session, "publish", doc, partial(publish, session), ready=published, deps=waiting)
+    doc = "ask every kernel about every object, and judge by what is expected"
+    yield task(session, "matrix", doc, partial(judge, session), deps=(*waiting, "report", "publish"))
+
+
+# --- the gate
+
+
+def judge(session: Session) -> None:
+    """Print the table and the summary, and let the gate speak."""
+    store = session.asker.shop.store
+    missing = survey(session)
+    complete = not missing.probes and not missing.verdicts
+    entry = store.get(summary_action(session, missing)) if complete else None
+    if entry is not None and not session.asker.ran:
+        session.voice.say(str(entry.facts["text"]))
+        session.exit = Exit(int(entry.facts["exit"]))
+        return
+    rows = session.rows()
+    session.decide(rows)
+    session.voice.say("\n" + reports.table(rows) + "\n\n" + reports.summary(rows))
+    if complete:
+        facts = {"exit": int(decide(rows).exit), "verdicts": _verdict_keys(session), "text": _proved(rows)}
+        store.put(summary_action(session, missing), {}, facts)
+
+
+def _verdict_keys(session: Session) -> list[str]:
+    return sorted({session.asker.verdict_action(p, make=False).key() for p in session.matrix.pairs})
+
+
+def _proved(rows: Sequence[Row]) -> str:
+    return reports.table(rows) + "\n\n" + reports.summary([r.cached() for r in rows])
+
+
+# --- reports
+
+REPORTS = ("matrix.json", "matrix.md", "matrix.html", "junit.xml")
+
+
+def report(session: Session) -> None:
+    """Write all report files; each appears whole."""
+    from bpfcompat.rules import page  # lazily: jinja2 stays off the null path
+
+    rows = session.rows()
+    folder = ensure_dir(session.config.path("paths.reports"))
+    texts = (reports.as_json(rows), reports.as_markdown(rows), page.render(rows), reports.as_junit(rows))
+    for name, text in zip(REPORTS, texts, strict=True):
+        write_atomic(folder / name, text.encode("utf-8", "replace"))
+    missing = survey(session)
+    if not missing.probes:
+        action = _report_action(session, summary_action(session, missing))
+        if action is not None:
+            session.asker.shop.store.put(action, {})
+
+
+def _report_action(session: Session, settled: Action) -> Action | None:
+    """Stands for: these very files say what this very matrix found."""
+    folder = session.config.path("paths.reports")
+    if not all((folder / n).is_file() for n in REPORTS):
+        return None
+    digests = {n: session.asker.shop.memo.digest(folder / n) for n in REPORTS}
+    return Action("report", "", {"matrix": settled.key(), "files": digests})
+
+
+def _reported(session: Session, settled: Action | None) -> bool:
+    action = _report_action(session, settled) if settled else None
+    return action is not None and session.asker.shop.store.get(action) is not None
+
+
+def _drop_reports(session: Session) -> None:
+    for name in REPORTS:
+        (session.config.path("paths.reports") / name).unlink(missing_ok=True)
+
+
+# --- the registry
+
+
+def publish(session: Session) -> None:
+    """Sign every conclusive verdict and the matrix; conflicts are said and fail the gate."""
+    from bpfcompat.registry.publish import publish as put
+
+    rows = session.rows()
+    silent = [r for r in rows if r.required and r.verdict is None and not r.not_to_be_had]
+    if silent:
+        session.voice.say(f"   published: nothing: {len(silent)} required pairs have no answer; run again")
+        return
+    key = claims.signing_key(session)
+    items, entries = claims.items_of(session, rows)
+    days = session.config["signing.valid_days"]
+    place = session.config.path("paths.registry")
+    done = put(
+        place, items, entries, key, now=int(time.time()), valid_s=days * 86400, waiting=session.waiting("publish")
+    )
+    for conflict in done.conflicts:
+        session.voice.say(f"!! conflict: {conflict}")
+        session.conflict = True
+    state = "signed anew" if done.manifest_new else "unchanged"
+    session.voice.say(f"   published: {done.new} new, {done.known} known; matrix {state}; {_shown(place)}")
+    _remember_published(session, days)
+
+
+def _remember_published(session: Session, days: int) -> None:
+    missing = survey(session)
+    if missing.probes or session.conflict:
+        return
+    action = _publish_action(session, summary_action(session, missing))
+    if action is not None:
+        session.asker.shop.store.put(action, {}, {"renew": int(time.time()) + days * 86400 // 2})
+
+
+def _publish_action(session: Session, settled: Action) -> Action | None:
+    """Stands for: this very registry head, signed by this very key, says what this very matrix found."""
+    head, key = session.config.path("paths.registry") / "matrix.json", session.config.path("signing.key")
+    if not head.is_file() or not key.is_file():
+        return None
+    digest = session.asker.shop.memo.digest
+    return Action("publish", "", {"matrix": settled.key(), "head": digest(head), "key": digest(key)})
+
+
+def _published(session: Session, settled: Action | None) -> bool:
+    action = _publish_action(session, settled) if settled else None
+    entry = session.asker.shop.store.get(action) if action else None
+    return entry is not None and time.time() < int(entry.facts["renew"])
+
+
+def verify(session: Session) -> None:
+    """`doit verify`: check this project's registry with this project's key."""
+    from bpfcompat.keys import load_public
+    from bpfcompat.registry import client
+    from bpfcompat.registry import verify as checking
+
+    public = load_public(claims.public_bytes(session), session.config["signing.key"] + ".pub")
+    source = client.open_source(str(session.config.path("paths.registry")))
+    found = checking.verify(source, [public], now=int(time.time()))
+    session.voice.say(checking.format_verification(found))
+    session.exit = found.exit_code
+
+
+def serve(session: Session) -> None:
+    """`doit serve`: in a process of its own, because an event loop wants the main thread."""
+    argv = [sys.executable, "-m", "bpfcompat", "serve", str(session.config.path("paths.registry")),
+            "--host", session.config["serve.host"], "--port", str(session.config["serve.port"])]  # fmt: skip
+    with spawned(argv, cwd=session.config.root, env=dict(os.environ), stdout=None, stderr=None) as child:
+        child.wait()
+
+
+def relock(session: Session) -> None:
+    """`doit kernels:lock`: the newest packages that match, written to the lock; the next run asks anew what moved."""
+    from bpfcompat.kernels import apt, lock
+    from bpfcompat.kernels.relock import SourceSpec
+    from bpfcompat.kernels.relock import relock as pick
+    from bpfcompat.model import AptSource
+
+    config, asker = session.config, session.asker
+    keyring = apt.gpgv(config.path("mirror.keyring"))
+    archive = apt.Archive(asker.mirror(), asker.downloads, keyring, config["mirror.allow_expired"], asker.bar("index"))
+    libbpf = SourceSpec(AptSource(config["validator.suite"], "source", "libbpf"), config["validator.libbpf"])
+    packages = {n: o.package for n, o in session.matrix.objects.items() if o.package}
+    found = pick(archive, session.matrix.kernels.values(), {"libbpf": libbpf}, packages, session.voice.say)
+    lock.write_lock(config.path("paths.lock"), found)
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)

@@ -1,0 +1,37 @@
+"""Which tasks were asked for, so that rules make only those: set by our loader, None under doit's own."""
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+_selected: tuple[str, ...] | None = None
+_managed = False
+
+
+def select(names: Sequence[str] | None, managed: bool = True) -> None:
+    """Remember the names on the command line; None means every task.  `managed`: our commands are in charge."""
+    global _selected, _managed  # noqa: PLW0603 - doit gives creators no arguments, so this is its only way in
+    _selected = None if names is None else tuple(names)
+    _managed = managed
+
+
+def managed() -> bool:
+    """True when our own commands run, which turn troubles into exit codes after all tasks had their turn."""
+    return _managed
+
+
+def everything() -> bool:
+    """True when every task is wanted: `doit list`, `info`, `clean`, or doit without our loader."""
+    return _selected is None
+
+
+def named(label: str) -> bool:
+    """True when a task is asked for by its name, a glob, or the name of its group."""
+    if _selected is None:
+        return True
+    group = label.partition(":")[0]
+    return any(n in (label, group) or ("*" in n and fnmatch.fnmatch(label, n)) for n in _selected)
+
+
+def any_named(labels: Iterable[str]) -> bool:
+    """True when any of these is asked for."""
+    return any(named(label) for label in labels)

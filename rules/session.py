@@ -1,0 +1,148 @@
+"""One project in one run: its settings, its steps, and what became of each pair."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bpfcompat import plan, reports
+from bpfcompat.asking import Asker
+from bpfcompat.config import Config, expected_on, load
+from bpfcompat.errors import BpfcompatError, Exit, KernelError
+from bpfcompat.gate import Row, decide
+from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
+from bpfcompat.kernels.lock import Lock, read_lock
+from bpfcompat.memo import Memo
+from bpfcompat.model import KernelSpec, ObjectSpec
+from bpfcompat.plan import Pair
+from bpfcompat.realise import NotThere, Workshop
+from bpfcompat.store import Store
+from bpfcompat.voice import Terminal, Voice
+
+_sessions: dict[Path, "Session"] = {}
+
+
+class Session:
+    """Settings and steps of one project, and the rows of this run.  Thread-safe where tasks meet."""
+
+    def __init__(self, config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[str, KernelSpec],
+                 voice: Voice | None = None) -> None:  # fmt: skip
+        self.config = config
+        self.voice = voice or Terminal()
+        store = Store(config.path("paths.store")).open()
+        self.matrix = plan.matrix(config, objects, kernels)
+        place = config.path("paths.lock")
+        lock = read_lock(place) if place.exists() else Lock()  # what needs an entry says so; kernels:lock needs none
+        memo = Memo(store.root / "memo.json")
+        self.asker = Asker(Workshop(config, self.matrix, lock, store, memo, self.voice))
+        self.troubles: dict[str, BpfcompatError] = {}
+        self.exit: Exit | None = None
+        self.conflict = False  # a question with two signed answers was published
+        self._done = 0
+        self._total = 0
+        self._guard = threading.Lock()
+
+    # --- running
+
+    def expect_steps(self, count: int) -> None:
+        """How many pairs this run will ask, for the bar."""
+        self._total = count
+
+    def step(self, label: str, work: Callable[[], Any]) -> bool:
+        """Do one task's work; a trouble of ours is kept, said once, and told to whoever needs the result.
+
+        Returns True, so that doit goes on with the tasks that wait for this one: they find the same trouble and
+        become inconclusive, and the gate names them all.  The exit code comes from `outcome`.
+        """
+        try:
+            work()
+        except BpfcompatError as error:
+            with self._guard:
+                known = any(error is t for t in self.troubles.values())
+                self.troubles[label] = error
+            if not known:
+                self.voice.say(f"!! {label}: {error}")
+        return True
+
+    def ask(self, pair: Pair) -> None:
+        """Probe a pair, classify it, and say its line."""
+        try:
+            self.asker.verdict(pair)
+        finally:
+            with self._guard:
+                self._done += 1
+            self.voice.progress("pairs", self._done, self._total or None)
+        row = self.row(pair)
+        self.voice.say(f"{'.' if row.ran else '-'}  {reports.line(row)}")
+        for reason in row.why:
+            if row.ran and reason != "never run before":
+                self.voice.say(f"      because {reason}")
+
+    def outcome(self) -> Exit:
+        """The run's exit code: the gate's if it spoke, else the worst trouble's."""
+        if self.exit is not None:
+            return Exit.UNEXPECTED if self.conflict and not self.exit else self.exit
+        codes = [t.exit_code for t in self.troubles.values()]
+        return max(codes, default=Exit.OK)
+
+    def waiting(self, label: str) -> Callable[[str], None]:
+        """Says that another process holds what this task needs, and which."""
+        return lambda who: self.voice.say(f"   {label}: waits for {who}")
+
+    # --- rows
+
+    def row(self, pair: Pair) -> Row:
+        """What is known of a pair now; makes nothing."""
+        spec = self.matrix.objects[pair.object]
+        common: dict[str, Any] = {
+            "pair": pair,
+            "expected": expected_on(spec, pair.kernel),
+            "required": not spec.optional,
+        }
+        try:
+            found = self.asker.verdict(pair, make=False)
+        except (NotThere, BpfcompatError) as error:
+            return Row(release="", verdict=None, **self._trouble(pair, error), **common)
+        label = f"probe:{pair}"
+        return Row(
+            release=self.asker.kernel(pair.kernel, make=False).release,
+            verdict=found,
+            ran=label in self.asker.ran,
+            why=self.asker.ran.get(label, ()),
+            run=self.asker.run_of(pair),
+            probe_key=self.asker.probe_action(pair, make=False).key(),
+            **common,
+        )
+
+    def _trouble(self, pair: Pair, error: Exception) -> dict[str, Any]:
+        own = self.troubles.get(f"probe:{pair}") or self.troubles.get(f"verdict:{pair}")
+        cause = own or error
+        absent = self.matrix.kernels[pair.kernel].optional and isinstance(cause, KernelError)
+        text = cause.message if isinstance(cause, BpfcompatError) else f"waits for {error}"
+        return {"trouble": text, "not_to_be_had": absent}
+
+    def rows(self) -> tuple[Row, ...]:
+        """All rows of the matrix, in its order."""
+        return tuple(self.row(p) for p in self.matrix.pairs)
+
+    def decide(self, rows: Iterable[Row]) -> None:
+        """Let the gate speak; keeps its exit code for `outcome`."""
+        self.exit = decide(tuple(rows)).exit
+
+
+def open_session(root: Path, objects: Mapping[str, ObjectSpec] | None = None,
+                 kernels: Mapping[str, KernelSpec] | None = None, overrides: Mapping[str, str] | None = None,
+                 voice: Voice | None = None) -> Session:  # fmt: skip
+    """The session of a project folder, made once; objects and kernels of a dodo.py join those of its settings."""
+    root = root.resolve()
+    if root not in _sessions:
+        config = load(root, overrides)
+        folders = [SHIPPED, *(root / c for c in config["paths.catalogue"])]
+        catalogue = {**load_catalogue(folders), **config.kernels, **(kernels or {})}
+        _sessions[root] = Session(config, {**config.objects, **(objects or {})}, catalogue, voice)
+    return _sessions[root]
+
+
+def sessions() -> tuple[Session, ...]:
+    """The sessions of this process."""
+    return tuple(_sessions.values())

@@ -1,0 +1,205 @@
+"""Steps to doit tasks: one place, so that every task looks the same to doit and to the person who types its name."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from bpfcompat.action import Action
+from bpfcompat.errors import BpfcompatError
+from bpfcompat.plan import Pair
+from bpfcompat.realise import NotThere
+from bpfcompat.rules import publishing, selection
+from bpfcompat.rules.planning import Missing, survey
+from bpfcompat.rules.session import Session
+
+Task = dict[str, Any]
+
+
+def task(
+    session: Session,
+    label: str,
+    doc: str,
+    work: Callable[[], Any],
+    *,
+    ready: bool = False,
+    deps: tuple[str, ...] = (),
+    drop: Callable[[], Any] | None = None,
+) -> Task:
+    """A doit task: `ready` comes from the store, never from doit's database; `drop` is what clean and forget do."""
+    basename, _, name = label.partition(":")
+    made: Task = {
+        "basename": basename,
+        "doc": doc,
+        "actions": [(session.step, [label, work])],
+        "uptodate": [ready],
+        "task_dep": list(deps),
+        "clean": [drop] if drop else [],
+        "verbosity": 2,
+    }
+    return {**made, "name": name} if name else made
+
+
+def possible(session: Session) -> tuple[str, ...]:
+    """Every task name of a project, made or not; for completion and for nearest names."""
+    matrix = session.matrix
+    return (
+        "matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock",
+        *("kernel", "guest", "object", "probe", "verdict", "kernels"),
+        *(f"kernel:{k}" for k in matrix.kernels),
+        *(f"guest:{k}" for k in dict.fromkeys(p.kernel for p in matrix.pairs)),
+        *(f"object:{o}" for o in matrix.objects),
+        *(f"{kind}:{p}" for p in matrix.pairs for kind in ("probe", "verdict")),
+    )  # fmt: skip
+
+
+def matrix_tasks(session: Session) -> Iterator[Task]:
+    """All tasks that were asked for, and those that they wait for."""
+    yield from ({"basename": n, "name": None, "doc": doc} for n, doc in GROUPS.items() if selection.everything())
+    yield from _service_tasks(session)
+    if not selection.everything() and not selection.any_named(n for n in possible(session) if n not in SERVICES):
+        return
+    missing = survey(session)
+    session.asker.shop.memo.save()
+    yield from _wanted(session, missing)
+
+
+GROUPS = {
+    "kernel": "kernel:NAME: fetch and unpack one kernel of the catalogue",
+    "guest": "guest:KERNEL: pack what this kernel's guests boot into",
+    "object": "object:NAME: compile, fetch or read one object",
+    "probe": "probe:OBJECT@KERNEL: ask one kernel about one object",
+    "verdict": "verdict:OBJECT@KERNEL: classify one report again, without a boot",
+    "kernels": "kernels:lock: pick the newest packages and write the lock",
+}
+SERVICES = ("verify", "serve", "kernels", "kernels:lock")
+
+
+def _service_tasks(session: Session) -> Iterator[Task]:
+    if selection.any_named(("verify",)):
+        yield task(session, "verify", "check the registry's signatures and digests", lambda: publishing.verify(session))
+    if selection.any_named(("serve",)):
+        yield task(session, "serve", "serve the registry, read-only, until stopped", lambda: publishing.serve(session))
+    if selection.any_named(("kernels", "kernels:lock")):
+        yield task(
+            session, "kernels:lock", "pick the newest packages and write the lock", lambda: publishing.relock(session)
+        )
+
+
+def _wanted(session: Session, missing: Missing) -> Iterator[Task]:
+    whole = selection.any_named(("matrix", "report", "publish"))
+    graph = Graph(session, missing)
+    for pair in session.matrix.pairs:
+        lacking = pair in missing.probes
+        if selection.named(f"probe:{pair}") or (whole and lacking):
+            graph.probe(pair)
+        if selection.named(f"verdict:{pair}") or (whole and pair in missing.verdicts):
+            graph.verdict(pair)
+    graph.named()
+    session.expect_steps(sum(label.startswith("probe:") for label in graph.tasks))
+    yield from graph.tasks.values()
+    if whole:
+        waiting = tuple(n for n in graph.tasks if n.startswith(("probe:", "verdict:")))
+        yield from publishing.whole_tasks(session, missing, waiting, task)
+
+
+class Graph:
+    """Tasks by label, each with those it waits for; a step that the store already has is no dependency."""
+
+    def __init__(self, session: Session, missing: Missing) -> None:
+        self.session = session
+        self.missing = missing
+        self.tasks: dict[str, Task] = {}
+
+    def named(self) -> None:
+        """Add the steps below the pairs that were asked for by name."""
+        if selection.named("validator"):
+            self.validator()
+        for name in self.session.matrix.kernels:
+            if selection.named(f"kernel:{name}"):
+                self.kernel(name)
+        for name in dict.fromkeys(p.kernel for p in self.session.matrix.pairs):
+            if selection.named(f"guest:{name}"):
+                self.guest(name)
+        for name in self.session.matrix.objects:
+            if selection.named(f"object:{name}"):
+                self.object(name)
+
+    def kernel(self, name: str) -> str:
+        """`kernel:<name>`: fetch and unpack."""
+        asker, about = self.session.asker, self.session.matrix.kernels[name].about
+        ready = asker.there(partial(asker.kernel, name, make=False))
+        return self._add(
+            f"kernel:{name}",
+            f"fetch and unpack: {about}",
+            partial(asker.kernel, name),
+            asker.kernel_action,
+            name,
+            ready,
+        )
+
+    def validator(self) -> str:
+        """`validator`: build the guest's init."""
+        asker, ready = self.session.asker, not self.missing.validator
+        doc = "build the guest's init, with libbpf"
+        return self._add("validator", doc, asker.validator, lambda _name: asker.validator_action(), "", ready)
+
+    def guest(self, name: str) -> str:
+        """`guest:<kernel>`: the initramfs."""
+        asker, ready = self.session.asker, name not in self.missing.guests
+        doc, action = "pack what this kernel's guests boot into", partial(asker.initramfs_action, make=False)
+        deps = self._kernels(name) + self._validator()
+        return self._add(f"guest:{name}", doc, partial(asker.initramfs, name), action, name, ready, deps)
+
+    def object(self, name: str) -> str:
+        """`object:<name>`: compile, fetch or read."""
+        asker, doc = self.session.asker, "compile, fetch or read this object"
+        ready = name not in self.missing.objects and asker.there(partial(asker.object, name, make=False))
+        compiled = self.session.matrix.objects[name].source is not None
+        deps = self._kernels(self.session.config["build.vmlinux"]) + self._validator() if compiled and not ready else []
+        action = partial(asker.object_action, make=False)
+        return self._add(f"object:{name}", doc, partial(asker.object, name), action, name, ready, deps)
+
+    def probe(self, pair: Pair) -> str:
+        """`probe:<object>@<kernel>`: boot, load, attach, classify."""
+        asker, missing = self.session.asker, self.missing
+        lacking = pair in missing.probes
+        deps = self._kernels(pair.kernel) if lacking else []
+        deps += [self.guest(pair.kernel)] if lacking and pair.kernel in missing.guests else []
+        deps += [self.object(pair.object)] if lacking and pair.object in missing.objects else []
+        doc, action = "ask this kernel about this object", partial(asker.probe_action, make=False)
+        return self._add(f"probe:{pair}", doc, partial(self.session.ask, pair), action, pair, not lacking, deps)
+
+    def verdict(self, pair: Pair) -> str:
+        """`verdict:<object>@<kernel>`: classify the stored report again."""
+        asker, missing = self.session.asker, self.missing
+        deps = [self.probe(pair)] if pair in missing.probes else []
+        doc, action = "classify this pair's report, without a boot", partial(asker.verdict_action, make=False)
+        ready = not deps and pair not in missing.verdicts
+        return self._add(f"verdict:{pair}", doc, partial(self.session.ask, pair), action, pair, ready, deps)
+
+    def _kernels(self, name: str) -> list[str]:
+        return [self.kernel(name)] if name in self.missing.kernels else []
+
+    def _validator(self) -> list[str]:
+        return [self.validator()] if self.missing.validator else []
+
+    def _add(
+        self,
+        label: str,
+        doc: str,
+        work: Callable[[], Any],
+        action: Callable[[Any], Action],
+        subject: Any,
+        ready: bool,
+        deps: Sequence[str] = (),
+    ) -> str:
+        """Add a task once; `action(subject)` is what clean and forget drop from the store."""
+        if label not in self.tasks:
+            drop = partial(self._drop, action, subject)
+            self.tasks[label] = task(self.session, label, doc, work, ready=ready, deps=tuple(deps), drop=drop)
+        return label
+
+    def _drop(self, action: Callable[[Any], Action], subject: Any) -> None:
+        with contextlib.suppress(NotThere, BpfcompatError):  # what has no key yet has no entry to drop
+            self.session.asker.forget(action(subject))

@@ -1,0 +1,92 @@
+"""Claims, keys and whole registries for tests of statements and registries."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from bpfcompat.digest import digest_bytes
+from bpfcompat.keys import PrivateKey
+from bpfcompat.model import Answer, Attach, Expectation, ProgramVerdict, Verdict
+from bpfcompat.registry.publish import Item, Published, publish
+from bpfcompat.statement import Claim, Row, row_of
+
+NOW = 1_800_000_000
+KEY: PrivateKey = ec.generate_private_key(ec.SECP256R1())
+OTHER: PrivateKey = ec.generate_private_key(ec.SECP256R1())
+OBJECT = b"\x7fELF an object"
+VMLINUZ = b"a kernel"
+GOOD = Verdict(
+    Answer.COMPATIBLE,
+    "",
+    "every program loads and attaches",
+    programs=(ProgramVerdict("count", "tracepoint/syscalls/sys_enter_openat", "tracepoint", True, Attach.ATTACHED),),
+)
+BAD = Verdict(
+    Answer.INCOMPATIBLE,
+    "helper-missing",
+    "program 'emit' calls bpf_ringbuf_output, which this kernel does not have",
+    evidence=("12: (85) call bpf_ringbuf_output#130", "invalid func bpf_ringbuf_output#130"),
+    errno="EINVAL",
+    hint="use a perf buffer on kernels before 5.8",
+    subject="bpf_ringbuf_output",
+    notes=("kernel has BTF",),
+    programs=(
+        ProgramVerdict("emit", "kprobe/do_exit", "kprobe", False, Attach.NOT_ATTEMPTED, "helper-missing", "no 130"),
+        ProgramVerdict("count", "tp/sched/sched_switch", "tracepoint", True, Attach.ATTACHED),
+    ),
+)
+
+
+def claim(**changes: Any) -> Claim:
+    """A claim about OBJECT on VMLINUZ, with these fields changed; its report is REPORT of its verdict."""
+    made = Claim(
+        object_name="ringbuf",
+        object_digest=digest_bytes(OBJECT),
+        kernel_name="debian-12",
+        kernel_release="6.1.0-30-cloud-amd64",
+        kernel_arch="x86_64",
+        vmlinuz=digest_bytes(VMLINUZ),
+        config=digest_bytes(b"CONFIG_BPF=y"),
+        validator=digest_bytes(b"validator"),
+        libbpf_version="1.5.0",
+        libbpf_source=digest_bytes(b"libbpf"),
+        initramfs=digest_bytes(b"cpio"),
+        command_line="console=ttyS0 panic=-1",
+        machine={"machine": "q35", "cpu": "max", "memory_mb": 256},
+        spec={"attach": "attach", "variants": ["plain"]},
+        report="",
+        classifier="3",
+        verdict=GOOD,
+    )
+    made = replace(made, **changes)
+    return made if made.report else replace(made, report=digest_bytes(report(made)))
+
+
+def report(made: Claim) -> bytes:
+    """The report that a claim of `claim()` rests on."""
+    return b'{"report":"%s"}' % str(made.verdict.answer).encode()
+
+
+def item(made: Claim) -> Item:
+    """A claim and its report."""
+    return Item(made, report(made))
+
+
+def row(made: Claim, expected: str | None = None, required: bool = True) -> Row:
+    """A claim as a row that expects what it got, or the given answer."""
+    answer = Answer(expected) if expected else made.verdict.answer
+    return row_of(made, Expectation(answer), required)
+
+
+def two_claims() -> tuple[Claim, Claim]:
+    """The same object on two kernels: compatible on one, incompatible on the other."""
+    old = claim(kernel_name="debian-10", kernel_release="4.19.0", vmlinuz=digest_bytes(b"old kernel"), verdict=BAD)
+    return claim(), old
+
+
+def registry(folder: Path, *made: Claim, key: PrivateKey = KEY, now: int = NOW) -> Published:
+    """Publish claims, as expected, into a folder; two_claims() when none are given."""
+    claims = made or two_claims()
+    return publish(folder, [item(c) for c in claims], [row(c) for c in claims], key, now=now)

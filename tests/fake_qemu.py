@@ -1,0 +1,107 @@
+"""A QEMU for scenarios: no kernel, no boot; it answers as the object's own text says, over the real two ports.
+
+An object is a line `ANSWER NAME [RELEASE=ANSWER]…`, such as `compatible alpha 5.10.0-a=helper`.  An answer is
+
+    compatible, rejected, helper    what the validator would say of such an object
+    slow                            compatible, after a second
+    panic, panic-once               the guest is lost, each time or the first time
+    stuck                           not a word
+
+A file `instead` beside this script holds another answer, for all objects.  Each start makes a folder below `boots/`
+beside this script (a folder, because the real QEMU's file-size limit is in force here too).
+"""
+
+import hashlib
+import json
+import os
+import struct
+import sys
+import time
+import uuid
+from pathlib import Path
+
+ARGS = sys.argv[1:]
+HERE = Path(sys.argv[0]).resolve().parent
+LOGS = {
+    "rejected": (13, "0: (79) r0 = *(u64 *)(r1 +8)\nR1 invalid mem access 'scalar'\nprocessed 1 insns\n"),
+    "helper": (22, "0: (85) call unknown#181\ninvalid func unknown#181\nprocessed 1 insns\n"),
+}
+
+
+def options(name: str) -> list[dict[str, str]]:
+    """All values of an option, each as its comma-separated fields."""
+    values = [ARGS[i + 1] for i, a in enumerate(ARGS) if a == name]
+    return [{k: v for k, _, v in (f.partition("=") for f in value.split(","))} for value in values]
+
+
+def given(name: str) -> str:
+    """A fw_cfg file's text."""
+    return next(Path(o["file"]).read_text() for o in options("-fw_cfg") if o["name"] == f"opt/bpfcompat/{name}")
+
+
+def port(name: str) -> int:
+    """The inherited descriptor of a serial port."""
+    return next(int(o["fd"]) for o in options("-chardev") if o["id"] == name)
+
+
+def release() -> str:
+    """What the kernel's header calls itself."""
+    image = Path(ARGS[ARGS.index("-kernel") + 1]).read_bytes()
+    return image[0x200 + struct.unpack_from("<H", image, 0x20E)[0] :][:128].split(b" ")[0].decode()
+
+
+def text(words: str = "") -> dict[str, object]:
+    """A log."""
+    return {"text": words, "cut": False}
+
+
+def frames(answer: str) -> list[dict[str, object]]:
+    """What a validator would say."""
+    errno, log = LOGS.get(answer, (0, ""))
+    listed = {"name": "handle", "section": "tp/x/y", "type": "tracepoint", "autoload": True}
+    attached = {"attach": "not-attempted" if errno else "attached", "reason": "not loaded" if errno else ""}
+    said: list[dict[str, object]] = [
+        {"kind": "hello", "release": release(), "version": "#1 SMP", "machine": "x86_64", "btf": True, "config": False,
+         "libbpf": "1.5.0", "lsm": ["capability", "bpf"], "lockdown": "none", "sysctls": {}, "unmounted": []},
+        {"kind": "open", "errno": 0, "log": text(), "programs": [listed], "maps": []},
+        {"kind": "load", "errno": errno, "log": text(), "verifier": text(log)},
+        {"kind": "program", **listed, "load_errno": errno, "verifier": text(log), **attached, "attach_errno": 0,
+         "libbpf": text()},
+    ]  # fmt: skip
+    return [*said, {"kind": "end", "frames": len(said)}]
+
+
+def send(nonce: str, said: list[dict[str, object]]) -> None:
+    """Write frames to the report port."""
+    for number, frame in enumerate(said):
+        body = json.dumps(frame, separators=(",", ":")).encode()
+        digest = hashlib.sha256(body).hexdigest()
+        os.write(port("report"), f"BPFC1 {nonce} {number} {len(body)} {digest}\n".encode() + body + b"\n")
+
+
+def answer_of(default: str, others: list[str]) -> str:
+    """The answer for this kernel."""
+    if (HERE / "instead").exists():
+        return (HERE / "instead").read_text().strip()
+    return dict(o.split("=") for o in others).get(release(), default)
+
+
+def main() -> None:
+    """Answer, or die as the object says."""
+    if ARGS == ["--version"]:
+        print("QEMU emulator version 9.9.9")
+        return
+    default, name, *others = given("object").split()
+    answer, label = answer_of(default, others), f"{name}@{release()}"
+    first = not list((HERE / "boots").glob(f"{label} *"))
+    (HERE / "boots" / f"{label} {uuid.uuid4().hex}").mkdir(parents=True)
+    if answer == "panic" or (answer == "panic-once" and first):
+        os.write(port("console"), b"Kernel panic - not syncing: as the object wished\n")
+    elif answer != "stuck":
+        time.sleep(1.0 if answer == "slow" else 0)
+        nonce = next(line[6:] for line in given("spec").splitlines() if line.startswith("nonce="))
+        send(nonce, frames(answer))
+    time.sleep(60)
+
+
+main()

@@ -1,0 +1,72 @@
+"""The product as its user runs it: this repository's own matrix on real kernels."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bpfcompat.asking import Asker
+from bpfcompat.plan import Pair
+
+pytestmark = pytest.mark.guest
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory, vmlinuz: dict[str, Path]) -> Path:
+    """A folder for registry, reports and key; the store is the repository's."""
+    return tmp_path_factory.mktemp("matrix")
+
+
+def doit(outputs: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run doit in this repository; what it publishes goes to `outputs`."""
+    places = {
+        "BPFCOMPAT_PATHS_REGISTRY": str(outputs / "registry"),
+        "BPFCOMPAT_PATHS_REPORTS": str(outputs / "reports"),
+        "BPFCOMPAT_SIGNING_KEY": str(outputs / "key.pem"),
+    }
+    argv = [str(BIN / "doit"), *args]
+    return subprocess.run(argv, cwd=ROOT, env={**os.environ, **places}, capture_output=True, text=True, timeout=1500)
+
+
+@pytest.fixture(scope="module")
+def first(outputs: Path) -> subprocess.CompletedProcess[str]:
+    """`doit matrix`, whatever the store held before."""
+    return doit(outputs, "matrix")
+
+
+def test_as_expected(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
+    """Every example answers on every default kernel as bpfcompat.toml says it was measured."""
+    assert first.returncode == 0, first.stdout + first.stderr
+    result = json.loads((outputs / "reports" / "matrix.json").read_text())
+    assert result["as_expected"]
+    assert len({p["object"] for p in result["pairs"]}) >= 12
+    assert len({p["kernel"] for p in result["pairs"]}) == 4
+
+
+def test_again(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
+    """A second run boots nothing and says that all is proved."""
+    again = doit(outputs, "matrix")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "0 ran, " in again.stdout
+    assert "all as expected" in again.stdout
+
+
+def test_trusted(first: subprocess.CompletedProcess[str], outputs: Path) -> None:
+    """What was published is trusted by who has the public key, and as expected."""
+    argv = [str(BIN / "bpfcompat"), "verify", str(outputs / "registry"), "--key", str(outputs / "key.pem.pub")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "trusted, and as expected" in done.stdout
+
+
+def test_one_frame_of_truth(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
+    """Asking again gives the same report, byte for byte: nothing in it depends on the run."""
+    pair = Pair("ringbuf", "debian-12")
+    before = asker.probe(pair).outputs["report"]
+    assert asker.forget(asker.probe_action(pair))
+    assert asker.probe(pair).outputs["report"] == before

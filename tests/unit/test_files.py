@@ -1,0 +1,232 @@
+"""Atomic writes, locks and bounded reads, on a real file system and against what may lie on it."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bpfcompat import files
+from bpfcompat.errors import ConfigError, ObjectError, StoreError
+from tests.hosting import child_python, tmpfs
+
+
+def test_write_and_read(tmp_path: Path) -> None:
+    """What is written is read back, folders are made, and nothing else is left."""
+    path = tmp_path / "a" / "b" / "c"
+    files.write_atomic(path, b"x")
+    files.write_atomic(path, b"yy")
+    assert files.read_bounded(path, 2) == b"yy"
+    assert [f.name for f in path.parent.iterdir()] == ["c"]
+
+
+def test_mode_survives_replacing(tmp_path: Path) -> None:
+    """The mode is the one asked for, and a read-only file can be written anew: the rename needs only the folder."""
+    path = tmp_path / "c"
+    files.write_atomic(path, b"x", mode=0o400)
+    files.write_atomic(path, b"y", mode=0o400)
+    assert path.stat().st_mode & 0o777 == 0o400
+
+
+def test_write_does_not_follow_links(tmp_path: Path) -> None:
+    """A link planted where we write is replaced; what it pointed to keeps its bytes."""
+    victim, path = tmp_path / "victim", tmp_path / "link"
+    victim.write_bytes(b"mine")
+    path.symlink_to(victim)
+    files.write_atomic(path, b"theirs")
+    assert victim.read_bytes() == b"mine" and not path.is_symlink()
+
+
+def test_write_over_directory(tmp_path: Path) -> None:
+    """A folder in the way is said, and no temporary file is left."""
+    (tmp_path / "c").mkdir()
+    with pytest.raises(StoreError, match="cannot write"):
+        files.write_atomic(tmp_path / "c", b"x")
+    assert [f.name for f in tmp_path.iterdir()] == ["c"]
+
+
+def test_parent_is_a_file(tmp_path: Path) -> None:
+    """A file where a folder should be is a StoreError that names it."""
+    (tmp_path / "f").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"cannot make the folder"):
+        files.write_atomic(tmp_path / "f" / "x", b"x")
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """On a full file system the old bytes stay, nothing half-written is left, and the hint is to make room."""
+    with tmpfs(tmp_path / "m", "size=64k") as root:
+        files.write_atomic(root / "x", b"old")
+        with pytest.raises(StoreError, match="free some space"):
+            files.write_atomic(root / "x", bytes(1 << 20))
+        assert (root / "x").read_bytes() == b"old" and [f.name for f in root.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE])
+def test_explained(code: int) -> None:
+    """Each trouble that a user can mend has a hint."""
+    error = files.explain_os(OSError(code, os.strerror(code)), "/x", "cannot write")
+    assert error.hint and str(error).startswith(f"/x: cannot write: {os.strerror(code)} (hint: ")
+
+
+# --- bounded reads
+
+
+@contextmanager
+def odd_file(kind: str, folder: Path) -> Iterator[Path]:
+    """Something that is no regular file."""
+    path = folder / "odd"
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a directory":
+        path.mkdir()
+    elif kind == "a character device":
+        path.symlink_to("/dev/zero")
+    yield path
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a directory", "a character device"])
+def test_no_regular_file(kind: str, tmp_path: Path) -> None:
+    """What is no regular file neither hangs nor floods us, and is named for what it is."""
+    with odd_file(kind, tmp_path) as path, pytest.raises(ObjectError, match=f"expected a regular file, got {kind}"):
+        files.read_bounded(path, 10, ObjectError)
+
+
+def test_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket cannot even be opened; that is our error too."""
+    monkeypatch.chdir(tmp_path)  # a socket's path may be 107 bytes long, a test's folder is longer
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("odd")
+        with pytest.raises(StoreError, match="cannot open"):
+            files.read_bounded(Path("odd"), 10)
+
+
+def test_no_descriptor_is_lost(tmp_path: Path) -> None:
+    """Refusals close what they opened."""
+    before = os.listdir("/proc/self/fd")
+    for _ in range(5):
+        with pytest.raises(StoreError):
+            files.read_bounded(tmp_path, 10)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_limit(tmp_path: Path) -> None:
+    """The limit itself is allowed, one byte more is not, and the message has both numbers."""
+    (tmp_path / "x").write_bytes(bytes(11))
+    assert len(files.read_bounded(tmp_path / "x", 11)) == 11
+    with pytest.raises(StoreError, match="11 bytes, at most 10 expected"):
+        files.read_bounded(tmp_path / "x", 10)
+
+
+def test_growing() -> None:
+    """A file that gives more than its size said is refused: /proc says 0 and gives kilobytes."""
+    with pytest.raises(StoreError, match="grew beyond 10 bytes"):
+        files.read_bounded(Path("/proc/self/maps"), 10)
+
+
+def test_read_fails() -> None:
+    """An error while reading is ours as well: /proc/self/mem opens, and cannot be read from its start."""
+    with pytest.raises(ConfigError, match="cannot read"):
+        files.read_bounded(Path("/proc/self/mem"), 10, ConfigError)
+
+
+def test_link_loop(tmp_path: Path) -> None:
+    """A link to itself is an error of the class asked for."""
+    (tmp_path / "x").symlink_to("x")
+    with pytest.raises(ConfigError, match="cannot open"):
+        files.read_bounded(tmp_path / "x", 10, ConfigError)
+
+
+# --- locks
+
+HOLD = """
+import sys
+from pathlib import Path
+from bpfcompat.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(lock: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the lock until its input ends."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdin=-1, stdout=-1, text=True,
+                          env=child_python()) as child:  # fmt: skip
+        assert child.stdin and child.stdout
+        try:
+            assert child.stdout.readline() == "held\n"
+            yield child
+        finally:
+            child.kill()
+
+
+def test_waits_and_tells_once(tmp_path: Path) -> None:
+    """Who must wait is told once, and told for whom."""
+    told: list[str] = []
+    with holder(tmp_path / "l") as child:
+        threading.Timer(0.2, child.kill).start()
+        with files.locked(tmp_path / "l", told.append, poll_s=0.01):
+            assert len(told) == 1 and told[0].startswith(f"pid {child.pid} since ")
+
+
+def test_dead_holder(tmp_path: Path) -> None:
+    """A lock file left by a process that was killed is no obstacle, and nobody is told."""
+    with holder(tmp_path / "l") as child:
+        child.kill()
+        child.wait()
+        assert (tmp_path / "l").read_text().startswith("pid ")
+        with files.locked(tmp_path / "l", lambda who: pytest.fail(f"waited for {who}")):
+            pass
+
+
+def test_hostile_holder_text(tmp_path: Path) -> None:
+    """What a stranger wrote into a lock file is bounded and never undecodable."""
+    told: list[str] = []
+    with holder(tmp_path / "l") as child:
+        (tmp_path / "l").write_bytes(b"\xff" * 100_000)
+        threading.Timer(0.1, child.kill).start()
+        with files.locked(tmp_path / "l", told.append, poll_s=0.01):
+            assert told == ["\ufffd" * 200]
+
+
+def test_exclusive_between_threads(tmp_path: Path) -> None:
+    """Two threads of one process exclude each other as two processes do."""
+    inside, most = [0], [0]
+
+    def work() -> None:
+        for _ in range(20):
+            with files.locked(tmp_path / "l", poll_s=0.0005):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.0005)
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+
+
+def test_released_on_error(tmp_path: Path) -> None:
+    """An exception inside gives the lock back."""
+    with pytest.raises(KeyError), files.locked(tmp_path / "l"):
+        raise KeyError
+    with files.locked(tmp_path / "l", lambda who: pytest.fail(f"waited for {who}")):
+        pass
+
+
+def test_lock_is_a_directory(tmp_path: Path) -> None:
+    """A folder where the lock should be is a StoreError."""
+    (tmp_path / "l").mkdir()
+    with pytest.raises(StoreError, match="cannot open the lock"), files.locked(tmp_path / "l"):
+        pass

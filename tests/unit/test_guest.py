@@ -1,0 +1,403 @@
+"""The guest driver against fake QEMUs: small programs that talk on the descriptors they are given.
+
+What needs a kernel is in tests/guest.
+"""
+
+import ast
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bpfcompat.errors import BuildError, GuestError, ObjectError
+from bpfcompat.guest import (
+    CONSOLE_LINES,
+    LINE_CHARS,
+    Death,
+    Descriptors,
+    Heard,
+    Job,
+    Limits,
+    Qemu,
+    Tail,
+    argv,
+    choose_accelerator,
+    clean_console,
+    find_qemu,
+    machine_class,
+    run_cold,
+)
+
+LIMITS = Limits(total_s=60, silence_s=30, first_byte_s=30)
+JOB = Job(Path("/k/vmlinuz"), Path("/k/initramfs"), b"object", b"spec")
+FAKE = """#!{python} -SEB
+import os, re, signal, sys, time
+if "--version" in sys.argv:
+    print("QEMU emulator version 9.8.7 (Fake)")
+    sys.exit()
+console, report = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
+{body}
+"""
+
+FakeQemu = Callable[[str], Qemu]
+
+
+@pytest.fixture
+def fake_qemu(tmp_path: Path) -> FakeQemu:
+    """Makes a QEMU whose whole life is the body given."""
+
+    def make(body: str) -> Qemu:
+        path = tmp_path / "qemu"
+        path.write_text(FAKE.format(python=sys.executable, body=body))
+        path.chmod(0o755)
+        return Qemu(str(path), "9.8.7")
+
+    return make
+
+
+def done(report: bytearray) -> bool:
+    return report.endswith(b"done\n")
+
+
+def lose(qemu: Qemu, limits: Limits = LIMITS) -> GuestError:
+    """The error of a guest that must be lost."""
+    with pytest.raises(GuestError) as lost:
+        run_cold(qemu, JOB, limits, done)
+    return lost.value
+
+
+# --- argv
+
+
+def test_argv_isolation() -> None:
+    """No device, network, user configuration or file of the host is given beyond those named; calls are sandboxed."""
+    given = argv(Qemu("/q", "7.2", "tcg"), JOB, Descriptors(5, 6, 7, 8))
+    assert given[0] == "/q"
+    assert {"-nodefaults", "-no-user-config", "-no-reboot"} <= set(given)
+    pairs = list(itertools.pairwise(given))
+    sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+    assert {("-nic", "none"), ("-display", "none"), ("-sandbox", sandbox), ("-smp", "1")} <= set(pairs)
+    assert [b for a, b in pairs if a == "-chardev"] == ["socket,id=console,fd=7", "socket,id=report,fd=8"]
+    assert not {"-drive", "-hda", "-virtfs", "-netdev", "-monitor", "-qmp"} & set(given)
+
+
+def test_command_line() -> None:
+    """What would change the verifier or the JIT is not on the default command line."""
+    assert not {"mitigations", "nosmep", "nopti", "net.core", "spec", "bpf"} & set(JOB.command_line.split("="))
+    assert "mitigations" not in JOB.command_line
+
+
+def test_machine_class() -> None:
+    """The accelerator and QEMU's version cannot change an answer, so they are not in the key."""
+    assert machine_class(256) == {"machine": "q35", "cpu": "max", "vcpus": 1, "memory_mb": 256}
+
+
+# --- finding
+
+
+def test_find_absent() -> None:
+    """An absent QEMU is an error that names the package."""
+    with pytest.raises(BuildError, match="qemu-system-x86"):
+        find_qemu("no-such-qemu")
+
+
+def test_find(fake_qemu: FakeQemu) -> None:
+    """The settings may name another QEMU; its version is read from itself."""
+    assert find_qemu(fake_qemu("").binary).version == "9.8.7 (Fake)"
+
+
+def test_find_other_program() -> None:
+    """A program that does not call itself a QEMU of some version is refused."""
+    with pytest.raises(BuildError, match="expected a QEMU"):
+        find_qemu("true")
+
+
+# --- the accelerator
+
+BOOTS = "os.write(report, b'hello\\n'); time.sleep(60)"
+DIES = "os.write(2, b'kvm: no such luck'); os.abort()"
+
+
+def choose(qemu: Qemu, wanted: str, folder: Path, device: str = "/dev/null") -> tuple[Qemu, str]:
+    return choose_accelerator(qemu, JOB.vmlinuz, JOB.initramfs, wanted, folder / "state", Path(device))
+
+
+@pytest.mark.parametrize("wanted", ["auto", "kvm"])
+def test_kvm_works(wanted: str, fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """KVM is chosen once a kernel reached user space with it."""
+    chosen, note = choose(fake_qemu(BOOTS), wanted, tmp_path)
+    assert (chosen.accelerator, note) == ("kvm", "")
+
+
+def test_auto_falls_back(fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """A /dev/kvm that opens proves nothing: when QEMU dies with it, auto takes tcg and says why."""
+    chosen, note = choose(fake_qemu(DIES), "auto", tmp_path)
+    assert chosen.accelerator == "tcg"
+    assert "SIGABRT" in note
+    assert "no such luck" in note
+
+
+def test_kvm_never_falls_back(fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """Who asks for kvm gets kvm or an error."""
+    with pytest.raises(BuildError, match="no such luck"):
+        choose(fake_qemu(DIES), "kvm", tmp_path)
+
+
+def test_no_device(fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """Without the device nothing is started, and nothing remembered: it may be there at the next call."""
+    chosen, note = choose(fake_qemu("raise SystemExit('started')"), "auto", tmp_path, str(tmp_path / "no-kvm"))
+    assert chosen.accelerator == "tcg"
+    assert "not there" in note
+    assert not (tmp_path / "state").exists()
+
+
+def test_tcg_asks_nothing(fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """Who asks for tcg waits for no probe and reads no note."""
+    assert choose(fake_qemu(DIES), "tcg", tmp_path)[1] == ""
+
+
+def test_remembered(fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """The answer holds until the host boots again; a QEMU of another version is asked anew."""
+    assert choose(fake_qemu(DIES), "auto", tmp_path)[0].accelerator == "tcg"
+    mended = fake_qemu(BOOTS)
+    assert choose(mended, "auto", tmp_path)[0].accelerator == "tcg"
+    assert choose(Qemu(mended.binary, "9.9"), "auto", tmp_path)[0].accelerator == "kvm"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"asked": 1}', b"\xff"])
+def test_memory_damaged(damage: bytes, fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """A damaged memory is no answer: the host is asked again."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "accelerator.json").write_bytes(damage)
+    assert choose(fake_qemu(BOOTS), "auto", tmp_path)[0].accelerator == "kvm"
+
+
+# --- one run
+
+
+def test_complete(fake_qemu: FakeQemu) -> None:
+    """A complete report ends the run at once, whatever QEMU would still do."""
+    ended = run_cold(
+        fake_qemu("os.write(console, b'[0.1] up\\n'); time.sleep(.2); os.write(report, b'done\\n'); time.sleep(60)"),
+        JOB, LIMITS, done,
+    )  # fmt: skip
+    assert (ended.report, ended.console.data, ended.console.cut, ended.start) == (
+        b"done\n",
+        b"[0.1] up\n",
+        False,
+        "cold",
+    )
+
+
+def test_object_and_spec(fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """Object and spec reach QEMU as files with exactly their bytes, the object also when it is given as a path."""
+    body = """
+for name in ("object", "spec"):
+    path = next(a for a in sys.argv if a.startswith(f"name=opt/bpfcompat/{name},")).partition("file=")[2]
+    os.write(report, open(path, "rb").read())
+os.write(report, b"done\\n")
+time.sleep(60)
+"""
+    qemu = fake_qemu(body)
+    path = tmp_path / "probe.bpf.o"
+    path.write_bytes(b"from a path,")
+    assert run_cold(qemu, JOB, LIMITS, done).report == b"objectspecdone\n"
+    assert (
+        run_cold(qemu, Job(JOB.vmlinuz, JOB.initramfs, path, b"spec"), LIMITS, done).report == b"from a path,specdone\n"
+    )
+
+
+def test_surroundings(fake_qemu: FakeQemu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """QEMU sees none of our environment and descriptors but its own, and can write no file and no core."""
+    monkeypatch.setenv("BPFCOMPAT_PASSPHRASE", "secret")
+    body = """
+import resource
+time.sleep(.2)
+fds = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")]
+limits = [resource.getrlimit(r) for r in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)]
+os.write(report, repr((sorted(os.environ), sorted(f.split(":")[0] for f in fds), limits)).encode() + b" done\\n")
+time.sleep(60)
+"""
+    said = run_cold(fake_qemu(body), JOB, LIMITS, done).report.decode()
+    environment, descriptors, limits = ast.literal_eval(said.removesuffix(" done\n"))
+    assert set(environment) <= {"HOME", "PATH", "LC_CTYPE"}
+    memory = ["/memfd", "/memfd"]
+    assert descriptors == ["/dev/null", "/dev/null", *memory, "socket", "socket", "socket"]
+    assert limits == [(0, 0), (0, 0)]
+
+
+def test_asked_by_line(fake_qemu: FakeQemu) -> None:
+    """`complete` is asked when a line has ended, not for every byte; progress tells each growth."""
+    body = "for c in b'first\\ndone\\n':\n os.write(report, bytes([c])); time.sleep(.01)\ntime.sleep(60)"
+    asked: list[bytes] = []
+    sizes: list[int] = []
+
+    def complete(report: bytearray) -> bool:
+        asked.append(bytes(report))
+        return done(report)
+
+    run_cold(fake_qemu(body), JOB, LIMITS, complete, sizes.append)
+    assert len(asked) <= 2
+    assert all(b"\n" in said for said in asked)
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] == len(b"first\ndone\n")
+
+
+def test_complete_raises(fake_qemu: FakeQemu) -> None:
+    """A report that cannot be read ends the guest at once, and the error gets the console's end."""
+
+    def complete(report: bytearray) -> bool:
+        raise GuestError("report: line 1: not a frame")
+
+    qemu = fake_qemu("os.write(console, b'here\\n'); time.sleep(.2); os.write(report, b'?\\n'); time.sleep(60)")
+    with pytest.raises(GuestError, match="not a frame") as lost:
+        run_cold(qemu, JOB, LIMITS, complete)
+    assert (lost.value.phase, lost.value.console, lost.value.death) == ("report", "here", "")
+
+
+PANIC = (
+    "os.write(console, b'[ 1.2] Kernel pan'); time.sleep(.1); os.write(console, b'ic - not syncing: VFS: no root\\n');"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "death", "phase", "words"),
+    [
+        ("os.write(report, b'begun\\n')", Death.EXIT, "report", "powered off before"),
+        (PANIC, Death.PANIC, "boot", "not syncing: VFS: no root"),
+        (PANIC + "time.sleep(60)", Death.PANIC, "boot", "not syncing: VFS: no root"),
+        (PANIC + "sys.exit(1)", Death.PANIC, "boot", "not syncing: VFS: no root"),
+        ("sys.exit('no such machine')", Death.REFUSED, "start", "exit code 1; qemu said: no such machine"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", Death.KILLED, "start", "SIGKILL"),
+        ("os.write(report, b'begun\\n'); os.abort()", Death.KILLED, "report", "SIGABRT"),
+    ],
+)
+def test_deaths(body: str, death: Death, phase: str, words: str, fake_qemu: FakeQemu) -> None:
+    """Each way in which a guest is lost is told from the others."""
+    lost = lose(fake_qemu(body))
+    assert (lost.death, lost.phase) == (death, phase)
+    assert words in lost.message
+
+
+@pytest.mark.parametrize(
+    ("body", "limits", "death"),
+    [
+        ("time.sleep(60)", Limits(60, 60, 0.3), Death.FIRST_BYTE),
+        ("os.write(console, b'up\\n'); time.sleep(60)", Limits(60, 60, 0.5), Death.FIRST_BYTE),
+        ("os.write(report, b'begun\\n'); time.sleep(60)", Limits(60, 0.3, 30), Death.SILENCE),
+        ("while True: os.write(console, b'on\\n'); os.write(report, b'on\\n')", Limits(1.5, 1, 1), Death.DEADLINE),
+        ("while True: os.write(report, bytes(999))", Limits(60, 60, 60, report_bytes=10_000), Death.FLOOD),
+        ("while True: os.write(2, bytes(999))", Limits(1.5, 1, 1), Death.FIRST_BYTE),
+    ],
+)
+def test_bounds(body: str, limits: Limits, death: Death, fake_qemu: FakeQemu) -> None:
+    """No guest lives longer, and no report grows larger, than it may."""
+    assert lose(fake_qemu(body), limits).death == death
+
+
+def test_console_cut(fake_qemu: FakeQemu) -> None:
+    """A console that says too much is cut, keeps its end and costs no answer."""
+    body = "os.write(console, b'x' * 100_000 + b'the end\\n'); time.sleep(.2); os.write(report, b'done\\n')"
+    ended = run_cold(fake_qemu(body), JOB, Limits(60, 60, 60, console_bytes=1000), done)
+    assert (len(ended.console.data), ended.console.cut) == (1000, True)
+    assert ended.console.data.endswith(b"the end\n")
+
+
+def test_object_refused(fake_qemu: FakeQemu, tmp_path: Path) -> None:
+    """An object that is not a regular file is the object's error, not a lost guest."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ObjectError, match="FIFO"):
+        run_cold(fake_qemu("sys.exit(1)"), Job(JOB.vmlinuz, JOB.initramfs, tmp_path / "fifo", b""), LIMITS, done)
+
+
+def test_nothing_left(fake_qemu: FakeQemu) -> None:
+    """The process is gone after a run, and no descriptor of ours stays open."""
+    before = os.listdir("/proc/self/fd")
+    pids: list[int] = []
+
+    def complete(report: bytearray) -> bool:
+        pids.append(int(report))
+        return True
+
+    run_cold(fake_qemu("os.write(report, str(os.getpid()).encode() + b'\\n'); time.sleep(60)"), JOB, LIMITS, complete)
+    lose(fake_qemu("sys.exit(3)"))
+    assert not Path(f"/proc/{pids[0]}").exists()
+    assert os.listdir("/proc/self/fd") == before
+
+
+# --- the clock
+
+
+def test_silence_starts_with_the_report() -> None:
+    """A quiet boot is not silence: until the report begins, only the first byte's deadline counts."""
+    heard = Heard(Limits(total_s=100, silence_s=5, first_byte_s=50), now=0)
+    heard.hear("console", b"up", now=1)
+    assert heard.next_death() == (50, Death.FIRST_BYTE)
+    heard.hear("report", b"x", now=20)
+    assert heard.next_death() == (25, Death.SILENCE)
+    heard.hear("console", b"working", now=24)
+    assert heard.next_death() == (29, Death.SILENCE)
+    heard.hear("stderr", b"warning", now=28)
+    heard.hear("report", b"", now=28)
+    assert heard.next_death() == (29, Death.SILENCE)
+
+
+def test_total_is_total() -> None:
+    """Progress does not move the total deadline."""
+    heard = Heard(Limits(total_s=10, silence_s=5, first_byte_s=5), now=0)
+    heard.hear("report", b"x", now=9)
+    assert heard.next_death() == (10, Death.DEADLINE)
+    heard.check(now=9.9)
+    with pytest.raises(GuestError, match="within 10 s"):
+        heard.check(now=10)
+
+
+@given(st.lists(st.binary(max_size=30), max_size=30), st.integers(1, 40))
+def test_tail(pieces: list[bytes], bound: int) -> None:
+    """A tail is the end of all that was added, and says truly whether something is missing."""
+    tail, whole = Tail(bound), b"".join(pieces)
+    for piece in pieces:
+        tail.add(piece)
+    assert tail.last() == whole[-bound:]
+    assert tail.cut == (len(whole) > bound)
+
+
+# --- console text
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"[    0.1] up\r\nand running\r\n", "[    0.1] up\nand running"),
+        (b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain\x1bc\x1b(B", "red plain"),
+        (b"\x1b]0;never ended\nnext", "\nnext"),
+        (b"a\x00b\x07c\x08d\x7fe\tf", "abcde\tf"),
+        (b"bad \xff\xfe utf-8", "bad \ufffd\ufffd utf-8"),
+        ("left\u202eright\u200b \u0085é".encode(), "leftright é"),
+        (b"\x1b", ""),
+        (b"", ""),
+    ],
+)
+def test_clean_console(raw: bytes, text: str) -> None:
+    """What a guest wrote cannot move a reader's cursor, change colours or hide words."""
+    assert clean_console(raw) == text.strip("\n")
+
+
+@given(st.binary(max_size=2000))
+def test_clean_console_any(raw: bytes) -> None:
+    """Whatever the bytes, the text has nothing but lines, tabs and what can be seen."""
+    assert all(c in "\n\t" or c.isprintable() for c in clean_console(raw))
+
+
+def test_clean_console_bounds() -> None:
+    """The end is kept, in a bounded number of lines of bounded length."""
+    text = clean_console(b"".join(b"%d\n" % n for n in range(10_000)) + b"x" * 9999)
+    lines = text.split("\n")
+    assert len(lines) == CONSOLE_LINES
+    assert lines[-2] == "9999"
+    assert len(lines[-1]) == LINE_CHARS

@@ -1,0 +1,42 @@
+"""The request parser, without a socket."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bpfcompat.registry.serve import Refusal, Request, parse_request
+
+
+def test_plain_request() -> None:
+    """What a browser sends is understood; unknown headers are nobody's business."""
+    block = b'GET /matrix.json HTTP/1.1\r\nHost: [::1]:8080\r\nUser-Agent: x\r\nIf-None-Match: "a"\r\nA:\r\nB: \xff'
+    assert parse_request(block) == Request(False, "/matrix.json", '"a"', True)
+    assert parse_request(b"HEAD / HTTP/1.0") == Request(True, "/", "", False)
+    assert not parse_request(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: a, CLOSE").keep
+
+
+LINES = st.lists(
+    st.sampled_from([b"Host: x", b"Host:", b"Content-Length: 0", b"Content-Length: 5", b"A: b", b" A: b", b"A : b", b"",
+                     b"Transfer-Encoding: chunked", b"transfer-encoding:", b"Connection: close", b"Expect: x"]),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(st.sampled_from([b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"POST / HTTP/1.1"]), LINES)
+def test_framing(first: bytes, lines: list[bytes]) -> None:
+    """Whatever is accepted has no body, no doubtful line, and one Host at most."""
+    try:
+        parse_request(b"\r\n".join([first, *lines]))
+    except Refusal:
+        return
+    assert first.startswith(b"GET")
+    assert set(lines) <= {b"Host: x", b"Content-Length: 0", b"A: b", b"Connection: close"}
+    assert lines.count(b"Host: x") <= 1 and lines.count(b"Content-Length: 0") <= 1
+
+
+@given(st.binary(max_size=200))
+def test_garbage(block: bytes) -> None:
+    """Any bytes are a request or a Refusal, never another exception."""
+    try:
+        parse_request(block)
+    except Refusal as refusal:
+        assert 400 <= refusal.status.value <= 505

@@ -1,0 +1,244 @@
+"""Verdicts and matrices as statements: equal work, equal bytes, one reading."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bpfcompat.digest import canonical, digest_bytes, hex_of
+from bpfcompat.errors import TrustError
+from bpfcompat.model import Answer, Attach, Expectation, ProgramVerdict, Verdict
+from bpfcompat.statement import (
+    MATRIX_TYPE,
+    NOT_TO_BE_HAD,
+    Matrix,
+    Row,
+    matrix_payload,
+    matrix_statement,
+    pair_id,
+    parse_expectation,
+    parse_matrix_statement,
+    parse_verdict_statement,
+    row_of,
+    verdict_payload,
+    verdict_statement,
+)
+from tests.claims import BAD, GOOD, NOW, OBJECT, VMLINUZ, claim, row, two_claims
+
+LINE = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@pytest.mark.parametrize("made", two_claims(), ids=["compatible", "incompatible"])
+def test_round_trip(made: Any) -> None:
+    """A claim comes back from its payload as it was."""
+    assert parse_verdict_statement(verdict_payload(made)) == made
+
+
+@given(LINE, st.lists(LINE, max_size=3), st.sampled_from(Attach), st.booleans())
+def test_any_verdict_comes_back(line: str, lines: list[str], attach: Attach, loaded: bool) -> None:
+    """Whatever text a guest brought is stated and read back unchanged."""
+    programs = (ProgramVerdict(line, line, line, loaded, attach, line, line),)
+    verdict = Verdict(Answer.INCOMPATIBLE, "x", line, tuple(lines), line, line, line, tuple(lines), programs)
+    made = claim(verdict=verdict)
+    assert parse_verdict_statement(verdict_payload(made)) == made
+
+
+def test_the_object_is_the_only_subject() -> None:
+    """Tools take any matching subject for a match, so the kernel must not be one."""
+    statement = verdict_statement(claim())
+    assert statement["subject"] == [{"name": "ringbuf", "digest": {"sha256": hex_of(digest_bytes(OBJECT))}}]
+    kernel = next(r for r in statement["predicate"]["configuration"] if r["name"] == "kernel")
+    assert kernel["digest"] == {"sha256": hex_of(digest_bytes(VMLINUZ))}
+
+
+def test_result_and_tests() -> None:
+    """PASSED and FAILED; a program that fails beside a compatible answer is a warning, never hidden."""
+    _, bad = two_claims()
+    predicate = verdict_statement(bad)["predicate"]
+    assert (predicate["result"], predicate["passedTests"], predicate["failedTests"]) == ("FAILED", ["count"], ["emit"])
+    predicate = verdict_statement(claim(verdict=replace(GOOD, programs=BAD.programs)))["predicate"]
+    assert (predicate["result"], predicate["warnedTests"], predicate["failedTests"]) == ("PASSED", ["emit"], [])
+
+
+def test_never_stated() -> None:
+    """An inconclusive verdict, and one whose cause contradicts its answer, are never stated."""
+    for verdict in (Verdict(Answer.INCONCLUSIVE, "deadline", ""), replace(GOOD, cause="x"), replace(BAD, cause="")):
+        with pytest.raises(TrustError):
+            verdict_payload(claim(verdict=verdict))
+
+
+def test_no_config() -> None:
+    """A kernel without a config is stated without one."""
+    made = claim(config=None)
+    assert parse_verdict_statement(verdict_payload(made)) == made
+    assert pair_id(made) != pair_id(claim())
+
+
+ASKED = {
+    "object_digest": digest_bytes(b"2"), "vmlinuz": digest_bytes(b"2"), "config": digest_bytes(b"2"),
+    "validator": digest_bytes(b"2"), "initramfs": digest_bytes(b"2"), "command_line": "quiet",
+    "machine": {"machine": "microvm"}, "spec": {"attach": "load"},
+}  # fmt: skip
+ANSWERED = {
+    "object_name": "other", "kernel_name": "other", "kernel_release": "1", "kernel_arch": "arm64",
+    "libbpf_version": "2", "report": digest_bytes(b"2"), "classifier": "9", "verdict": BAD,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_pair_id_changes_with_the_question(name: str) -> None:
+    """Everything that was asked is in the pair id."""
+    assert pair_id(claim(**{name: ASKED[name]})) != pair_id(claim())
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_pair_id_does_not_change_with_the_answer(name: str) -> None:
+    """What was answered, and what things are called, is not."""
+    assert pair_id(claim(**{name: ANSWERED[name]})) == pair_id(claim())
+
+
+def changed(change: Any) -> bytes:
+    """A verdict payload after a change to its parsed form."""
+    statement = json.loads(verdict_payload(two_claims()[1]))
+    change(statement)
+    return canonical(statement)
+
+
+CHANGES: dict[str, Any] = {
+    "type missing": lambda s: s.pop("_type"),
+    "type v0.1": lambda s: s.update(_type="https://in-toto.io/Statement/v0.1"),
+    "other predicate": lambda s: s.update(predicateType=MATRIX_TYPE),
+    "unknown field": lambda s: s.update(extra=1),
+    "unknown predicate field": lambda s: s["predicate"].update(extra=1),
+    "two subjects": lambda s: s["subject"].append(s["subject"][0]),
+    "no subject": lambda s: s["subject"].clear(),
+    "subject is text": lambda s: s.update(subject="x"),
+    "kernel as subject": lambda s: s["subject"][0].update(digest=s["predicate"]["configuration"][0]["digest"], name=1),
+    "result lower case": lambda s: s["predicate"].update(result="failed"),
+    "result list": lambda s: s["predicate"].update(result=["FAILED"]),
+    "result missing": lambda s: s["predicate"].pop("result"),
+    "passed with failed tests": lambda s: s["predicate"].update(result="PASSED"),
+    "tests moved": lambda s: s["predicate"].update(passedTests=["count", "emit"], failedTests=[]),
+    "answer flipped": lambda s: s["predicate"]["bpfcompat"].update(answer="compatible"),
+    "answer inconclusive": lambda s: s["predicate"]["bpfcompat"].update(answer="inconclusive"),
+    "newer format": lambda s: s["predicate"]["bpfcompat"].update(format=2),
+    "digest md5": lambda s: s["subject"][0].update(digest={"md5": "0" * 32}),
+    "two digests": lambda s: s["subject"][0]["digest"].update(sha512="0" * 128),
+    "no digest": lambda s: s["subject"][0].update(digest={}),
+    "upper-case digest": lambda s: s["subject"][0]["digest"].update(sha256="A" * 64),
+    "short digest": lambda s: s["subject"][0]["digest"].update(sha256="a" * 63),
+    "prefixed digest": lambda s: s["subject"][0]["digest"].update(sha256="sha256:" + "a" * 64),
+    "look-alike digits": lambda s: s["subject"][0]["digest"].update(sha256="٣" * 64),
+    "digest is a number": lambda s: s["subject"][0]["digest"].update(sha256=7),
+    "kernel missing": lambda s: s["predicate"]["configuration"].pop(0),
+    "kernel twice": lambda s: s["predicate"]["configuration"].append(s["predicate"]["configuration"][0]),
+    "unknown resource": lambda s: s["predicate"]["configuration"].append({"name": "x", "digest": {"sha256": "a" * 64}}),
+    "resource without name": lambda s: s["predicate"]["configuration"].append({}),
+    "command line swapped": lambda s: s["predicate"]["configuration"][5]["annotations"].update(text="quiet"),
+    "machine is a list": lambda s: s["predicate"]["configuration"][6]["annotations"].update(machine=[]),
+    "loaded is a number": lambda s: s["predicate"]["bpfcompat"]["programs"][0].update(loaded=0),
+    "program is text": lambda s: s["predicate"]["bpfcompat"].update(programs=["x"]),
+    "evidence is text": lambda s: s["predicate"]["bpfcompat"].update(evidence="x"),
+    "predicate is null": lambda s: s.update(predicate=None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_strict_reading(change: Any) -> None:
+    """A payload that is not what we write for some claim is refused, though its signature would hold."""
+    with pytest.raises(TrustError):
+        parse_verdict_statement(changed(change))
+
+
+@pytest.mark.parametrize("data", [b"[]", b"null", b'"x"', b"{}"])
+def test_not_a_statement(data: bytes) -> None:
+    """JSON that is no statement at all is refused as well, by both readers."""
+    for read in (parse_verdict_statement, parse_matrix_statement):
+        with pytest.raises(TrustError, match="_type"):
+            read(data)
+
+
+def test_one_spelling() -> None:
+    """The same statement with blanks is refused."""
+    with pytest.raises(TrustError, match="spelling"):
+        parse_verdict_statement(json.dumps(verdict_statement(claim())).encode())
+
+
+ABSENT = Row("ringbuf", digest_bytes(OBJECT), "sid", "", None, None, None, Answer.INCONCLUSIVE, NOT_TO_BE_HAD,
+             Expectation(Answer.COMPATIBLE))  # fmt: skip
+
+
+def test_matrix_round_trip() -> None:
+    """A matrix comes back as it was; every object is a subject once."""
+    matrix = Matrix((*(row(c) for c in two_claims()), ABSENT), NOW, NOW + 60)
+    assert parse_matrix_statement(matrix_payload(matrix)) == matrix
+    statement = matrix_statement(matrix)
+    assert [s["name"] for s in statement["subject"]] == ["ringbuf"]
+    assert statement["predicate"]["expires"] == "2027-01-15T08:01:00Z"
+
+
+def test_as_expected() -> None:
+    """The gate's rule: required rows decide; absence of an optional kernel is nobody's failure; not knowing is."""
+    good, bad = two_claims()
+    assert Matrix((row(good), row(bad), ABSENT), 0, 1).as_expected
+    assert not Matrix((row(bad, "compatible"),), 0, 1).as_expected
+    assert Matrix((row(bad, "compatible", required=False),), 0, 1).as_expected
+    assert not replace(ABSENT, cause="deadline").as_expected
+    assert row_of(bad, parse_expectation("any")).as_expected
+    assert row_of(bad, parse_expectation("incompatible:helper-missing")).as_expected
+    assert not row_of(bad, parse_expectation("incompatible:btf-missing")).as_expected
+
+
+@pytest.mark.parametrize("text", ["", "yes", "Compatible", "any:", "compatible:", ":x"])
+def test_expectation_has_one_spelling(text: str) -> None:
+    """Only what an Expectation prints is read as one."""
+    with pytest.raises(ValueError):
+        parse_expectation(text)
+
+
+BROKEN_ROWS = {
+    "no bundle for an answer": replace(row(claim()), bundle=None),
+    "a bundle without an answer": replace(row(claim()), answer=Answer.INCONCLUSIVE, cause="x"),
+    "no pair": replace(row(claim()), pair=None),
+    "bad digest": replace(row(claim()), vmlinuz="sha256:x"),
+    "bad pair": replace(row(claim()), pair="../x"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_ROWS.values(), ids=BROKEN_ROWS.keys())
+def test_broken_rows(broken: Row) -> None:
+    """A row that could not be checked is never stated."""
+    with pytest.raises(TrustError):
+        matrix_payload(Matrix((broken,), 0, 1))
+
+
+def test_pair_twice_or_none() -> None:
+    """A matrix without rows, or with a pair twice, is none."""
+    for rows in ((), (row(claim()), row(claim(verdict=BAD)))):
+        with pytest.raises(TrustError, match="no pair twice"):
+            matrix_payload(Matrix(rows, 0, 1))
+
+
+MATRIX_CHANGES: dict[str, Any] = {
+    "as_expected flipped": lambda p: p.update(as_expected=False),
+    "row's as_expected flipped": lambda p: p["rows"][0].update(as_expected=False),
+    "row dropped": lambda p: p["rows"].clear(),
+    "local time": lambda p: p.update(expires="2027-01-15T08:01:00+01:00"),
+    "expires missing": lambda p: p.pop("expires"),
+    "newer format": lambda p: p.update(format=2),
+    "required is text": lambda p: p["rows"][0].update(required="no"),
+    "unknown answer": lambda p: p["rows"][0].update(answer="maybe"),
+    "row is a list": lambda p: p["rows"].append([]),
+}
+
+
+@pytest.mark.parametrize("change", MATRIX_CHANGES.values(), ids=MATRIX_CHANGES.keys())
+def test_strict_matrix(change: Any) -> None:
+    """A matrix that is not what we write for some rows is refused."""
+    statement = json.loads(matrix_payload(Matrix((row(claim()),), NOW, NOW + 60)))
+    change(statement["predicate"])
+    with pytest.raises(TrustError):
+        parse_matrix_statement(canonical(statement))

@@ -1,0 +1,217 @@
+"""The validator's C that needs no kernel, compiled for this host with sanitizers and held against Python."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from bpfcompat import wire
+from bpfcompat.model import Attach
+from bpfcompat.validator import HERE
+
+CC = shutil.which("cc")
+WARNINGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
+NONCE = "00112233445566778899aabbccddeeff"
+
+pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler")
+
+HARNESS = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "report.h"
+#include "sha256.h"
+
+static char input[1 << 20];
+static unsigned int seq;
+static struct report report = { .fd = 1, .nonce = "00112233445566778899aabbccddeeff", .seq = &seq };
+
+static void frame_hello(void)
+{
+	struct json json = { 0 };
+
+	report_begin(&json, "hello");
+	json_string(&json, "release", "r");
+	json_string(&json, "version", NULL);
+	json_string(&json, "machine", "m");
+	json_bool(&json, "btf", true);
+	json_bool(&json, "config", false);
+	json_string(&json, "libbpf", "1.7.0");
+	json_null(&json, "lsm");
+	json_null(&json, "lockdown");
+	json_open(&json, "sysctls", '{');
+	json_number(&json, "a", -1);
+	json_null(&json, "b");
+	json_close(&json, '}');
+	json_open(&json, "unmounted", '[');
+	json_close(&json, ']');
+	report_frame(&report, &json);
+}
+
+static void tell_program(struct json *json, const char *name, size_t len)
+{
+	json_bytes(json, "name", name, len);
+	json_string(json, "section", "xdp");
+	json_string(json, "type", "xdp");
+	json_bool(json, "autoload", true);
+}
+
+static void frame_open(const char *name, size_t len)
+{
+	struct json json = { 0 };
+
+	report_begin(&json, "open");
+	json_number(&json, "errno", 0);
+	json_text(&json, "log", (struct text){ name, len, true });
+	json_open(&json, "programs", '[');
+	for (int i = 0; i < 2; i++) {
+		json_open(&json, NULL, '{');
+		tell_program(&json, name, len);
+		json_close(&json, '}');
+	}
+	json_close(&json, ']');
+	json_open(&json, "maps", '[');
+	json_close(&json, ']');
+	report_frame(&report, &json);
+}
+
+static void frame_load(struct text text)
+{
+	struct json json = { 0 };
+
+	report_begin(&json, "load");
+	json_number(&json, "errno", 13);
+	json_text(&json, "log", (struct text){ 0 });
+	json_text(&json, "verifier", text);
+	report_frame(&report, &json);
+}
+
+static void frame_program(const char *name, size_t len)
+{
+	struct json json = { 0 };
+
+	report_begin(&json, "program");
+	tell_program(&json, name, len);
+	json_number(&json, "load_errno", 0);
+	json_text(&json, "verifier", (struct text){ 0 });
+	json_string(&json, "attach", "failed");
+	json_number(&json, "attach_errno", 2);
+	json_string(&json, "reason", "");
+	json_text(&json, "libbpf", (struct text){ name, len, false });
+	report_frame(&report, &json);
+}
+
+static void frame_end(void)
+{
+	struct json json = { 0 };
+
+	report_begin(&json, "end");
+	json_number(&json, "frames", seq);
+	report_frame(&report, &json);
+}
+
+int main(int argc, char **argv)
+{
+	size_t len = fread(input, 1, sizeof(input), stdin);
+	char *exact = malloc(len ? len : 1); /* so that a sanitizer sees each byte read too many */
+	char hash[SHA256_HEX];
+	struct text text;
+
+	memcpy(exact, input, len);
+	text = text_tail((struct text){ exact, len, false }, argc > 2 ? atol(argv[2]) : 1 << 20);
+	if (!strcmp(argv[1], "sha256")) {
+		sha256_hex(exact, len, hash);
+		puts(hash);
+	} else {
+		frame_hello();
+		frame_open(exact, len);
+		frame_load(text);
+		frame_program(exact, len);
+		frame_program(exact, len);
+		frame_end();
+	}
+	free(exact);
+	return 0;
+}
+"""
+
+Harness = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    folder = tmp_path_factory.mktemp("validator")
+    (folder / "harness.c").write_text(HARNESS)
+    program = folder / "harness"
+    sanitize = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    sources = [str(folder / "harness.c"), *(str(HERE / name) for name in ("report.c", "sha256.c"))]
+    subprocess.run([str(CC), *WARNINGS, *sanitize, f"-I{HERE}", *sources, "-o", str(program)], check=True)
+
+    def run(*words: str, given: bytes) -> bytes:
+        return subprocess.run([str(program), *words], input=given, stdout=subprocess.PIPE, check=True).stdout
+
+    return run
+
+
+few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("size", [0, 1, 55, 56, 57, 63, 64, 65, 119, 120, 128, 1000, 100_000])
+def test_sha256(harness: Harness, size: int) -> None:
+    """The hash is SHA-256 on both sides of each border of its padding."""
+    data = bytes(n * 7 % 251 for n in range(size))
+    assert harness("sha256", given=data).decode().strip() == hashlib.sha256(data).hexdigest()
+
+
+@few
+@given(st.binary(max_size=300))
+@example(b'"\\\x00\x01\x1f\x7f\n\t\r')
+@example("é € 𝄞 \ufffd".encode())
+@example(b"\xed\xa0\x80 \xf4\x90\x80\x80 \xc0\xaf \xe0\x80\x80 \xf0\x80\x80\x80 \xff \xe2\x82 \xf0\x9d\x84")
+def test_any_bytes_become_text(harness: Harness, data: bytes) -> None:
+    """What is UTF-8 arrives as it is; what is not arrives as Python itself would replace it."""
+    report = wire.parse(harness("report", given=data), NONCE)
+    text = data.decode("utf-8", "replace")
+    assert [program.name for program in report.programs] == [text, text]
+    assert report.open_log.text == text
+    assert report.programs[0].attach is Attach.FAILED
+
+
+def test_a_large_log(harness: Harness) -> None:
+    """A log of a megabyte, all of it escaped, arrives whole."""
+    data = b'\x01"' * (1 << 19)
+    assert wire.parse(harness("report", given=data), NONCE).load_log.text == data.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "kept"),
+    [("a\nbb\nccc\n", 100, None), ("a\nbb\nccc\n", 9, None), ("a\nbb\nccc\n", 5, "ccc\n"),
+     ("a\nbb\nccc\n", 8, "bb\nccc\n"), ("abcdef", 3, "def"), ("abc\n", 3, "bc\n"), ("", 0, None)],
+)  # fmt: skip
+def test_a_log_keeps_its_end(harness: Harness, text: str, most: int, kept: str | None) -> None:
+    """A log that is too long keeps whole lines of its end, and says that it was cut."""
+    log = wire.parse(harness("report", str(most), given=text.encode()), NONCE).load_log
+    assert (log.text, log.cut) == ((text, False) if kept is None else (kept, True))
+
+
+def test_no_warnings(tmp_path: Path) -> None:
+    """Every source compiles without a warning."""
+    if not Path("/usr/include/bpf/libbpf.h").exists():
+        pytest.skip("no libbpf headers on this host (libbpf-dev)")
+    sources = sorted(str(path) for path in HERE.glob("*.c"))
+    options = [*WARNINGS, "-O2", '-DLIBBPF_RELEASE="0"', "-c"]
+    subprocess.run([str(CC), *options, *sources], check=True, cwd=tmp_path)
+
+
+def test_bodies_are_one_line(harness: Harness) -> None:
+    """A body holds no raw line feed, so a line that starts with the magic is always a frame's first."""
+    lines = harness("report", given=b"a\nBPFC1 b\n").splitlines()
+    assert [line.startswith(b"BPFC1 ") for line in lines] == [True, False] * 6
+    assert all(json.loads(line) for line in lines[1::2])

@@ -1,0 +1,494 @@
+"""Report in, verdict out: every cause, from what real kernels said and from what is made up here."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
+from bpfcompat.elf import ObjectFacts, ProgramFacts
+from bpfcompat.errors import StoreError
+from bpfcompat.model import (
+    Answer,
+    Attach,
+    AttachMode,
+    Log,
+    MapReport,
+    ProgramReport,
+    ProgramVerdict,
+    Report,
+    Verdict,
+)
+from bpfcompat.verdict import (
+    CONTRADICTORY,
+    SLUGS,
+    classify,
+    verdict_from_bytes,
+    verdict_from_json,
+    verdict_to_json,
+)
+from bpfcompat.wire import report_from_json
+
+GUEST = {"release": "5.10.0-32-cloud-amd64", "machine": "x86_64", "btf": True, "lsm": ["lockdown"], "lockdown": "none"}
+FACTS = ObjectFacts("little", "EM_BPF", (ProgramFacts("xdp", "one"),), (), (), (), (), "GPL", True)
+GOLDEN = Path(__file__).parents[1] / "golden" / "verdicts"
+
+
+def program(**changes: Any) -> ProgramReport:
+    """A program that loaded and attached."""
+    return replace(ProgramReport("one", "kprobe/vfs_read", "kprobe", True, 0, Log(""), Attach.ATTACHED), **changes)
+
+
+def refused(number: int, verifier: str = "", libbpf: str = "", **changes: Any) -> ProgramReport:
+    """A program that did not load."""
+    said = {"log": Log(verifier), "libbpf": Log(libbpf), "attach_reason": "not loaded"}
+    return program(load_errno=number, attach=Attach.NOT_ATTEMPTED, **said, **changes)
+
+
+def unattached(number: int, libbpf: str = "", **changes: Any) -> ProgramReport:
+    """A program that loaded and did not attach."""
+    return program(attach=Attach.FAILED, attach_errno=number, libbpf=Log(libbpf), **changes)
+
+
+def report(*programs: ProgramReport, guest: dict[str, Any] | None = None, maps: tuple[MapReport, ...] = ()) -> Report:
+    """A report of an object whose loading as a whole ends as its first refused program does."""
+    refusal = next((p for p in programs if p.load_errno and p.autoload), None)
+    number, words = (refusal.load_errno, refusal.libbpf) if refusal else (0, Log(""))
+    return Report({**GUEST, **(guest or {})}, 0, Log(""), number, words, programs, maps)
+
+
+def unopened(number: int, words: str) -> Report:
+    """A report of an object that libbpf did not open."""
+    return Report(GUEST, number, Log(words), None, Log(""))
+
+
+def loops(*helpers: int) -> ObjectFacts:
+    """The facts of an object that calls these helpers."""
+    return replace(FACTS, helpers=helpers)
+
+
+FAILED = "prog 'one': BPF program load failed: -EINVAL\nprog 'one': failed to load: -EINVAL\n"
+LEGACY = "elf: legacy map definitions in 'maps' section are not supported by libbpf v1.0+\n"
+JUMPS = "7: (15) if r1 == 0x0 goto pc+5\nThe sequence of 8193 jumps is too complex.\nprocessed 81926 insns\n"
+NO_TARGET = "prog 'one': no BTF-based attach target is specified, use bpf_program__set_attach_target()\n"
+NO_REFERENCE = "1: <invalid BPF map reference>\nBPF map 'events' is referenced but wasn't created\n"
+NO_FIELD = (
+    "0: <invalid CO-RE relocation>\nfailed to resolve CO-RE relocation <byte_off> [6] struct t.f (0:0 @ offset 0)\n"
+)
+NOT_HERE = "program of this type cannot use helper bpf_skb_store_bytes#9\n\nVerification failed: Policy\n"
+NO_KPROBE = "prog 'one': failed to create kprobe 'vfs_read+0x0' perf event: -ENOENT\n"
+OTHER_KFUNC = "extern (func ksym) 'scx_go': func_proto [6] incompatible with vmlinux [7]\n"
+NO_KFUNC = "extern (func ksym) 'bpf_strcmp': not found in kernel or module BTFs\n"
+NO_BTF_ID = "prog 'one': failed to find kernel BTF type ID of 'do_unlinkat': -ESRCH\n"
+NO_MAP = "map 'events': failed to create: -EINVAL\n"
+GPL = "3: (85) call bpf_trace_printk#6\ncannot call GPL-restricted function from non-GPL compatible program\n"
+OLD = "number of funcs in func_info doesn't match number of subprogs\nprocessed 0 insns (limit 1000000)\n"
+
+
+def sized(kind: str, entries: int) -> tuple[MapReport, ...]:
+    """A map named events."""
+    return (MapReport("events", kind, 4, 4, entries),)
+
+
+# cause, words that the sentence must have, report, facts
+MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
+    ("wrong-byte-order", "big-endian", unopened(4003, ""), replace(FACTS, byte_order="big")),
+    ("loader-unsupported", "section 'maps'", unopened(95, LEGACY), FACTS),
+    (
+        "object-malformed",
+        "an empty file",
+        unopened(4001, "elf: it is not a proper ELF object"),
+        "elf: expected an ELF object, got an empty file",
+    ),
+    (
+        "kernel-config-absent",
+        "CONFIG_HZ",
+        report(refused(2, "", "failed to open system Kconfig\n")),
+        replace(FACTS, externs=("CONFIG_HZ",)),
+    ),
+    ("verifier-too-complex", "8193 jumps", report(refused(14, JUMPS)), FACTS),
+    (
+        "verifier-too-complex",
+        "too large",
+        report(refused(7, "BPF program is too large. Processed 1000001 insn\nprocessed 1000001 insns")),
+        FACTS,
+    ),
+    ("guest-resources", "ENOMEM", report(refused(12, "", FAILED)), FACTS),
+    ("guest-resources", "ENOMEM", report(refused(12, "", NO_MAP), maps=sized("ringbuf", 4096)), FACTS),
+    ("needs-declaration", "max_entries, 1024", report(refused(22, "", NO_MAP), maps=sized("hash", 0)), FACTS),
+    (
+        "needs-declaration",
+        "'filter'",
+        report(refused(22, "", "prog 'one': missing BPF prog type, check ELF section name 'filter'\n")),
+        FACTS,
+    ),
+    ("needs-declaration", "names none", report(refused(22, "", NO_TARGET, section="fentry")), FACTS),
+    (
+        "kernel-btf-absent",
+        "own BTF",
+        report(refused(3, "", "Error loading vmlinux BTF: -ESRCH\n"), guest={"btf": False}),
+        FACTS,
+    ),
+    ("kfunc-missing", "bpf_strcmp", report(refused(22, "", NO_KFUNC)), FACTS),
+    (
+        "kfunc-missing",
+        "bpf_strcmp",
+        report(refused(22, "3: <invalid kfunc call>\nkfunc 'bpf_strcmp' is referenced but wasn't resolved\n")),
+        FACTS,
+    ),
+    (
+        "kfunc-missing",
+        "2002000001",
+        report(refused(22, "3: (85) call unknown#2002000001\ninvalid func unknown#2002000001\n")),
+        FACTS,
+    ),
+    ("kfunc-changed", "another signature", report(refused(22, "", OTHER_KFUNC)), FACTS),
+    (
+        "extern-unresolved",
+        "no value CONFIG_X in the configuration",
+        report(refused(3, "", "extern 'CONFIG_X' (strong): not resolved\n")),
+        FACTS,
+    ),
+    (
+        "extern-unresolved",
+        "no symbol runqueues in the BTF",
+        report(refused(3, "", "extern (var ksym) 'runqueues': not found in kernel BTF\n")),
+        FACTS,
+    ),
+    ("map-type-missing", "arena", report(refused(22, "", NO_MAP), maps=sized("arena", 4)), FACTS),
+    ("map-type-missing", "hash", report(refused(524, "", NO_MAP), maps=sized("hash", 4)), FACTS),
+    ("map-create-failed", "array", report(refused(22, "", NO_MAP), maps=sized("array", 4)), FACTS),
+    ("map-create-failed", "ringbuf", report(refused(22, "", NO_MAP), maps=sized("ringbuf", 4)), FACTS),
+    ("map-create-failed", "'events'", report(refused(22, NO_REFERENCE)), FACTS),
+    ("core-relocation-unresolved", "struct t.f", report(refused(22, NO_FIELD)), FACTS),
+    (
+        "core-relocation-unresolved",
+        "no match",
+        report(refused(22, "0: (85) call unknown#195896080\ninvalid func unknown#195896080\n")),
+        FACTS,
+    ),
+    (
+        "core-relocation-unresolved",
+        "no match",
+        report(refused(22, "", "prog 'one': relo #0: field offset ambiguity: 4 != 8\n")),
+        FACTS,
+    ),
+    ("attach-target-missing", "do_unlinkat", report(refused(3, "", NO_BTF_ID)), FACTS),
+    (
+        "attach-target-missing",
+        "sched_ext_ops",
+        report(refused(22, "", "struct_ops init_kern: struct sched_ext_ops is not found in kernel BTF\n")),
+        FACTS,
+    ),
+    ("attach-target-missing", "'vfs_read'", report(unattached(2, NO_KPROBE)), FACTS),
+    ("prog-type-missing", "netfilter", report(refused(22, "", FAILED, type="netfilter")), FACTS),
+    (
+        "attach-type-missing",
+        "cgroup/connect_unix",
+        report(refused(22, "", FAILED, type="cgroup_sock_addr", section="cgroup/connect_unix")),
+        FACTS,
+    ),
+    (
+        "attach-type-missing",
+        "EOPNOTSUPP",
+        report(unattached(95, "prog 'one': failed to attach: -EOPNOTSUPP\n", section="kprobe.multi/vfs_*")),
+        FACTS,
+    ),
+    (
+        "attach-type-missing",
+        "EINVAL",
+        report(unattached(22, "prog 'one': failed to attach: -EINVAL\n", section="kprobe.multi/vfs_*")),
+        FACTS,
+    ),
+    (
+        "attach-type-missing",
+        "ENOTSUPP",
+        report(unattached(524, "prog 'one': failed to attach: -ENOTSUPP\n", section="fentry/vfs_read")),
+        FACTS,
+    ),
+    (
+        "helper-missing",
+        "bpf_loop (#181)",
+        report(refused(22, "9: (85) call unknown#181\ninvalid func unknown#181\n")),
+        FACTS,
+    ),
+    ("helper-missing", "bpf_loop (#181)", report(refused(22, OLD)), loops(5, 181)),
+    (
+        "helper-not-allowed",
+        "bpf_skb_store_bytes (#9)",
+        report(refused(22, "unknown func bpf_skb_store_bytes#9\n")),
+        FACTS,
+    ),
+    ("helper-not-allowed", "bpf_skb_store_bytes (#9)", report(refused(22, NOT_HERE)), FACTS),
+    (
+        "kfunc-not-allowed",
+        "bpf_task_release",
+        report(refused(13, "calling kernel function bpf_task_release is not allowed\n")),
+        FACTS,
+    ),
+    ("licence-refused", "'MIT'", report(refused(22, GPL)), replace(FACTS, licence="MIT")),
+    ("permission", "lockdown is integrity", report(refused(1, "", FAILED), guest={"lockdown": "integrity"}), FACTS),
+    (
+        "verifier-rejected",
+        "R1 offset",
+        report(refused(13, "1: (71) r1 = *(u8 *)(r1 +0)\nR1 offset is outside of the packet\n")),
+        FACTS,
+    ),
+    (
+        "attach-failed",
+        "EBUSY",
+        report(unattached(16, "prog 'one': failed to attach: -EBUSY\n", section="fentry/vfs_read")),
+        FACTS,
+    ),
+    ("unknown", "E2BIG", report(refused(7, "", FAILED)), FACTS),
+    ("unknown", "EACCES", report(refused(13)), FACTS),
+    (CONTRADICTORY, "'one' did not load, and yet", report(replace(refused(22), attach=Attach.ATTACHED)), FACTS),
+]
+
+
+@pytest.mark.parametrize(("cause", "words", "given", "facts"), MADE, ids=[f"{n}-{m[0]}" for n, m in enumerate(MADE)])
+def test_made(cause: str, words: str, given: Report, facts: ObjectFacts | str) -> None:
+    """Each refusal leads to its cause, in a sentence or hint that names the thing, and to that cause's answer."""
+    found = classify(given, facts, AttachMode.ATTACH)
+    answers = {c.slug: c.answer for c in CAUSES} | {CONTRADICTORY: Answer.INCONCLUSIVE}
+    assert (found.cause, found.answer) == (cause, answers[cause])
+    assert words in f"{found.sentence} {found.hint}"
+    assert verdict_from_bytes(json.dumps(verdict_to_json(found)).encode()) == found
+
+
+def goldens() -> list[Path]:
+    """Reports of real kernels, with the answer that each must get."""
+    return sorted(GOLDEN.glob("*.json"))
+
+
+@pytest.mark.parametrize("path", goldens(), ids=lambda p: p.stem)
+def test_golden(path: Path) -> None:
+    """What a real kernel said of an example gets the answer and cause that were looked at when it was kept."""
+    kept = json.loads(path.read_text())
+    found = classify(report_from_json(kept["report"]), _facts(kept["facts"]), AttachMode.ATTACH)
+    assert {"answer": str(found.answer), "cause": found.cause} == kept["expect"]
+    assert found.sentence == kept["sentence"]
+
+
+def _facts(value: dict[str, Any] | str) -> ObjectFacts | str:
+    if isinstance(value, str):
+        return value
+    lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list)}
+    return ObjectFacts(**{**value, **lists, "programs": tuple(ProgramFacts(**p) for p in value["programs"])})
+
+
+def test_every_cause_is_shown() -> None:
+    """No row of the table is without a report that leads to it."""
+    shown = {cause for cause, *_ in MADE} | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
+    assert set(SLUGS) - shown == set()
+    assert len(SLUGS) == len(set(SLUGS))
+
+
+def test_every_cause_is_documented() -> None:
+    """docs/causes.md has a row for each cause and for no other."""
+    text = (Path(__file__).parents[2] / "docs" / "causes.md").read_text()
+    rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted(SLUGS)
+
+
+def test_compatible() -> None:
+    """An object that loads and whose programs attach is compatible, without a cause."""
+    found = classify(report(program()), FACTS, AttachMode.ATTACH)
+    assert (found.answer, found.cause, found.errno, found.notes) == (Answer.COMPATIBLE, "", "", ())
+    assert found.sentence == "object: loads on this kernel (5.10.0-32-cloud-amd64); 1 of 1 programs attached"
+    assert found.programs == (ProgramVerdict("one", "kprobe/vfs_read", "kprobe", True, Attach.ATTACHED),)
+
+
+def test_not_attempted_is_noted() -> None:
+    """What was not attached is never counted as attached, and the note gives the reason."""
+    given = program(attach=Attach.NOT_ATTEMPTED, attach_reason="libbpf has no auto-attach for this section")
+    found = classify(report(given), FACTS, AttachMode.ATTACH)
+    assert found.answer is Answer.COMPATIBLE
+    assert "0 of 1 programs attached" in found.sentence
+    assert found.notes == ("attaching not attempted: program 'one': libbpf has no auto-attach for this section",)
+
+
+def test_too_old_to_attach_is_loud() -> None:
+    """A tcx program loads on kernels that cannot attach it; that is inferred, so it is a note and not the answer."""
+    given = program(section="tcx/ingress", attach=Attach.NOT_ATTEMPTED, attach_reason="no auto-attach")
+    notes = classify(report(given), FACTS, AttachMode.ATTACH).notes
+    assert notes[0].startswith("LOADS, BUT WILL HARDLY ATTACH: program 'one': tcx/ingress attaches since Linux 6.6")
+    newer = report(given, guest={"release": "6.12.117+deb13-cloud-amd64"})
+    assert len(classify(newer, FACTS, AttachMode.ATTACH).notes) == 1
+
+
+def test_inactive_lsm_is_loud() -> None:
+    """An LSM program that attaches where bpf is no active LSM is compatible, and shouted about."""
+    found = classify(report(program(type="lsm", section="lsm/file_open")), FACTS, AttachMode.ATTACH)
+    assert found.answer is Answer.COMPATIBLE
+    assert found.notes[0].startswith("ATTACHED BUT INACTIVE: program 'one'")
+    active = report(program(type="lsm", section="lsm/file_open"), guest={"lsm": ["lockdown", "bpf"]})
+    assert classify(active, FACTS, AttachMode.ATTACH).notes == ()
+
+
+def test_load_mode() -> None:
+    """When only loading was asked for, the sentence claims no more."""
+    given = program(attach=Attach.NOT_ATTEMPTED, attach_reason="only loading was asked for")
+    found = classify(report(given), FACTS, AttachMode.LOAD)
+    assert (found.answer, found.notes) == (Answer.COMPATIBLE, ("attaching was not asked for",))
+
+
+def test_optional_program() -> None:
+    """A program that is not loaded by default cannot fail its object; its own answer is kept and noted."""
+    optional = replace(refused(3, "", NO_BTF_ID), name="two", autoload=False)
+    found = classify(report(program(), optional), FACTS, AttachMode.ATTACH)
+    assert found.answer is Answer.COMPATIBLE
+    assert found.programs[1].cause == "attach-target-missing"
+    assert found.notes[0].startswith("optional program 'two'")
+
+
+def test_one_of_many() -> None:
+    """One refused program makes the object incompatible; its neighbours keep their own answers."""
+    found = classify(report(program(), replace(refused(13, "bad\n"), name="two")), FACTS, AttachMode.ATTACH)
+    assert (found.answer, found.cause, found.subject) == (Answer.INCOMPATIBLE, "verifier-rejected", "two")
+    assert [p.cause for p in found.programs] == ["", "verifier-rejected"]
+
+
+def test_whole_decides() -> None:
+    """A program that loads only among its neighbours does not make the object incompatible."""
+    alone = replace(report(refused(9)), load_errno=0)
+    found = classify(alone, FACTS, AttachMode.ATTACH)
+    assert found.answer is Answer.COMPATIBLE
+    assert "program 'one' does not load alone, only with the rest of its object" in found.notes
+
+
+def test_whole_fails_alone() -> None:
+    """An object whose programs all load one by one and not together is incompatible by its own log."""
+    given = replace(report(program()), load_errno=22, load_log=Log("map 'm': failed to create: -EINVAL\n"))
+    assert classify(given, FACTS, AttachMode.ATTACH).cause == "map-create-failed"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        replace(report(program()), load_errno=None),
+        replace(report(program()), open_errno=22),
+        replace(unopened(22, ""), load_errno=0),
+        report(),
+        report(program(attach=Attach.FAILED)),
+        report(program(attach_errno=2)),
+    ],
+)
+def test_contradictions(given: Report) -> None:
+    """A report that contradicts itself, or is silent about a program of the object, is never compatible."""
+    found = classify(given, FACTS, AttachMode.ATTACH)
+    assert (found.answer, found.cause) == (Answer.INCONCLUSIVE, CONTRADICTORY)
+
+
+def test_attached_though_not_asked() -> None:
+    """A report that claims more than it was asked for is not believed."""
+    assert classify(report(program()), FACTS, AttachMode.LOAD).cause == CONTRADICTORY
+
+
+def test_source_lines_do_not_speak() -> None:
+    """A verifier log quotes the object's own source; what stands there cannot choose the cause."""
+    log = '; x("invalid func unknown#181"); // cannot call GPL-restricted function\n1: (71) r1 = 0\nR1 is bad\n'
+    found = classify(report(refused(13, log)), FACTS, AttachMode.ATTACH)
+    assert (found.cause, found.sentence.endswith("R1 is bad")) == ("verifier-rejected", True)
+
+
+def test_missing_helper_without_kernel_btf() -> None:
+    """On a kernel without BTF a missing helper is still a missing helper."""
+    log = "9: (85) call unknown#181\ninvalid func unknown#181\n"
+    assert classify(report(refused(22, log), guest={"btf": False}), FACTS, AttachMode.ATTACH).cause == "helper-missing"
+
+
+def test_backported_type() -> None:
+    """A refusal of a type on a kernel that is new enough for it is not called a missing type."""
+    given = report(refused(22, "", NO_MAP), maps=sized("arena", 4), guest={"release": "6.12.1"})
+    assert classify(given, FACTS, AttachMode.ATTACH).cause == "map-create-failed"
+
+
+NEW_STYLE = """\
+; return packet[13] ? 2 : 1; @ unbounded.bpf.c:14
+1: (71) r1 = *(u8 *)(r1 +13)
+invalid access to packet, off=13 size=1, R1(id=0,off=13,r=0)
+
+Verification failed: Memory Safety: Access outside bounds
+
+Reason:
+  The verifier cannot prove offset + access_size <= object_size. R1 is pkt;
+  access_size is 1.
+
+At:
+  read_blindly @ unbounded.bpf.c:14:9
+  Source context:
+  >>> 14 |         return packet[13] ? 2 : 1;
+
+Suggestion:
+  Add or adjust a bounds check.
+
+processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+"""
+
+
+def test_deciding_lines_new() -> None:
+    """From Linux 7.3 on the log ends in a block: its category, reason and place are kept, its advice is the hint."""
+    assert deciding_lines(NEW_STYLE) == (
+        "; return packet[13] ? 2 : 1; @ unbounded.bpf.c:14",
+        "1: (71) r1 = *(u8 *)(r1 +13)",
+        "invalid access to packet, off=13 size=1, R1(id=0,off=13,r=0)",
+        "Verification failed: Memory Safety: Access outside bounds",
+        "Reason: The verifier cannot prove offset + access_size <= object_size. R1 is pkt; access_size is 1.",
+        "At: read_blindly @ unbounded.bpf.c:14:9: return packet[13] ? 2 : 1;",
+    )
+    found = classify(report(refused(13, NEW_STYLE)), FACTS, AttachMode.ATTACH)
+    assert found.hint == "Add or adjust a bounds check."
+
+
+def test_deciding_lines_old() -> None:
+    """Until then the reason stands above the last line, with the instruction and source line before it."""
+    log = (
+        "0: R1=ctx() R10=fp0\n; x = *p;\n3: (71) r1 = *(u8 *)(r1 +0)\nR1 invalid mem access 'inv'\nprocessed 4 insns\n"
+    )
+    assert deciding_lines(log) == ("; x = *p;", "3: (71) r1 = *(u8 *)(r1 +0)", "R1 invalid mem access 'inv'")
+    assert reason(log) == "R1 invalid mem access 'inv'"
+    assert reason("") == ""
+
+
+def test_addresses_are_masked() -> None:
+    """Kernel addresses differ at each boot and must not be in what is signed; control characters neither."""
+    assert clip("0: (18) r1 = 0xffff95bf01f45110\x1b[2J") == "0: (18) r1 = 0xADDRESS [2J"
+
+
+def test_endless_log() -> None:
+    """A log of a million lines is bounded in the verdict."""
+    found = classify(report(refused(13, "spam spam spam\n" * 100_000)), FACTS, AttachMode.ATTACH)
+    assert len(json.dumps(verdict_to_json(found))) < 10_000
+
+
+def test_errno_names() -> None:
+    """The kernel's name of two, the kernel's private errno, libbpf's own, none, and one that nobody knows."""
+    named = [errno_name(n) for n in (22, 95, 11, 524, 4001, 4003, 0, 9999)]
+    assert named == [
+        "EINVAL", "EOPNOTSUPP", "EAGAIN", "ENOTSUPP", "LIBBPF_ERRNO__FORMAT", "LIBBPF_ERRNO__ENDIAN", "", "errno 9999",
+    ]  # fmt: skip
+
+
+def test_helper_names() -> None:
+    """All 211 helpers are known by number."""
+    assert sorted(helper_names()) == list(range(1, 212))
+    assert (helper(181), helper(999)) == ("bpf_loop (#181)", "unknown to us (#999)")
+
+
+@pytest.mark.parametrize("name", sorted(Verdict.__dataclass_fields__))
+def test_bad_verdict(name: str) -> None:
+    """A stored verdict with a field that is not as it must be, or without it, is refused by name."""
+    good = verdict_to_json(classify(report(program()), FACTS, AttachMode.ATTACH))
+    with pytest.raises(StoreError, match="verdict"):
+        verdict_from_json({**good, name: 5})
+    with pytest.raises(StoreError, match="exactly the fields"):
+        verdict_from_json({k: v for k, v in good.items() if k != name})
+
+
+def test_not_json() -> None:
+    """Bytes that are no JSON are a StoreError."""
+    with pytest.raises(StoreError, match="expected JSON"):
+        verdict_from_bytes(b"\xff")

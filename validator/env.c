@@ -1,0 +1,198 @@
+/* The guest around the probe: what is mounted, how it is configured, how it ends. */
+#include "env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define REPORT_PORT "/dev/ttyS1"
+#define LSM_LIST "/sys/kernel/security/lsm"
+
+/* Parents come before what is mounted inside them. */
+static const struct {
+	const char *type;
+	const char *target;
+} mounts[] = {
+	{ "proc", "/proc" },
+	{ "sysfs", "/sys" },
+	{ "devtmpfs", "/dev" },
+	{ "bpf", "/sys/fs/bpf" },
+	{ "tracefs", "/sys/kernel/tracing" },
+	{ "debugfs", "/sys/kernel/debug" },
+	{ "securityfs", "/sys/kernel/security" },
+	{ "cgroup2", "/sys/fs/cgroup" },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+
+static bool missing[COUNT(mounts)];
+
+/* What decides whether and how BPF programs load, or how much of the kernel they may name. */
+static const char *const sysctls[] = {
+	"kernel.unprivileged_bpf_disabled", "kernel.kptr_restrict",	"kernel.perf_event_paranoid",
+	"net.core.bpf_jit_enable",	    "net.core.bpf_jit_harden",
+};
+
+static void use_console(void)
+{
+	int fd = open("/dev/console", O_RDWR | O_NOCTTY);
+
+	for (int to = 0; fd >= 0 && to <= 2; to++)
+		dup2(fd, to);
+	if (fd > 2)
+		close(fd);
+}
+
+void env_setup(void)
+{
+	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+
+	for (size_t i = 0; i < COUNT(mounts); i++) {
+		mkdir(mounts[i].target, 0755);
+		missing[i] = mount(mounts[i].type, mounts[i].target, mounts[i].type, 0, NULL) != 0;
+	}
+	use_console();
+	/* Until Linux 5.11 maps and programs counted against this limit; loaders raise it. */
+	setrlimit(RLIMIT_MEMLOCK, &unlimited);
+}
+
+int env_report_port(void)
+{
+	struct termios mode;
+	int err, fd = open(REPORT_PORT, O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (tcgetattr(fd, &mode))
+		goto fail;
+	cfmakeraw(&mode);
+	mode.c_cflag |= CLOCAL;
+	cfsetspeed(&mode, B115200);
+	if (tcsetattr(fd, TCSANOW, &mode))
+		goto fail;
+	return fd;
+fail:
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+/* First line of a small file, without its newline. */
+static bool read_line(const char *path, char *line, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = read(fd, line, size - 1);
+	close(fd);
+	if (len < 0)
+		return false;
+	line[len] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	return true;
+}
+
+static void tell_sysctl(struct json *json, const char *name)
+{
+	char path[128], line[64];
+
+	snprintf(path, sizeof(path), "/proc/sys/%s", name);
+	for (char *dot = strchr(path, '.'); dot; dot = strchr(dot, '.'))
+		*dot = '/';
+	if (read_line(path, line, sizeof(line)))
+		json_number(json, name, strtol(line, NULL, 10));
+	else
+		json_null(json, name);
+}
+
+static void tell_lsms(struct json *json)
+{
+	char line[1024], *at = line, *name;
+
+	if (!read_line(LSM_LIST, line, sizeof(line))) {
+		json_null(json, "lsm");
+		return;
+	}
+	json_open(json, "lsm", '[');
+	while ((name = strsep(&at, ",")))
+		json_string(json, NULL, name);
+	json_close(json, ']');
+}
+
+/* The kernel marks the mode in force with brackets: "[none] integrity confidentiality". */
+static void tell_lockdown(struct json *json)
+{
+	char line[128], *from;
+
+	if (!read_line("/sys/kernel/security/lockdown", line, sizeof(line)) || !(from = strchr(line, '['))) {
+		json_null(json, "lockdown");
+		return;
+	}
+	json_bytes(json, "lockdown", from + 1, strcspn(from + 1, "]"));
+}
+
+static void tell_kernel(struct json *json)
+{
+	char config[sizeof("/boot/config-") + sizeof(((struct utsname *)0)->release)];
+	struct utsname name;
+
+	uname(&name);
+	snprintf(config, sizeof(config), "/boot/config-%s", name.release);
+	json_string(json, "release", name.release);
+	json_string(json, "version", name.version);
+	json_string(json, "machine", name.machine);
+	json_bool(json, "btf", !access("/sys/kernel/btf/vmlinux", R_OK));
+	json_bool(json, "config", !access(config, R_OK));
+}
+
+int env_hello(struct report *report)
+{
+	struct json json = { 0 };
+
+	report_begin(&json, "hello");
+	tell_kernel(&json);
+	json_string(&json, "libbpf", LIBBPF_RELEASE);
+	tell_lsms(&json);
+	tell_lockdown(&json);
+	json_open(&json, "sysctls", '{');
+	for (size_t i = 0; i < COUNT(sysctls); i++)
+		tell_sysctl(&json, sysctls[i]);
+	json_close(&json, '}');
+	json_open(&json, "unmounted", '[');
+	for (size_t i = 0; i < COUNT(mounts); i++)
+		if (missing[i])
+			json_string(&json, NULL, mounts[i].type);
+	json_close(&json, ']');
+	return report_frame(report, &json);
+}
+
+bool env_bpf_lsm_inactive(void)
+{
+	char line[1024], *at = line, *name;
+
+	if (!read_line(LSM_LIST, line, sizeof(line)))
+		return false;
+	while ((name = strsep(&at, ",")))
+		if (!strcmp(name, "bpf"))
+			return false;
+	return true;
+}
+
+void env_power_off(void)
+{
+	sync();
+	reboot(RB_POWER_OFF);
+	for (;;)
+		pause(); /* init must not end: the kernel would panic and hide the report's last words */
+}

@@ -1,0 +1,214 @@
+/* The validator: init of a guest that lives for one object. It says what the kernel answered, and powers off.
+ *
+ * It refuses to judge: what an errno means is decided on the host. See wire.md for what it reads and writes.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "env.h"
+#include "fwcfg.h"
+#include "load.h"
+#include "said.h"
+
+#define SPEC_FILE "opt/bpfcompat/spec"
+#define OBJECT_FILE "opt/bpfcompat/object"
+#define SPEC_MAX (4u << 10)
+#define OBJECT_MAX (64u << 20)
+#define LOG_MAX_DEFAULT (1u << 20)
+#define LOG_MAX_LEAST (4u << 10)
+#define LOG_MAX_MOST (16u << 20)
+#define LOG_TOTAL (16u << 20)
+
+static struct work work;
+
+/* One line instead of a report, on the report port if there is one and on the console. */
+static void give_up(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+static void give_up(const char *format, ...)
+{
+	char reason[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof(reason), format, args);
+	va_end(args);
+	for (char *c = reason; *c; c++)
+		*c = *c >= ' ' && *c <= '~' ? *c : '?';
+	fprintf(stderr, "validator: %s\n", reason);
+	if (work.report.fd > 0) {
+		dprintf(work.report.fd, "BPFC0 %s\n", reason);
+		tcdrain(work.report.fd);
+	}
+	env_power_off();
+}
+
+static void take_nonce(const char *value)
+{
+	if (strlen(value) != NONCE_HEX || strspn(value, "0123456789abcdef") != NONCE_HEX)
+		give_up("spec: nonce: expected %d lower-case hex digits", NONCE_HEX);
+	memcpy(work.report.nonce, value, NONCE_HEX);
+}
+
+static void take_attach(const char *value)
+{
+	if (strcmp(value, "attach") && strcmp(value, "load"))
+		give_up("spec: attach: expected load or attach, got '%.40s'", value);
+	work.attach = !strcmp(value, "attach");
+}
+
+static void take_log_max(const char *value)
+{
+	char *end;
+	unsigned long max = strtoul(value, &end, 10);
+
+	if (*end || max < LOG_MAX_LEAST || max > LOG_MAX_MOST)
+		give_up("spec: log_max: expected %u to %u bytes, got '%.40s'", LOG_MAX_LEAST, LOG_MAX_MOST, value);
+	work.log_max = max;
+}
+
+static const struct {
+	const char *name;
+	void (*take)(const char *value);
+} settings[] = {
+	{ "nonce", take_nonce },
+	{ "attach", take_attach },
+	{ "log_max", take_log_max },
+};
+
+static void take_setting(char *line)
+{
+	char *value = strchr(line, '=');
+
+	if (value)
+		*value++ = '\0';
+	for (size_t i = 0; value && i < sizeof(settings) / sizeof(*settings); i++) {
+		if (!strcmp(settings[i].name, line)) {
+			settings[i].take(value);
+			return;
+		}
+	}
+	give_up("spec: unknown line '%.40s'", line);
+}
+
+static void read_spec(void)
+{
+	char *text, *at, *line;
+	long len = fwcfg_read(SPEC_FILE, SPEC_MAX, &text);
+
+	if (len < 0)
+		give_up("fw_cfg: %s: %s", SPEC_FILE, strerror(-len));
+	work.log_max = LOG_MAX_DEFAULT;
+	at = text;
+	while ((line = strsep(&at, "\n")))
+		if (*line)
+			take_setting(line);
+	if (!*work.report.nonce)
+		give_up("spec: no nonce");
+	free(text);
+}
+
+/* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
+static void read_inputs(void)
+{
+	char *object;
+	long len;
+
+	read_spec();
+	len = fwcfg_read(OBJECT_FILE, OBJECT_MAX, &object);
+	if (len < 0)
+		give_up("fw_cfg: %s: %s", OBJECT_FILE, strerror(-len));
+	work.object = object;
+	work.size = len;
+}
+
+/* The child is lost, and with it the answer: that is never a verdict. @status is of wait(). */
+static void tell_death(const char *phase, unsigned int index, int status)
+{
+	struct json json = { 0 };
+
+	report_begin(&json, "died");
+	json_string(&json, "phase", phase);
+	json_number(&json, "index", index);
+	json_number(&json, "signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+	json_number(&json, "errno", WIFEXITED(status) ? WEXITSTATUS(status) : 0);
+	report_frame(&work.report, &json);
+}
+
+typedef int (*probe_fn)(struct work *work, unsigned int index);
+
+/* Nothing a probe opens, maps or breaks outlives it. Only one process writes at any time: the parent waits. */
+static void in_child(const char *phase, unsigned int index, probe_fn probe)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		give_up("fork: %s", strerror(errno));
+	if (!pid) {
+		int err = said_start();
+
+		err = -(err ?: probe(&work, index));
+		_exit(err < 255 ? err : 255);
+	}
+	while (waitpid(pid, &status, 0) != pid)
+		;
+	if (status)
+		tell_death(phase, index, status);
+}
+
+static void tell_end(void)
+{
+	struct json json = { 0 };
+
+	report_begin(&json, "end");
+	json_number(&json, "frames", work.shared->seq);
+	report_frame(&work.report, &json);
+	tcdrain(work.report.fd);
+}
+
+static void probe_all(void)
+{
+	int err = env_hello(&work.report);
+
+	if (err)
+		give_up("report: %s", strerror(-err));
+	in_child("open", 0, load_open);
+	if (work.shared->opened)
+		in_child("load", 0, load_whole);
+	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
+		in_child("program", i, load_program);
+	tell_end();
+}
+
+static void prepare(void)
+{
+	int err;
+
+	env_setup();
+	work.report.fd = env_report_port();
+	if (work.report.fd < 0)
+		give_up("report port: %s", strerror(-work.report.fd));
+	work.shared = mmap(NULL, sizeof(*work.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (work.shared == MAP_FAILED)
+		give_up("mmap: %s", strerror(errno));
+	work.shared->log_left = LOG_TOTAL;
+	work.report.seq = &work.shared->seq;
+	err = fwcfg_open();
+	if (err)
+		give_up("fw_cfg: %s", strerror(-err));
+}
+
+int main(void)
+{
+	prepare();
+	read_inputs();
+	probe_all();
+	env_power_off();
+}
