@@ -4,30 +4,26 @@ A guest that was lost is asked again, as often as [run] retries says; after that
 is stored under its key.
 """
 
+from __future__ import annotations
+
 import secrets
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bpfcompat import elf, plan, verdict, wire
+from bpfcompat import plan
 from bpfcompat.action import Action
 from bpfcompat.digest import canonical, digest_json
 from bpfcompat.errors import GuestError
-from bpfcompat.guest import (
-    COMMAND_LINE,
-    Ended,
-    Job,
-    Limits,
-    Qemu,
-    choose_accelerator,
-    clean_console,
-    find_qemu,
-    run_cold,
-)
 from bpfcompat.model import AttachMode, GuestRun, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Made, Realiser, Workshop
 from bpfcompat.store import Entry
 
+if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported where it is used: a null run is quick
+    from bpfcompat.guest import Ended, Qemu
+
+HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "elf.py", "data/helpers.json")
 
 
@@ -36,7 +32,6 @@ class Asker(Realiser):
 
     def __init__(self, shop: Workshop) -> None:
         super().__init__(shop)
-        self._slots = threading.BoundedSemaphore(shop.config.workers)
         self._qemu: Qemu | None = None
         self._qemu_lock = threading.Lock()
         self._classifier: str | None = None
@@ -46,6 +41,9 @@ class Asker(Realiser):
         return self.have(self.probe_action(pair, make), lambda work: self._make_probe(pair, work), make)
 
     def _make_probe(self, pair: Pair, work: Path) -> Made:
+        from bpfcompat import wire
+        from bpfcompat.guest import clean_console
+
         retries = self.shop.config["run.retries"]
         for attempt in range(1, retries + 2):
             try:
@@ -65,6 +63,9 @@ class Asker(Realiser):
         raise AssertionError("unreachable")
 
     def _ask(self, pair: Pair, work: Path) -> tuple[Report, Ended, Qemu]:
+        from bpfcompat import wire
+        from bpfcompat.guest import COMMAND_LINE, Job, Limits, run_cold
+
         shop, config = self.shop, self.shop.config
         spec = shop.matrix.objects[pair.object]
         nonce = secrets.token_hex(16)
@@ -79,12 +80,13 @@ class Asker(Realiser):
         limits = Limits(total_s=config["guest.deadline_s"], silence_s=config["guest.silence_s"],
                         first_byte_s=config["guest.silence_s"])  # fmt: skip
         qemu = self.qemu(pair.kernel)
-        with self._slots:
-            ended = run_cold(qemu, job, limits, wire.is_complete)
+        ended = run_cold(qemu, job, limits, wire.is_complete)
         return wire.parse(ended.report, nonce), ended, qemu
 
     def qemu(self, kernel: str) -> Qemu:
         """QEMU with an accelerator that has really brought a kernel up; chosen once per run."""
+        from bpfcompat.guest import choose_accelerator, find_qemu
+
         with self._qemu_lock:
             if self._qemu is None:
                 store, config = self.shop.store, self.shop.config
@@ -103,10 +105,13 @@ class Asker(Realiser):
     def classifier(self) -> str:
         """Digest of everything that turns a report into a verdict."""
         if self._classifier is None:
-            here = Path(verdict.__file__).parent
-            files = {n: self.shop.memo.digest(here / n) for n in CLASSIFIER_SOURCES if (here / n).exists()}
+            files = {n: self.shop.memo.digest(HERE / n) for n in CLASSIFIER_SOURCES}
             self._classifier = digest_json(files)
         return self._classifier
+
+    def presentation(self) -> str:
+        """Digest of what turns verdicts into the kept text of a matrix."""
+        return digest_json({n: self.shop.memo.digest(HERE / n) for n in ("reports.py", "gate.py")})
 
     def verdict_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of classifying a pair's report."""
@@ -121,10 +126,14 @@ class Asker(Realiser):
 
     def verdict(self, pair: Pair, make: bool = True) -> Verdict:
         """A pair's verdict."""
+        from bpfcompat.verdict import verdict_from_bytes
+
         blob = self.verdict_entry(pair, make).outputs["verdict"]
-        return verdict.verdict_from_bytes(self.shop.store.read(blob))
+        return verdict_from_bytes(self.shop.store.read(blob))
 
     def _make_verdict(self, pair: Pair) -> Made:
+        from bpfcompat import elf, verdict
+
         report = self.report(pair)
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
         found = verdict.classify(report, facts, AttachMode(self.shop.matrix.objects[pair.object].attach))
@@ -133,7 +142,9 @@ class Asker(Realiser):
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""
-        return wire.report_from_bytes(self.shop.store.read(self.probe(pair).outputs["report"]))
+        from bpfcompat.wire import report_from_bytes
+
+        return report_from_bytes(self.shop.store.read(self.probe(pair).outputs["report"]))
 
     def run_of(self, pair: Pair) -> GuestRun:
         """How the guest ran that gave a pair's report."""

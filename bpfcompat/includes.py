@@ -1,4 +1,4 @@
-"""Which files a C source reads from its project: found by reading `#include` lines, so that they can enter the key.
+"""Which files a C source reads: found by reading `#include` lines, so that they can enter the key.
 
 The compiler runs in a folder that holds these files and no others, so one that was missed fails the build instead of
 going stale unseen.  Absolute paths would reach around that, and are refused.
@@ -13,6 +13,8 @@ from bpfcompat.files import read_bounded
 
 MAX_FILES = 2000
 MAX_BYTES = 16 << 20
+SYSTEM = (Path("/usr/include"), Path("/usr/include/x86_64-linux-gnu"))  # where a distribution keeps <linux/bpf.h>
+OURS = ("bpf/", "vmlinux.h")  # come with libbpf's source and a kernel's BTF, whatever the host has
 _ABSOLUTE = re.compile(r"(-(I|isystem|iquote|idirafter|include|imacros|isysroot|-sysroot=?))?[ =]?/")
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]{1,400})[">]', re.MULTILINE)
 
@@ -45,10 +47,29 @@ def source_files(source: Path, root: Path, cflags: Sequence[str]) -> tuple[Path,
     return tuple(sorted(found))
 
 
+def system_files(sources: Sequence[Path], folders: Sequence[Path] = SYSTEM) -> dict[str, Path]:
+    """The host's headers that these files include, and theirs: name below their folder → path, sorted by name."""
+    found: dict[str, Path] = {}
+    queue = [name for path in sources for name in _names(read_bounded(path, MAX_BYTES, ConfigError))]
+    while queue:
+        name = queue.pop()
+        here = next((f / name for f in folders if (f / name).is_file()), None)
+        if here is None or name in found or name.startswith(OURS) or ".." in name.split("/"):
+            continue
+        found[name] = here
+        if len(found) > MAX_FILES:
+            raise ObjectError(f"{name}: includes more than {MAX_FILES} files")
+        queue.extend(_names(read_bounded(here, MAX_BYTES, ConfigError)))
+    return dict(sorted(found.items()))
+
+
+def _names(text: bytes) -> list[str]:
+    return [match.group(1).decode("utf-8", "replace") for match in _INCLUDE.finditer(text)]
+
+
 def _resolved(text: bytes, folders: Sequence[Path], base: Path) -> list[Path]:
     found = []
-    for match in _INCLUDE.finditer(text):
-        name = match.group(1).decode("utf-8", "replace")
+    for name in _names(text):
         if name.startswith("/"):
             raise ObjectError(f'#include "{name[:200]}": an absolute path is in no key', hint="copy it to the project")
         here = next((f / name for f in folders if (f / name).is_file()), None)

@@ -7,24 +7,30 @@ from pathlib import Path
 from bpfcompat.config import Config
 from bpfcompat.errors import BuildError, ObjectError
 from bpfcompat.files import ensure_dir, explain_os, read_bounded
-from bpfcompat.includes import source_files
+from bpfcompat.includes import source_files, system_files
 from bpfcompat.model import ObjectSpec
 from bpfcompat.process import check, find_tool
 
 # -fdebug-compilation-dir: BTF line info and DWARF must not name this machine's folders
-# -nostdlibinc: this machine's /usr/include is in no key; clang's own stddef.h and the like stay
+# -nostdlibinc: of this machine's /usr/include only what was found to be included, and is in the key, can be seen
 FLAGS = ("-g", "-O2", "-target", "bpf", "-nostdlibinc", "-D__TARGET_ARCH_x86", "-Wall", "-fdebug-compilation-dir=.")
+FOLDERS = ("-Iinclude", "-I.", "-idirafter", "system")
 COMPILE_S = 300.0
 
 
-def sources_of(spec: ObjectSpec, config: Config) -> tuple[Path, ...]:
-    """Every file of the project that this object is compiled from; ObjectError when the source is not there."""
+def sources_of(spec: ObjectSpec, config: Config) -> dict[str, Path]:
+    """Every file that this object is compiled from, by its place in the folder that clang sees.
+
+    Files of the project keep their path, the host's headers go below `system/`.  ObjectError when the source is not
+    there.
+    """
     assert spec.source is not None
     if not spec.source.is_file():
-        raise ObjectError(
-            f"object {spec.name!r}: {spec.source}: no such file", hint=f"see [objects.{spec.name}] source"
-        )
-    return source_files(spec.source, config.root, (*config["build.cflags"], *spec.cflags))
+        hint = f"see [objects.{spec.name}] source"
+        raise ObjectError(f"object {spec.name!r}: {spec.source}: no such file", hint=hint)
+    own = source_files(spec.source, config.root, (*config["build.cflags"], *spec.cflags))
+    host = {f"system/{name}": path for name, path in system_files(own).items()}
+    return {**{str(path.relative_to(config.root)): path for path in own}, **host}
 
 
 def read_prebuilt(path: Path, limit: int) -> bytes:
@@ -43,14 +49,14 @@ def compile_object(spec: ObjectSpec, config: Config, headers: Mapping[str, bytes
 
     BuildError carries clang's words.
     """
-    for path in sources_of(spec, config):
-        _place(work / path.relative_to(config.root), read_bounded(path, 16 << 20))
+    for name, path in sources_of(spec, config).items():
+        _place(work / name, read_bounded(path, 16 << 20))
     for name, data in headers.items():
         _place(work / name, data)
     assert spec.source is not None
     source = str(spec.source.resolve().relative_to(config.root))
     clang = find_tool(config["build.clang"], "clang")
-    argv = [clang, *FLAGS, *config["build.cflags"], *spec.cflags, "-Iinclude", "-I.", "-c", source, "-o", "object.o"]
+    argv = [clang, *FLAGS, *config["build.cflags"], *spec.cflags, *FOLDERS, "-c", source, "-o", "object.o"]
     what = f"object {spec.name!r}"
     check(argv, what=what, hint=_hint(source), cwd=work, timeout_s=COMPILE_S)
     strip = find_tool(re.sub(r"clang(?=[^/]*$)", "llvm-strip", clang), "llvm")

@@ -134,9 +134,13 @@ def verdict_action(pair: Pair, report: str, object_digest: str, attach: str, cla
     return Action("verdict", str(pair), inputs)
 
 
-def matrix_action(rows: Iterable[tuple[str, str, str, bool]], classifier: str) -> Action:
-    """The whole matrix: (pair, probe key, expectation, required) per row, in order."""
-    return Action("matrix", "", {"rows": [list(r) for r in rows], "classifier": classifier})
+def matrix_action(rows: Iterable[tuple[str, str, str, bool]], classifier: str, presentation: str) -> Action:
+    """The whole matrix: (pair, probe key, expectation, required) per row, in order.
+
+    `presentation` is the digest of what turns rows into text, because the text is kept.
+    """
+    inputs = {"rows": [list(r) for r in rows], "classifier": classifier, "presentation": presentation}
+    return Action("matrix", "", inputs)
 
 
 def changes(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> tuple[str, ...]:

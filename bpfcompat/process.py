@@ -79,6 +79,8 @@ def spawned(
     with _live_lock:
         _live.add(child.pid)
     try:
+        if _stopping.is_set():  # said while this one was starting: end_all may not have seen it
+            raise BuildError(f"{argv[0]}: ended: this run was told to stop", argv=tuple(argv))
         yield child
     finally:
         end_group(child)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bpfcompat import plan
 from bpfcompat.action import Action
 from bpfcompat.config import Config
 from bpfcompat.digest import digest_bytes
-from bpfcompat.errors import BpfcompatError, ConfigError, KernelError
+from bpfcompat.errors import BpfcompatError, ConfigError, KernelError, ObjectError
 from bpfcompat.files import read_bounded
 from bpfcompat.kernels.lock import RELOCK, Lock
 from bpfcompat.memo import Memo
@@ -25,6 +25,7 @@ from bpfcompat.store import Entry, Store
 from bpfcompat.voice import Voice
 
 MAX_OBJECT = 64 << 20
+CHANGED, AGAIN = "changed during this run", "run the same command again"
 VALIDATOR = Path(__file__).resolve().parent / "validator"
 
 
@@ -45,6 +46,7 @@ class Made:
 
 
 Maker = Callable[[Path], Made]
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,18 @@ class Steps:
     def __init__(self, shop: Workshop) -> None:
         self.shop = shop
         self.ran: dict[str, tuple[str, ...]] = {}  # label → why it ran
+        self._planned: dict[str, Any] = {}
         self._done: dict[str, Entry] = {}
         self._failed: dict[str, BpfcompatError] = {}
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
+
+    def planned(self, label: str, compute: Callable[[], _Value]) -> _Value:
+        """A value that is the same for the whole run: files are looked at once, and what was seen first holds."""
+        if label not in self._planned:
+            self._planned.setdefault(label, compute())
+        found: _Value = self._planned[label]
+        return found
 
     def have(self, action: Action, maker: Maker, make: bool = True) -> Entry:
         """The entry of an action, from the store or made now."""
@@ -148,7 +158,7 @@ class Realiser(Steps):
     def kernel_action(self, name: str) -> Action:
         """The action of a kernel: from its lock entry, its own files, or its declared digests."""
         spec = self.shop.matrix.kernels[name]
-        return plan.kernel_action(spec, self._kernel_files(spec))
+        return self.planned(f"kernel:{name}", lambda: plan.kernel_action(spec, self._kernel_files(spec)))
 
     def _kernel_files(self, spec: KernelSpec) -> dict[str, str]:
         source = spec.source
@@ -165,7 +175,7 @@ class Realiser(Steps):
         return self._dir_files(spec.name, source)
 
     def _dir_files(self, name: str, source: DirSource) -> dict[str, str]:
-        from bpfcompat.kernels.sources import dir_members  # lazily: off the null path
+        from bpfcompat.kernels.folder import dir_members
 
         try:
             members = dir_members(source)
@@ -181,6 +191,10 @@ class Realiser(Steps):
             spec, shop.lock.kernels.get(spec.name), self.mirror, self.downloads, self.bar(f"kernel:{spec.name}")
         )
         outputs = {"vmlinuz": parts.vmlinuz, "config": parts.config, "btf": parts.btf}
+        if isinstance(spec.source, DirSource):
+            seen = {role: digest_bytes(d) for role, d in outputs.items() if d is not None and role != "btf"}
+            if seen != self.kernel_action(spec.name).inputs["files"]:
+                raise KernelError(f"kernel {spec.name!r}: {spec.source.path}: {CHANGED}", hint=AGAIN)
         return Made({n: d for n, d in outputs.items() if d is not None}, {"release": parts.release})
 
     def bar(self, label: str) -> Callable[[int, int | None], None]:
@@ -206,6 +220,9 @@ class Realiser(Steps):
 
     def validator_action(self) -> Action:
         """The action of the validator."""
+        return self.planned("validator", self._validator_action)
+
+    def _validator_action(self) -> Action:
         sources = {p.name: self.shop.memo.digest(p) for p in VALIDATOR.iterdir() if p.suffix in (".c", ".h", ".py")}
         return plan.validator_action(sources, self.libbpf_source, self._compiler(), "amd64")
 
@@ -250,12 +267,15 @@ class Realiser(Steps):
     def object_action(self, name: str, make: bool = True) -> Action:
         """The action of an object: compiled, taken from a package, or as it lies there."""
         spec = self.shop.matrix.objects[name]
+        return self.planned(f"object:{name}", lambda: self._object_action(spec, make))
+
+    def _object_action(self, spec: ObjectSpec, make: bool) -> Action:
         if spec.prebuilt is not None:
             return plan.prebuilt_action(spec, self.shop.memo.digest(spec.prebuilt))
         if spec.package is not None:
-            locked = self.shop.lock.packages.get(name)
+            locked = self.shop.lock.packages.get(spec.name)
             if locked is None:
-                raise ConfigError(f"object {name!r}: not in {self.shop.config['paths.lock']}", hint=RELOCK)
+                raise ConfigError(f"object {spec.name!r}: not in {self.shop.config['paths.lock']}", hint=RELOCK)
             return plan.member_action(spec, locked.files[0].digest)
         return self._compiled(spec, make)
 
@@ -265,7 +285,7 @@ class Realiser(Steps):
         config, memo = self.shop.config, self.shop.memo
         header = self.header(make)
         flags = (*FLAGS, *config["build.cflags"], *spec.cflags)
-        sources = {str(p.relative_to(config.root)): memo.digest(p) for p in sources_of(spec, config)}
+        sources = {name: memo.digest(path) for name, path in sources_of(spec, config).items()}
         clang = memo.tool(config["build.clang"], "clang", clang_identity)
         return plan.compiled_action(spec, sources, header.digest, self.libbpf_source, clang, flags)
 
@@ -273,13 +293,19 @@ class Realiser(Steps):
         from bpfcompat import objects
 
         if spec.prebuilt is not None:
-            return Made({"object": objects.read_prebuilt(spec.prebuilt, MAX_OBJECT)})
+            data = objects.read_prebuilt(spec.prebuilt, MAX_OBJECT)
+            if digest_bytes(data) != self.object_action(spec.name).inputs["file"]:
+                raise ObjectError(f"object {spec.name!r}: {spec.prebuilt}: {CHANGED}", hint=AGAIN)
+            return Made({"object": data})
         if spec.package is not None:
             return Made({"object": self._member(spec)})
         entry, store = self.validator(), self.shop.store
         headers = {n: store.read(b) for n, b in entry.outputs.items() if n.startswith("include/")}
         headers["include/vmlinux.h"] = store.read(self.header())
-        return Made({"object": objects.compile_object(spec, self.shop.config, headers, work)})
+        data = objects.compile_object(spec, self.shop.config, headers, work)
+        if self._compiled(spec, make=True) != self.object_action(spec.name):
+            raise ObjectError(f"object {spec.name!r}: its sources {CHANGED}", hint=AGAIN)
+        return Made({"object": data})
 
     def _member(self, spec: ObjectSpec) -> bytes:
         from bpfcompat.kernels.extract import deb_member
@@ -332,6 +358,9 @@ class Realiser(Steps):
 
     def column(self, kernel: str, make: bool = True) -> plan.Column:
         """What all probes of a kernel share."""
+        return self.planned(f"column:{kernel}", lambda: self._column(kernel, make))
+
+    def _column(self, kernel: str, make: bool) -> plan.Column:
         from bpfcompat.guest import COMMAND_LINE, machine_class
 
         image = self.initramfs(kernel, make)

@@ -24,7 +24,7 @@ from bpfcompat.model import Blob
 
 MAX_ENTRY = 4 << 20
 MAX_BLOB = 1 << 30
-_HEX = re.compile(r"[0-9a-f]{64}\.json")
+_BLOB, _ENTRY = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{64}\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,18 @@ class Store:
 
     def keys(self, kind: str) -> frozenset[str]:
         """All keys of a kind, in at most 257 directory reads."""
+        return self._named(self.root / "actions" / kind, _ENTRY)
+
+    def blobs(self) -> frozenset[str]:
+        """Digests of all blobs, by name, in at most 257 directory reads."""
+        return self._named(self.root / "blobs", _BLOB)
+
+    def _named(self, shelves: Path, name: re.Pattern[str]) -> frozenset[str]:
         found: set[str] = set()
         try:
-            for shelf in os.scandir(self.root / "actions" / kind):
+            for shelf in os.scandir(shelves):
                 if shelf.is_dir(follow_symlinks=False):
-                    found.update("sha256:" + e.name[:64] for e in os.scandir(shelf.path) if _HEX.fullmatch(e.name))
+                    found.update("sha256:" + e.name[:64] for e in os.scandir(shelf.path) if name.fullmatch(e.name))
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -14,6 +14,7 @@ from bpfcompat.fetch import Gone, Progress, fetch
 from bpfcompat.files import read_bounded
 from bpfcompat.kernels import about
 from bpfcompat.kernels.extract import MAX_CONFIG, MAX_VMLINUZ, KernelParts, kernel_files, kernel_parts
+from bpfcompat.kernels.folder import dir_members
 from bpfcompat.kernels.lock import RELOCK, LockedPackage
 from bpfcompat.model import AptSource, DirSource, KernelSpec, LockedFile, UrlSource
 
@@ -45,19 +46,6 @@ def obtain_file(file: LockedFile, mirror: Mirror, cache_dir: Path, progress: Pro
     return dest
 
 
-def dir_members(source: DirSource) -> dict[str, Path]:
-    """The files of a folder by role: `vmlinuz` or the one `vmlinuz-*`, and `config` likewise, if there is one.
-
-    Beside a `vmlinuz-RELEASE` the config of the same release goes first.
-    """
-    vmlinuz = _one_file(source.path, "vmlinuz")
-    if vmlinuz is None:
-        raise KernelError(f"{source.path}: expected a file vmlinuz or vmlinuz-*, got none")
-    same = source.path / vmlinuz.name.replace("vmlinuz", "config", 1)
-    config = same if same.is_file() else _one_file(source.path, "config")
-    return {"vmlinuz": vmlinuz, **({"config": config} if config else {})}
-
-
 def _dir_files(source: DirSource) -> KernelParts:
     members = dir_members(source)
     config = members.get("config")
@@ -65,15 +53,6 @@ def _dir_files(source: DirSource) -> KernelParts:
         read_bounded(members["vmlinuz"], MAX_VMLINUZ, KernelError),
         read_bounded(config, MAX_CONFIG, KernelError) if config else None,
     )
-
-
-def _one_file(folder: Path, name: str) -> Path | None:
-    plain = folder / name
-    found = [plain] if plain.is_file() else sorted(folder.glob(f"{name}-*"))
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise KernelError(f"{folder}: expected one {name}, got {names[:200]}", hint=f"name the right one {name!r}")
-    return found[0] if found else None
 
 
 def _apt_files(

@@ -5,12 +5,13 @@
 
 import contextlib
 import functools
+import getopt
 import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from doit.cmd_base import DoitCmdBase, tasks_and_deps_iter
+from doit.cmd_base import DoitCmdBase, subtasks_iter, tasks_and_deps_iter
 from doit.cmd_forget import Forget as DoitForget
 from doit.cmd_run import Run as DoitRun
 from doit.reporter import ConsoleReporter
@@ -18,7 +19,6 @@ from doit.reporter import ConsoleReporter
 from bpfcompat import process
 from bpfcompat.errors import Exit
 from bpfcompat.rules import explaining, session
-from bpfcompat.rules.loader import Refused
 
 STOPPED = 130  # as a shell reports an interrupt
 
@@ -39,7 +39,15 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
 
 
 class Run(DoitRun):  # type: ignore[misc]
-    """`doit run`: as doit's, with our exit codes (docs/exit-codes in README) and an orderly stop."""
+    """`doit run`: as doit's, with our exit codes (docs/architecture.md) and an orderly stop."""
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Options may stand behind task names too: `doit matrix -n 2`."""
+        with contextlib.suppress(getopt.GetoptError):  # an option that is a task's own stays where it is
+            parser = self.cmdparser
+            options, names = getopt.gnu_getopt(in_args, parser.get_short(), parser.get_long())
+            in_args = [word for option, value in options for word in (option, value) if word] + names
+        return int(super().parse_execute(in_args) or 0)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code of the run."""
@@ -47,9 +55,6 @@ class Run(DoitRun):  # type: ignore[misc]
         try:
             with stops_in_order():
                 code = int(super().execute(params, args) or 0)
-        except Refused as refused:
-            sys.stderr.write(f"bpfcompat: {refused.error}\n")
-            return int(refused.error.exit_code)
         except KeyboardInterrupt:
             process.end_all()
             sys.stderr.write("bpfcompat: stopped; what was proved is kept\n")
@@ -85,13 +90,25 @@ def stops_in_order() -> Iterator[None]:
 class Forget(DoitForget):  # type: ignore[misc]
     """`doit forget`: the store forgets too, so that a forgotten task runs again."""
 
-    def _execute(self, forget_taskdep: bool, forget_disable_default: bool, forget_all: bool) -> None:
-        super()._execute(forget_taskdep, forget_disable_default, forget_all)
+    @functools.wraps(DoitForget._execute)
+    def _execute(self, forget_sub: bool, forget_disable_default: bool, forget_all: bool) -> None:
+        super()._execute(forget_sub, forget_disable_default, forget_all)
         tasks = {t.name: t for t in self.task_list}
-        names = list(tasks) if forget_all else self.sel_tasks or []
-        for task in tasks_and_deps_iter(tasks, names):
-            for action in task.clean_actions:
-                action.execute()
+        if self.sel_default_tasks and forget_disable_default and not forget_all:
+            return
+        names = [] if forget_all else self.sel_tasks
+        chosen = list(tasks.values()) if forget_all else []
+        chosen += [task for name in names for task in self._forgotten(tasks, name, forget_sub)]
+        for task in chosen:
+            drop = (task.meta or {}).get("drop")
+            if drop is not None:
+                drop()
+
+    @staticmethod
+    def _forgotten(tasks: dict[str, Any], name: str, deps_too: bool) -> list[Any]:
+        if deps_too:
+            return list(tasks_and_deps_iter(tasks, [name]))
+        return [tasks[name], *subtasks_iter(tasks, tasks[name])]
 
 
 class Why(DoitCmdBase):  # type: ignore[misc]

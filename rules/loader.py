@@ -5,14 +5,13 @@
 
 import difflib
 import fnmatch
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from doit import doit_cmd
 from doit.cmd_base import DodoTaskLoader
-from doit.doit_cmd import get_var
-from doit.exceptions import InvalidDodoFile
 
-from bpfcompat.config import SETTINGS
 from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.files import ensure_dir
 from bpfcompat.rules import selection, session
@@ -22,23 +21,28 @@ from bpfcompat.rules.tasks import possible
 STATE = Path(".bpfcompat")  # doit's own database only; losing it costs nothing
 
 
-class Refused(InvalidDodoFile):  # type: ignore[misc]
-    """One of our errors on its way through doit, which prints it without a traceback."""
-
-    def __init__(self, error: BpfcompatError) -> None:
-        super().__init__(str(error))
-        self.error = error
+def refuse(error: BpfcompatError) -> NoReturn:
+    """Say one of our errors and end the process: doit would print a traceback, or end with its own code."""
+    sys.stderr.write(f"bpfcompat: {error}\n")
+    raise SystemExit(int(error.exit_code))
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]
     """Loads dodo.py as doit does, with our defaults and our checks."""
+
+    def setup(self, opt_values: Any) -> None:
+        """Import the dodo.py, whose rules may refuse what they are given."""
+        try:
+            super().setup(opt_values)
+        except BpfcompatError as error:
+            refuse(error)
 
     def load_doit_config(self) -> dict[str, Any]:
         """DOIT_CONFIG of the dodo.py over our defaults."""
         try:
             ensure_dir(STATE)
         except BpfcompatError as error:
-            raise Refused(error) from error
+            refuse(error)
         ours = {
             "backend": "sqlite3",
             "dep_file": str(STATE / "doit.db"),
@@ -50,16 +54,15 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         return {**ours, **super().load_doit_config()}
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Any]:
-        """Tasks for what was asked; Refused for a name that is nobody's."""
-        runs = bool(cmd.execute_tasks)
-        names = list(pos_args or cmd.sel_tasks or ()) if runs else None
+        """Tasks for what was asked; a name that is nobody's ends the process with exit code 2."""
+        names = list(pos_args or cmd.sel_tasks or ()) if cmd.execute_tasks else None
         selection.select(names)
         try:
             with without_gc():
                 tasks: list[Any] = super().load_tasks(cmd, pos_args)
             check_names([n for n in pos_args if not n.startswith("-")], {t.name for t in tasks})
         except BpfcompatError as error:
-            raise Refused(error) from error
+            refuse(error)
         return tasks
 
 
@@ -75,6 +78,6 @@ def check_names(names: list[str], tasks: set[str]) -> None:
 
 
 def overrides() -> dict[str, str]:
-    """Settings given on doit's command line as `section.key=value`."""
-    names = [f"{s}.{k}" for s, keys in SETTINGS.items() for k in keys]
-    return {n: str(v) for n in names if (v := get_var(n)) is not None}
+    """Settings given on doit's command line as `section.key=value`; other variables are the dodo.py's own."""
+    given: dict[str, Any] = doit_cmd._CMDLINE_VARS or {}  # doit offers no way to list them, only to ask for one
+    return {name: str(value) for name, value in given.items() if "." in name}

@@ -92,17 +92,25 @@ def _objects(session: Session, missing: Missing) -> dict[str, str]:
 
 
 def _verdicts(session: Session, missing: Missing) -> None:
-    """A summary of the same rows vouches for all verdicts at once; without one each pair is looked at."""
-    store = session.asker.shop.store
-    if not missing.probes:
-        entry = store.get(summary_action(session, missing))
-        if entry is not None and set(entry.facts["verdicts"]) <= store.keys("verdict"):
-            return
+    """A summary of the same rows vouches for all at once; without one each pair is looked at."""
+    if not missing.probes and _vouched(session, summary_action(session, missing)):
+        return
+    asker = session.asker
     for pair in session.matrix.pairs:
         if pair in missing.probes:
             continue
-        if not session.asker.there(partial(session.asker.verdict_entry, pair, make=False)):
+        if not asker.there(partial(asker.probe, pair, make=False)):
+            missing.probes.add(pair)
+        elif not asker.there(partial(asker.verdict_entry, pair, make=False)):
             missing.verdicts.add(pair)
+
+
+def _vouched(session: Session, action: Action) -> bool:
+    store = session.asker.shop.store
+    entry = store.get(action)
+    if entry is None:
+        return False
+    return set(entry.facts["verdicts"]) <= store.keys("verdict") and set(entry.facts["blobs"]) <= store.blobs()
 
 
 def summary_action(session: Session, missing: Missing) -> Action:
@@ -112,4 +120,4 @@ def summary_action(session: Session, missing: Missing) -> Action:
         (str(p), missing.keys[p], str(expected_on(objects[p.object], p.kernel)), not objects[p.object].optional)
         for p in session.matrix.pairs
     )
-    return plan.matrix_action(rows, session.asker.classifier())
+    return plan.matrix_action(rows, session.asker.classifier(), session.asker.presentation())

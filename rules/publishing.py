@@ -52,12 +52,16 @@ def judge(session: Session) -> None:
     session.decide(rows)
     session.voice.say("\n" + reports.table(rows) + "\n\n" + reports.summary(rows))
     if complete:
-        facts = {"exit": int(decide(rows).exit), "verdicts": _verdict_keys(session), "text": _proved(rows)}
+        facts = {"exit": int(decide(rows).exit), "text": _proved(rows), **_rests_on(session)}
         store.put(summary_action(session, missing), {}, facts)
 
 
-def _verdict_keys(session: Session) -> list[str]:
-    return sorted({session.asker.verdict_action(p, make=False).key() for p in session.matrix.pairs})
+def _rests_on(session: Session) -> dict[str, list[str]]:
+    """The verdicts that a summary vouches for, by key, and the bytes below them, by digest."""
+    asker, pairs = session.asker, session.matrix.pairs
+    entries = [e for p in pairs for e in (asker.probe(p, make=False), asker.verdict_entry(p, make=False))]
+    blobs = {blob.digest for entry in entries for blob in entry.outputs.values()}
+    return {"verdicts": sorted({asker.verdict_action(p, make=False).key() for p in pairs}), "blobs": sorted(blobs)}
 
 
 def _proved(rows: Sequence[Row]) -> str:

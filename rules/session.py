@@ -1,14 +1,15 @@
 """One project in one run: its settings, its steps, and what became of each pair."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bpfcompat import plan, reports
 from bpfcompat.asking import Asker
 from bpfcompat.config import Config, expected_on, load
-from bpfcompat.errors import BpfcompatError, Exit, KernelError
+from bpfcompat.errors import BpfcompatError, ConfigError, Exit, KernelError
 from bpfcompat.gate import Row, decide
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.kernels.lock import Lock, read_lock
@@ -16,10 +17,12 @@ from bpfcompat.memo import Memo
 from bpfcompat.model import KernelSpec, ObjectSpec
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere, Workshop
+from bpfcompat.rules import selection
 from bpfcompat.store import Store
 from bpfcompat.voice import Terminal, Voice
 
 _sessions: dict[Path, "Session"] = {}
+_Spec = TypeVar("_Spec", ObjectSpec, KernelSpec)
 
 
 class Session:
@@ -51,18 +54,23 @@ class Session:
     def step(self, label: str, work: Callable[[], Any]) -> bool:
         """Do one task's work; a trouble of ours is kept, said once, and told to whoever needs the result.
 
-        Returns True, so that doit goes on with the tasks that wait for this one: they find the same trouble and
-        become inconclusive, and the gate names them all.  The exit code comes from `outcome`.
+        Returns True even then, so that doit goes on with the tasks that wait for this one: they find the same
+        trouble and become inconclusive, and the gate names them all.  The exit code comes from `outcome`.
         """
+        started = time.monotonic()
         try:
             work()
+            if label in self.asker.ran and not label.startswith(("probe:", "verdict:")):
+                self.voice.say(f".  {label}  (made, {time.monotonic() - started:.1f} s)")
         except BpfcompatError as error:
             with self._guard:
-                known = any(error is t for t in self.troubles.values())
+                known = any(str(error) == str(t) for t in self.troubles.values())
                 self.troubles[label] = error
             if not known:
                 self.voice.say(f"!! {label}: {error}")
-        return True
+            if not selection.managed():
+                return False
+        return selection.managed() or not self.exit  # under doit's own commands only a failing task fails a run
 
     def ask(self, pair: Pair) -> None:
         """Probe a pair, classify it, and say its line."""
@@ -80,10 +88,12 @@ class Session:
 
     def outcome(self) -> Exit:
         """The run's exit code: the gate's if it spoke, else the worst trouble's."""
-        if self.exit is not None:
-            return Exit.UNEXPECTED if self.conflict and not self.exit else self.exit
         codes = [t.exit_code for t in self.troubles.values()]
-        return max(codes, default=Exit.OK)
+        if self.exit is None:
+            return max(codes, default=Exit.OK)
+        if self.exit is Exit.INCONCLUSIVE and Exit.INPUT in codes:
+            return Exit.INPUT  # there was no answer because of what the user gave us: say that
+        return Exit.UNEXPECTED if self.conflict and not self.exit else self.exit
 
     def waiting(self, label: str) -> Callable[[str], None]:
         """Says that another process holds what this task needs, and which."""
@@ -138,9 +148,20 @@ def open_session(root: Path, objects: Mapping[str, ObjectSpec] | None = None,
     if root not in _sessions:
         config = load(root, overrides)
         folders = [SHIPPED, *(root / c for c in config["paths.catalogue"])]
-        catalogue = {**load_catalogue(folders), **config.kernels, **(kernels or {})}
-        _sessions[root] = Session(config, {**config.objects, **(objects or {})}, catalogue, voice)
+        catalogue = joined("kernel", load_catalogue(folders), config.kernels, kernels or {})
+        _sessions[root] = Session(config, joined("object", config.objects, objects or {}), catalogue, voice)
     return _sessions[root]
+
+
+def joined(what: str, *parts: Mapping[str, _Spec]) -> dict[str, _Spec]:
+    """All names of several places; ConfigError for one that is declared twice."""
+    found: dict[str, _Spec] = {}
+    for part in parts:
+        for name, spec in part.items():
+            if name in found:
+                raise ConfigError(f"{what} {name!r}: declared twice", hint="give one of them another name")
+            found[name] = spec
+    return found
 
 
 def sessions() -> tuple[Session, ...]:

@@ -35,6 +35,7 @@ def task(
         "uptodate": [ready],
         "task_dep": list(deps),
         "clean": [drop] if drop else [],
+        "meta": {"drop": drop},
         "verbosity": 2,
     }
     return {**made, "name": name} if name else made

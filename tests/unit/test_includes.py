@@ -151,3 +151,18 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
     (root / "a.c").write_bytes(b'#include "' + data + b'"\n' + data)
     with contextlib.suppress(BpfcompatError):
         assert found(root) == ["a.c"]
+
+
+def test_host_headers(tmp_path: Path) -> None:
+    """Of the host's headers exactly those that are included, directly or not, are found; ours are never the host's."""
+    host = project(tmp_path / "host", linux__bpf_h="#include <asm/x.h>\n", asm__x_h="", linux__other_h="", bpf__b_h="")
+    source = project(tmp_path / "own", a_c="#include <linux/bpf.h>\n#include <bpf/b.h>\n") / "a.c"
+    assert list(includes.system_files([source], [host])) == ["asm/x.h", "linux/bpf.h"]
+
+
+def test_host_headers_stay_below(tmp_path: Path) -> None:
+    """An include that climbs out of the host's folder finds nothing."""
+    project(tmp_path, secret_h="")
+    source = project(tmp_path / "own", a_c="#include <../secret.h>\n") / "a.c"
+    (tmp_path / "host").mkdir()
+    assert includes.system_files([source], [tmp_path / "host"]) == {}

@@ -7,8 +7,9 @@ import pytest
 from bpfcompat.digest import digest_bytes, hex_of
 from bpfcompat.errors import KernelError, TrustError
 from bpfcompat.fetch import Gone
+from bpfcompat.kernels.folder import dir_members
 from bpfcompat.kernels.lock import RELOCK, LockedPackage
-from bpfcompat.kernels.sources import dir_members, obtain, obtain_file
+from bpfcompat.kernels.sources import obtain, obtain_file
 from bpfcompat.model import AptSource, DirSource, KernelSpec, LockedFile, UrlSource
 from tests.making import RELEASE, make_deb, make_kernel
 from tests.serving import files, serving

@@ -44,8 +44,17 @@ def test_repeatable(tmp_path: Path) -> None:
 
 
 @needs_clang
-@pytest.mark.parametrize("header", ["<stdio.h>", "<linux/bpf.h>", "<bpf/bpf.h>", '"missing.h"'])
-def test_host_headers_are_out_of_reach(header: str, tmp_path: Path) -> None:
+def test_host_headers(tmp_path: Path) -> None:
+    """The host's <linux/bpf.h> can be used without vmlinux.h, and is named among the sources, so it is in the key."""
+    source = "#include <linux/bpf.h>\nint n = BPF_MAP_TYPE_RINGBUF;\n"
+    assert compiled(tmp_path / "p", tmp_path / "w", source)
+    assert (tmp_path / "w" / "system" / "linux" / "bpf.h").is_file()
+    assert not (tmp_path / "w" / "system" / "stdio.h").exists()
+
+
+@needs_clang
+@pytest.mark.parametrize("header", ["<bpf/bpf.h>", '"missing.h"'])
+def test_what_is_in_no_key_is_out_of_reach(header: str, tmp_path: Path) -> None:
     """A header that is in no key cannot be read: the build fails instead of going stale unseen."""
     with pytest.raises(BuildError, match="file not found"):
         compiled(tmp_path / "p", tmp_path / "w", f"#include {header}\n")

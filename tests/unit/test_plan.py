@@ -146,7 +146,7 @@ ARGUMENTS: dict[str, tuple[Callable[..., Action], tuple[st.SearchStrategy[Any], 
     "verdict": (lambda *a: plan.verdict_action(Pair("x", "k"), *a), (DIGESTS, DIGESTS, TEXT, DIGESTS)),
     "matrix": (
         plan.matrix_action,
-        (st.lists(st.tuples(TEXT, DIGESTS, TEXT, st.booleans()), max_size=3), DIGESTS),
+        (st.lists(st.tuples(TEXT, DIGESTS, TEXT, st.booleans()), max_size=3), DIGESTS, DIGESTS),
     ),
 }
 
