@@ -51,7 +51,9 @@ def summary(rows: Sequence[Row]) -> str:
     decision = decide(rows)
     counts = ", ".join(f"{n} {kind}" for kind, n in sorted(decision.counts.items()))
     ran = sum(r.ran for r in rows)
-    head = f"{len(rows)} pairs: {counts}; {ran} ran, {len(rows) - ran} already proved"
+    silent = sum(r.verdict is None for r in rows)
+    head = f"{len(rows)} pairs: {counts}; {ran} ran, {len(rows) - ran - silent} already proved"
+    head += f", {silent} without an answer" if silent else ""
     if not decision.failed:
         return head + "; all as expected"
     groups: dict[str, list[str]] = {}

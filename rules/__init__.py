@@ -10,6 +10,6 @@
 Objects and kernels of bpfcompat.toml take part too; a dodo.py may consist of the last two lines alone.
 """
 
-from bpfcompat.rules.declare import bpf_matrix, bpf_object, kernel
+from bpfcompat.rules.declare import bpf_matrix, bpf_object, bpf_publish, kernel
 
-__all__ = ["bpf_matrix", "bpf_object", "kernel"]
+__all__ = ["bpf_matrix", "bpf_object", "bpf_publish", "kernel"]

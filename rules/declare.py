@@ -8,7 +8,7 @@ from bpfcompat.config import kernel_spec, object_spec
 from bpfcompat.model import KernelSpec, ObjectSpec
 from bpfcompat.rules.loader import overrides
 from bpfcompat.rules.session import open_session
-from bpfcompat.rules.tasks import Task, matrix_tasks
+from bpfcompat.rules.tasks import Task, matrix_tasks, publish_tasks
 
 
 def bpf_object(name: str, **fields: Any) -> ObjectSpec:
@@ -25,12 +25,20 @@ def kernel(name: str, **fields: Any) -> KernelSpec:
     return kernel_spec(name, fields, Path.cwd(), f"kernel({name!r})")
 
 
-def bpf_matrix(*members: ObjectSpec | KernelSpec, root: Path | str = ".") -> Iterator[Task]:
-    """All tasks of one project: its settings' objects and kernels, and those given here.
+def bpf_matrix(*members: ObjectSpec | KernelSpec, root: Path | str = ".", publish: bool = True) -> Iterator[Task]:
+    """All tasks of one project: its settings' objects and kernels, and those given here; once per project.
 
     Yields doit task dictionaries named `kernel:…`, `validator`, `guest:…`, `object:…`, `probe:…@…`, `verdict:…@…`,
-    `report`, `publish`, `matrix`, `verify`, `serve` and `kernels:lock`.
+    `report`, `matrix` and `kernels:lock`; with `publish` also those of `bpf_publish`, on which `matrix` then waits.
     """
     objects = {m.name: m for m in members if isinstance(m, ObjectSpec)}
     kernels = {m.name: m for m in members if isinstance(m, KernelSpec)}
-    yield from matrix_tasks(open_session(Path(root), objects, kernels, overrides()))
+    yield from matrix_tasks(open_session(Path(root), objects, kernels, overrides()), publish)
+
+
+def bpf_publish(root: Path | str = ".") -> Iterator[Task]:
+    """`publish`, `verify` and `serve` of a project whose matrix was declared above with `publish=False`.
+
+    Publishing is then a step of its own: `doit publish` asks what is missing, judges, and signs what came of it.
+    """
+    yield from publish_tasks(open_session(Path(root)))

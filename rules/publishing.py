@@ -22,17 +22,24 @@ Task = dict[str, Any]
 MakeTask = Callable[..., Task]
 
 
-def whole_tasks(session: Session, missing: Missing, waiting: tuple[str, ...], task: MakeTask) -> Iterator[Task]:
-    """`report`, `publish` and `matrix`, which wait for every pair that has to be asked."""
+PUBLISH = "sign the verdicts and put them into the registry"
+
+
+def whole_tasks(
+    session: Session, missing: Missing, waiting: tuple[str, ...], task: MakeTask, signed: bool
+) -> Iterator[Task]:
+    """`report`, `publish` (where `signed`) and `matrix`, which wait for every pair that has to be asked."""
     settled = summary_action(session, missing) if not waiting else None
     known = settled is not None and session.asker.shop.store.get(settled) is not None
-    reported, published = known and _reported(session, settled), known and _published(session, settled)
     doc, drop = "write the result as JSON, Markdown, HTML and JUnit", partial(_drop_reports, session)
-    yield task(session, "report", doc, partial(report, session), ready=reported, deps=waiting, drop=drop)
-    doc = "sign the verdicts and put them into the registry"
-    yield task(session, "publish", doc, partial(publish, session), ready=published, deps=waiting)
+    ready = known and _reported(session, settled)
+    yield task(session, "report", doc, partial(report, session), ready=ready, deps=waiting, drop=drop)
+    if signed:
+        ready = known and _published(session, settled)
+        yield task(session, "publish", PUBLISH, partial(publish, session), ready=ready, deps=waiting)
     doc = "ask every kernel about every object, and judge by what is expected"
-    yield task(session, "matrix", doc, partial(judge, session), deps=(*waiting, "report", "publish"))
+    deps = (*waiting, "report", *(["publish"] if signed else []))
+    yield task(session, "matrix", doc, partial(judge, session), deps=deps)
 
 
 # --- the gate

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from bpfcompat import plan, reports
 from bpfcompat.asking import Asker
 from bpfcompat.config import Config, expected_on, load
-from bpfcompat.errors import BpfcompatError, ConfigError, Exit, KernelError
+from bpfcompat.errors import BpfcompatError, ConfigError, Exit, GuestError, KernelError
 from bpfcompat.gate import Row, decide
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.kernels.lock import Lock, read_lock
@@ -64,7 +64,8 @@ class Session:
                 self.voice.say(f".  {label}  (made, {time.monotonic() - started:.1f} s)")
         except BpfcompatError as error:
             with self._guard:
-                known = any(str(error) == str(t) for t in self.troubles.values())
+                again = not isinstance(error, GuestError)  # each lost guest is news, a missing kernel only once
+                known = again and any(str(error) == str(t) for t in self.troubles.values())
                 self.troubles[label] = error
             if not known:
                 self.voice.say(f"!! {label}: {error}")
@@ -145,6 +146,8 @@ def open_session(root: Path, objects: Mapping[str, ObjectSpec] | None = None,
                  voice: Voice | None = None) -> Session:  # fmt: skip
     """The session of a project folder, made once; objects and kernels of a dodo.py join those of its settings."""
     root = root.resolve()
+    if root in _sessions and (objects or kernels):
+        raise ConfigError(f"{root}: a second bpf_matrix for this project", hint="give all objects and kernels to one")
     if root not in _sessions:
         config = load(root, overrides)
         folders = [SHIPPED, *(root / c for c in config["paths.catalogue"])]

@@ -54,15 +54,19 @@ def possible(session: Session) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def matrix_tasks(session: Session) -> Iterator[Task]:
+def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
     """All tasks that were asked for, and those that they wait for."""
     yield from ({"basename": n, "name": None, "doc": doc} for n, doc in GROUPS.items() if selection.everything())
-    yield from _service_tasks(session)
+    if selection.any_named(("kernels", "kernels:lock")):
+        doc = "pick the newest packages and write the lock"
+        yield task(session, "kernels:lock", doc, partial(publishing.relock, session))
+    if publish:
+        yield from _service_tasks(session)
     if not selection.everything() and not selection.any_named(n for n in possible(session) if n not in SERVICES):
         return
     missing = survey(session)
     session.asker.shop.memo.save()
-    yield from _wanted(session, missing)
+    yield from _wanted(session, missing, publish)
 
 
 GROUPS = {
@@ -76,18 +80,24 @@ GROUPS = {
 SERVICES = ("verify", "serve", "kernels", "kernels:lock")
 
 
+def publish_tasks(session: Session) -> Iterator[Task]:
+    """The tasks of a registry, where publishing is a step of its own."""
+    yield from _service_tasks(session)
+    if selection.named("publish"):
+        work = partial(publishing.publish, session)
+        yield task(session, "publish", publishing.PUBLISH, work, deps=("matrix",))
+
+
 def _service_tasks(session: Session) -> Iterator[Task]:
-    if selection.any_named(("verify",)):
-        yield task(session, "verify", "check the registry's signatures and digests", lambda: publishing.verify(session))
-    if selection.any_named(("serve",)):
-        yield task(session, "serve", "serve the registry, read-only, until stopped", lambda: publishing.serve(session))
-    if selection.any_named(("kernels", "kernels:lock")):
+    if selection.named("verify"):
         yield task(
-            session, "kernels:lock", "pick the newest packages and write the lock", lambda: publishing.relock(session)
+            session, "verify", "check the registry's signatures and digests", partial(publishing.verify, session)
         )
+    if selection.named("serve"):
+        yield task(session, "serve", "serve the registry, read-only, until stopped", partial(publishing.serve, session))
 
 
-def _wanted(session: Session, missing: Missing) -> Iterator[Task]:
+def _wanted(session: Session, missing: Missing, publish: bool) -> Iterator[Task]:
     whole = selection.any_named(("matrix", "report", "publish"))
     graph = Graph(session, missing)
     for pair in session.matrix.pairs:
@@ -101,7 +111,7 @@ def _wanted(session: Session, missing: Missing) -> Iterator[Task]:
     yield from graph.tasks.values()
     if whole:
         waiting = tuple(n for n in graph.tasks if n.startswith(("probe:", "verdict:")))
-        yield from publishing.whole_tasks(session, missing, waiting, task)
+        yield from publishing.whole_tasks(session, missing, waiting, task, publish)
 
 
 class Graph:

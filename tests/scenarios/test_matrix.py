@@ -188,3 +188,16 @@ def test_parallel(repo: Repo) -> None:
     """`-n 2` asks each pair once as well."""
     assert "9 ran, 0 already proved" in repo.doit("matrix", "-n", "2").out
     assert repo.boots() == dict.fromkeys(PAIRS, 1)
+
+
+def test_publish_apart(proved: Repo) -> None:
+    """With publish=False the matrix signs nothing; bpf_publish makes that a step of its own, which asks and judges."""
+    rules = "from bpfcompat.rules import bpf_matrix, bpf_publish\n\n"
+    matrix = "def task_bpf():\n    yield from bpf_matrix(publish=False)\n\n"
+    (proved.root / "dodo.py").write_text(rules + matrix + "def task_release():\n    yield from bpf_publish()\n")
+    shutil.rmtree(proved.root / ".bpfcompat/registry")
+    proved.doit("matrix")
+    assert not (proved.root / ".bpfcompat/registry").exists()
+    proved.doit("publish")
+    assert "trusted, and as expected" in proved.doit("verify").out
+    assert proved.boots() == {}

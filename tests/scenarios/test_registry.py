@@ -1,0 +1,79 @@
+"""What a run publishes, and what a stranger with the public key makes of it."""
+
+import shutil
+
+import pytest
+
+from tests.scenarios.conftest import PAIRS, Repo
+
+pytestmark = pytest.mark.scenario
+
+
+def verify(repo: Repo) -> tuple[int, str]:
+    """Exit code and words of `bpfcompat verify` on the registry."""
+    ran = repo.run("bpfcompat", "verify", ".bpfcompat/registry", "--key", "keys/signing.pem.pub")
+    assert "Traceback" not in ran.err
+    return ran.code, ran.out
+
+
+def test_trusted(proved: Repo) -> None:
+    """What a run has published is trusted and as expected: 0, every pair listed."""
+    code, out = verify(proved)
+    assert code == 0
+    assert all(pair in out for pair in PAIRS)
+
+
+def test_flipped(proved: Repo) -> None:
+    """One flipped byte in any bundle is not trusted: 4."""
+    for bundle in sorted((proved.root / ".bpfcompat/registry/bundles").iterdir()):
+        data = bundle.read_bytes()
+        bundle.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
+        assert verify(proved)[0] == 4
+        bundle.write_bytes(data)
+    assert verify(proved)[0] == 0
+
+
+def test_not_as_expected(proved: Repo) -> None:
+    """A published answer that was not expected is trusted, and ends with 1."""
+    proved.object("alpha", "rejected alpha")
+    proved.doit("matrix", code=1)
+    code, out = verify(proved)
+    assert code == 1
+    assert "trusted, and not as expected" in out
+
+
+def test_registry_lost(proved: Repo) -> None:
+    """A registry that is gone is published again without a boot."""
+    shutil.rmtree(proved.root / ".bpfcompat/registry")
+    proved.doit("matrix")
+    assert proved.boots() == {}
+    assert verify(proved)[0] == 0
+
+
+def test_nothing_new(proved: Repo) -> None:
+    """A run with nothing to do changes no byte of the registry."""
+    before = proved.digests(".bpfcompat/registry")
+    proved.doit("matrix")
+    assert proved.digests(".bpfcompat/registry") == before
+
+
+def test_conflict(proved: Repo) -> None:
+    """Another answer to a published question is kept beside the first and shown, ends with 1, overwrites nothing."""
+    before = proved.digests(".bpfcompat/registry/bundles")
+    (proved.root / "tools/instead").write_text("rejected")
+    proved.drop("probe", "alpha@k-b")
+    ran = proved.doit("matrix", code=1)
+    assert "!! conflict: alpha@k-b: now incompatible, published before: compatible" in ran.out
+    after = proved.digests(".bpfcompat/registry/bundles")
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+    assert verify(proved)[0] == 1
+
+
+def test_other_key(proved: Repo) -> None:
+    """With another signing key the matrix is signed anew, and the old key no longer vouches for it."""
+    old = (proved.root / "keys/signing.pem.pub").read_bytes()
+    shutil.rmtree(proved.root / "keys")
+    proved.doit("matrix")
+    assert proved.boots() == {}
+    assert (proved.root / "keys/signing.pem.pub").read_bytes() != old
