@@ -71,7 +71,8 @@ def test_summary() -> None:
     """Counts, what ran, and each required row that is not as expected with both words."""
     lines = reports.summary(ROWS).splitlines()
     assert lines[0] == (
-        "5 pairs: 1 compatible, 2 incompatible, 1 inconclusive, 1 not to be had; 1 ran, 2 already proved, 2 without an answer"
+        "5 pairs: 1 compatible, 2 incompatible, 1 inconclusive, 1 not to be had; "
+        "1 ran, 2 already proved, 2 without an answer"
     )
     assert lines[1:] == [
         "2 not as expected:",

@@ -1,0 +1,131 @@
+"""`python -m bench [--quick] [--json FILE] [NAMES…]`: what our commands cost on this machine; asserts no time."""
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from bench.measure import DOIT, ROOT, Row, as_json, environ, hyperfine, machine, max_rss_mb, once, output, table
+from bench.synthetic import Size, change, guest_seconds, prove, unproved, write_ninja, write_project
+from bpfcompat.errors import BpfcompatError, BuildError
+from bpfcompat.files import write_atomic
+
+PAIR = "ringbuf@debian-12"
+MATRIX = (DOIT, "matrix")
+LEFT_OUT = "left out by --quick"
+
+
+def null(quick: bool) -> Iterator[Row]:
+    """This repository with nothing to do."""
+    output(MATRIX, ROOT, environ())  # what is missing is made first
+    yield _null_row("null", ROOT, 5 if quick else 10)
+
+
+def _null_row(name: str, root: Path, runs: int, ninja: float | None = None) -> Row:
+    last = _last_line(output(MATRIX, root, environ()))
+    if "; 0 ran, " not in last:
+        raise BuildError(f"{name}: expected a run with nothing to do, got: {last[:200]}")
+    seconds = hyperfine(MATRIX, root, environ(), runs)
+    ratio = statistics.median(seconds) / ninja if ninja else None
+    return Row(name, seconds, ratio, f"{last.partition(':')[0]}, {max_rss_mb(MATRIX, root, environ()):.0f} MB")
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2]
+
+
+def pair(quick: bool) -> Iterator[Row]:
+    """One pair that was forgotten: the whole process, and the guest in it."""
+    with unproved() as (store, places):
+        env = environ(**places)
+        output([DOIT, f"probe:{PAIR}"], ROOT, env)  # now the accelerator is chosen and the file cache warm
+        whole, guest = [], []
+        for _ in range(3 if quick else 10):
+            output([DOIT, "forget", f"probe:{PAIR}"], ROOT, env)
+            whole.append(once([DOIT, f"probe:{PAIR}"], ROOT, env)[0])
+            guest.append(guest_seconds(store, PAIR))
+    yield Row("pair", tuple(whole), note=PAIR)
+    yield Row("pair: guest", tuple(guest), note="from QEMU's start to the report's end")
+
+
+def matrix(quick: bool) -> Iterator[Row]:
+    """Every pair of this repository, two guests at once, nothing proved before."""
+    if quick:
+        yield Row("matrix", note=LEFT_OUT)
+        return
+    with unproved() as (store, places):
+        env = environ(**places)
+        seconds, said = once([DOIT, "-n", "2", "matrix"], ROOT, env)
+        guests = [guest_seconds(store, p.stem) for p in (store.root / "names/probe").glob("*.json")]
+    yield Row("matrix", (seconds,), note=_last_line(said))
+    yield Row("matrix: a pair", (seconds / len(guests),), note=f"of {len(guests)}, two at once")
+    yield Row("matrix: guest", tuple(guests), note="from QEMU's start to the report's end")
+
+
+def plan(size: Size, quick: bool) -> Iterator[Row]:
+    """A large project: settled without a guest, with nothing to do, and after one object changed."""
+    name = f"plan-{size.pairs}"
+    if quick and size.pairs > 1000:
+        yield Row(name, note=LEFT_OUT)
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        root, runs = Path(folder), 5 if quick else 10
+        write_project(root, size)
+        prove(root)
+        yield Row(f"{name}: settle", (once(MATRIX, root, environ())[0],), note="classify, sign, publish, report")
+        ninja = _ninja_row(f"{name}: ninja", root, size, runs)
+        yield ninja
+        yield _null_row(name, root, runs, ninja.median if ninja.seconds else None)
+        change(root)
+        seconds, said = once([DOIT, "list", "--all", "--status", "probe"], root, environ())
+        found = sum(line.startswith("R probe:") for line in said.splitlines())
+        yield Row(f"{name}: changed", (seconds,), note=f"doit list --status: {found} pairs to ask")
+
+
+def _ninja_row(name: str, root: Path, size: Size, runs: int) -> Row:
+    tool = shutil.which("ninja")
+    if tool is None:
+        return Row(name, note="ninja is absent: apt-get install ninja-build")
+    write_ninja(root, size)
+    output([tool], root, environ())
+    return Row(name, hyperfine([tool], root, environ(), runs), note="null build of the same graph, by time stamps")
+
+
+BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
+    "null": null,
+    "pair": pair,
+    "plan-1000": partial(plan, Size(40, 25)),
+    "plan-10000": partial(plan, Size(100, 100)),
+    "matrix": matrix,
+}
+
+
+def main() -> int:
+    """Measure what was named, or everything; print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAMES", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="fewer runs; no cold matrix, no 10,000 pairs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single run")
+    args = parser.parse_args()
+    if unknown := set(args.names) - BENCHMARKS.keys():
+        parser.error(f"{', '.join(sorted(unknown))}: no such benchmark; there are {', '.join(BENCHMARKS)}")
+    about, rows = machine(), []
+    for name in args.names or BENCHMARKS:
+        for row in BENCHMARKS[name](args.quick):
+            print(f"   {row.name}", file=sys.stderr, flush=True)
+            rows.append(row)
+    print("\n".join(f"{k}: {v}" for k, v in about.items()) + "\n\n" + table(rows))
+    if args.json:
+        write_atomic(args.json, as_json(about, rows).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BpfcompatError as error:
+        sys.exit(f"bench: {error}")
