@@ -13,11 +13,15 @@ from bpfcompat.errors import BpfcompatError
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.session import Session
+from bpfcompat.store import Entry
 
 
 @dataclass(slots=True)
 class Missing:
-    """What the store lacks, by name; `keys` has the probe key of each pair whose key can be known already."""
+    """What the store lacks, by name; `keys` has the probe key of each pair whose key can be known already.
+
+    `settled` stands for the whole matrix, and is there when no pair is missing; `summary` is its entry, if it has one.
+    """
 
     kernels: set[str] = field(default_factory=set)
     guests: set[str] = field(default_factory=set)
@@ -26,6 +30,8 @@ class Missing:
     probes: set[Pair] = field(default_factory=set)
     verdicts: set[Pair] = field(default_factory=set)
     keys: dict[Pair, str] = field(default_factory=dict)
+    settled: Action | None = None
+    summary: Entry | None = None
 
 
 @contextmanager
@@ -56,7 +62,11 @@ def survey(session: Session) -> Missing:
             missing.keys[pair] = key
             if key not in have:
                 missing.probes.add(pair)
-        _verdicts(session, missing)
+        settled = None if missing.probes else _summary_action(session, missing)
+        missing.summary = _vouched(session, settled) if settled else None
+        if missing.summary is None:
+            _verdicts(session, missing)
+        missing.settled = None if missing.probes or missing.verdicts else settled
         return missing
 
 
@@ -92,9 +102,7 @@ def _objects(session: Session, missing: Missing) -> dict[str, str]:
 
 
 def _verdicts(session: Session, missing: Missing) -> None:
-    """A summary of the same rows vouches for all at once; without one each pair is looked at."""
-    if not missing.probes and _vouched(session, summary_action(session, missing)):
-        return
+    """Without a summary each pair is looked at."""
     asker = session.asker
     for pair in session.matrix.pairs:
         if pair in missing.probes:
@@ -105,15 +113,16 @@ def _verdicts(session: Session, missing: Missing) -> None:
             missing.verdicts.add(pair)
 
 
-def _vouched(session: Session, action: Action) -> bool:
+def _vouched(session: Session, settled: Action) -> Entry | None:
+    """The summary of the same rows, if all that it rests on is there: it vouches for all verdicts at once."""
     store = session.asker.shop.store
-    entry = store.get(action)
-    if entry is None:
-        return False
-    return set(entry.facts["verdicts"]) <= store.keys("verdict") and set(entry.facts["blobs"]) <= store.blobs()
+    entry = store.get(settled)
+    if entry is None or not set(entry.facts["verdicts"]) <= store.keys("verdict"):
+        return None
+    return entry if set(entry.facts["blobs"]) <= store.blobs() else None
 
 
-def summary_action(session: Session, missing: Missing) -> Action:
+def _summary_action(session: Session, missing: Missing) -> Action:
     """The action that stands for the whole matrix; all probe keys must be known."""
     objects = session.matrix.objects
     rows = (

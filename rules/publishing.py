@@ -3,20 +3,19 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bpfcompat import reports
 from bpfcompat.action import Action
 from bpfcompat.errors import Exit
 from bpfcompat.files import ensure_dir, write_atomic
-from bpfcompat.gate import Row, decide
+from bpfcompat.gate import decide
 from bpfcompat.process import spawned
-from bpfcompat.rules import claims
-from bpfcompat.rules.planning import Missing, summary_action, survey
+from bpfcompat.rules.planning import Missing, survey
 from bpfcompat.rules.session import Session
+from bpfcompat.store import Entry
 
 Task = dict[str, Any]
 MakeTask = Callable[..., Task]
@@ -29,38 +28,38 @@ def whole_tasks(
     session: Session, missing: Missing, waiting: tuple[str, ...], task: MakeTask, signed: bool
 ) -> Iterator[Task]:
     """`report`, `publish` (where `signed`) and `matrix`, which wait for every pair that has to be asked."""
-    settled = summary_action(session, missing) if not waiting else None
-    known = settled is not None and session.asker.shop.store.get(settled) is not None
+    summary = None if waiting else missing.summary
+    settled = missing.settled if summary else None
     doc, drop = "write the result as JSON, Markdown, HTML and JUnit", partial(_drop_reports, session)
-    ready = known and _reported(session, settled)
+    ready = _reported(session, settled)
     yield task(session, "report", doc, partial(report, session), ready=ready, deps=waiting, drop=drop)
     if signed:
-        ready = known and _published(session, settled)
+        ready = _published(session, settled)
         yield task(session, "publish", PUBLISH, partial(publish, session), ready=ready, deps=waiting)
     doc = "ask every kernel about every object, and judge by what is expected"
     deps = (*waiting, "report", *(["publish"] if signed else []))
-    yield task(session, "matrix", doc, partial(judge, session), deps=deps)
+    yield task(session, "matrix", doc, partial(judge, session, summary), deps=deps)
 
 
 # --- the gate
 
 
-def judge(session: Session) -> None:
-    """Print the table and the summary, and let the gate speak."""
-    store = session.asker.shop.store
-    missing = survey(session)
-    complete = not missing.probes and not missing.verdicts
-    entry = store.get(summary_action(session, missing)) if complete else None
-    if entry is not None and not session.asker.ran:
-        session.voice.say(str(entry.facts["text"]))
-        session.exit = Exit(int(entry.facts["exit"]))
+def judge(session: Session, proved: Entry | None) -> None:
+    """Print the table and the summary, and let the gate speak; `proved` is what it said when nothing had changed."""
+    if proved is not None:
+        session.voice.say(str(proved.facts["text"]))
+        session.exit = Exit(int(proved.facts["exit"]))
         return
+    from bpfcompat import reports  # below, as all that a null run does without
+
     rows = session.rows()
     session.decide(rows)
     session.voice.say("\n" + reports.table(rows) + "\n\n" + reports.summary(rows))
-    if complete:
-        facts = {"exit": int(decide(rows).exit), "text": _proved(rows), **_rests_on(session)}
-        store.put(summary_action(session, missing), {}, facts)
+    settled = survey(session).settled
+    if settled is not None:
+        text = reports.table(rows) + "\n\n" + reports.summary([r.cached() for r in rows])
+        facts = {"exit": int(decide(rows).exit), "text": text, **_rests_on(session)}
+        session.asker.shop.store.put(settled, {}, facts)
 
 
 def _rests_on(session: Session) -> dict[str, list[str]]:
@@ -71,10 +70,6 @@ def _rests_on(session: Session) -> dict[str, list[str]]:
     return {"verdicts": sorted({asker.verdict_action(p, make=False).key() for p in pairs}), "blobs": sorted(blobs)}
 
 
-def _proved(rows: Sequence[Row]) -> str:
-    return reports.table(rows) + "\n\n" + reports.summary([r.cached() for r in rows])
-
-
 # --- reports
 
 REPORTS = ("matrix.json", "matrix.md", "matrix.html", "junit.xml")
@@ -82,31 +77,30 @@ REPORTS = ("matrix.json", "matrix.md", "matrix.html", "junit.xml")
 
 def report(session: Session) -> None:
     """Write all report files; each appears whole."""
-    from bpfcompat.rules import page  # lazily: jinja2 stays off the null path
+    from bpfcompat import reports
+    from bpfcompat.rules import page
 
     rows = session.rows()
     folder = ensure_dir(session.config.path("paths.reports"))
     texts = (reports.as_json(rows), reports.as_markdown(rows), page.render(rows), reports.as_junit(rows))
     for name, text in zip(REPORTS, texts, strict=True):
         write_atomic(folder / name, text.encode("utf-8", "replace"))
-    missing = survey(session)
-    if not missing.probes:
-        action = _report_action(session, summary_action(session, missing))
-        if action is not None:
-            session.asker.shop.store.put(action, {})
+    action = _report_action(session, survey(session).settled)
+    if action is not None:
+        session.asker.shop.store.put(action, {})
 
 
-def _report_action(session: Session, settled: Action) -> Action | None:
+def _report_action(session: Session, settled: Action | None) -> Action | None:
     """Stands for: these very files say what this very matrix found."""
     folder = session.config.path("paths.reports")
-    if not all((folder / n).is_file() for n in REPORTS):
+    if settled is None or not all((folder / n).is_file() for n in REPORTS):
         return None
     digests = {n: session.asker.shop.memo.digest(folder / n) for n in REPORTS}
     return Action("report", "", {"matrix": settled.key(), "files": digests})
 
 
 def _reported(session: Session, settled: Action | None) -> bool:
-    action = _report_action(session, settled) if settled else None
+    action = _report_action(session, settled)
     return action is not None and session.asker.shop.store.get(action) is not None
 
 
@@ -121,6 +115,7 @@ def _drop_reports(session: Session) -> None:
 def publish(session: Session) -> None:
     """Sign every conclusive verdict and the matrix; conflicts are said and fail the gate."""
     from bpfcompat.registry.publish import publish as put
+    from bpfcompat.rules import claims
 
     rows = session.rows()
     silent = [r for r in rows if r.required and r.verdict is None and not r.not_to_be_had]
@@ -143,25 +138,22 @@ def publish(session: Session) -> None:
 
 
 def _remember_published(session: Session, days: int) -> None:
-    missing = survey(session)
-    if missing.probes or session.conflict:
-        return
-    action = _publish_action(session, summary_action(session, missing))
+    action = None if session.conflict else _publish_action(session, survey(session).settled)
     if action is not None:
         session.asker.shop.store.put(action, {}, {"renew": int(time.time()) + days * 86400 // 2})
 
 
-def _publish_action(session: Session, settled: Action) -> Action | None:
+def _publish_action(session: Session, settled: Action | None) -> Action | None:
     """Stands for: this very registry head, signed by this very key, says what this very matrix found."""
     head, key = session.config.path("paths.registry") / "matrix.json", session.config.path("signing.key")
-    if not head.is_file() or not key.is_file():
+    if settled is None or not head.is_file() or not key.is_file():
         return None
     digest = session.asker.shop.memo.digest
     return Action("publish", "", {"matrix": settled.key(), "head": digest(head), "key": digest(key)})
 
 
 def _published(session: Session, settled: Action | None) -> bool:
-    action = _publish_action(session, settled) if settled else None
+    action = _publish_action(session, settled)
     entry = session.asker.shop.store.get(action) if action else None
     return entry is not None and time.time() < int(entry.facts["renew"])
 
@@ -171,6 +163,7 @@ def verify(session: Session) -> None:
     from bpfcompat.keys import load_public
     from bpfcompat.registry import client
     from bpfcompat.registry import verify as checking
+    from bpfcompat.rules import claims
 
     public = load_public(claims.public_bytes(session), session.config["signing.key"] + ".pub")
     source = client.open_source(str(session.config.path("paths.registry")))

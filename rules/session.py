@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bpfcompat import plan, reports
+from bpfcompat import plan
 from bpfcompat.asking import Asker
 from bpfcompat.config import Config, expected_on, load
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit, GuestError, KernelError
@@ -81,6 +81,8 @@ class Session:
             with self._guard:
                 self._done += 1
             self.voice.progress("pairs", self._done, self._total or None)
+        from bpfcompat import reports
+
         row = self.row(pair)
         self.voice.say(f"{'.' if row.ran else '-'}  {reports.line(row)}")
         for reason in row.why:
