@@ -19,6 +19,7 @@ from doit.reporter import ConsoleReporter
 from bpfcompat import process
 from bpfcompat.errors import Exit
 from bpfcompat.rules import explaining, session
+from bpfcompat.rules.tasks import OURS
 
 STOPPED = 130  # as a shell reports an interrupt
 
@@ -30,12 +31,20 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
 
     def execute_task(self, task: Any) -> None:
         """Our tasks speak for themselves."""
+        if not _is_ours(task):
+            super().execute_task(task)
 
     def skip_uptodate(self, task: Any) -> None:
         """A named task that had nothing to do says why."""
-        if task.actions:
+        if not _is_ours(task):
+            super().skip_uptodate(task)
+        elif task.actions:
             for line in explaining.skipped(task.name):
                 self.write(line + "\n")
+
+
+def _is_ours(task: Any) -> bool:
+    return bool(task.meta == OURS)
 
 
 class Run(DoitRun):  # type: ignore[misc]
@@ -70,6 +79,7 @@ class Run(DoitRun):  # type: ignore[misc]
         options["num_process"] = options.get("num_process") or max(
             (s.config.workers for s in session.sessions()), default=0
         )
+        options["par_type"] = "thread"  # a child process would keep its troubles to itself
         return int(super()._execute(outfile, **options) or 0)
 
 
@@ -100,9 +110,8 @@ class Forget(DoitForget):  # type: ignore[misc]
         chosen = list(tasks.values()) if forget_all else []
         chosen += [task for name in names for task in self._forgotten(tasks, name, forget_sub)]
         for task in chosen:
-            drop = (task.meta or {}).get("drop")
-            if drop is not None:
-                drop()
+            for drop in task.clean_actions if _is_ours(task) else ():
+                drop.py_callable()
 
     @staticmethod
     def _forgotten(tasks: dict[str, Any], name: str, deps_too: bool) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from doit import doit_cmd
 from doit.cmd_base import DodoTaskLoader
+from doit.cmd_run import Run as StockRun
 
 from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.files import ensure_dir
@@ -56,11 +57,13 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Any]:
         """Tasks for what was asked; a name that is nobody's ends the process with exit code 2."""
         names = list(pos_args or cmd.sel_tasks or ()) if cmd.execute_tasks else None
-        selection.select(names)
+        selection.select(names, managed=type(cmd) is not StockRun)
         try:
             with without_gc():
                 tasks: list[Any] = super().load_tasks(cmd, pos_args)
-            check_names([n for n in pos_args if not n.startswith("-")], {t.name for t in tasks})
+            if not any(t.loader for t in tasks):  # what a delayed creator will make is not known yet
+                known = {t.name for t in tasks}.union(*(t.targets for t in tasks))
+                check_names([n for n in pos_args if not n.startswith("-")], known)
         except BpfcompatError as error:
             refuse(error)
         return tasks

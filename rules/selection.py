@@ -5,18 +5,25 @@ from collections.abc import Iterable, Sequence
 
 _selected: tuple[str, ...] | None = None
 _managed = False
+_plain = True
 
 
 def select(names: Sequence[str] | None, managed: bool = True) -> None:
     """Remember the names on the command line; None means every task.  `managed`: our commands are in charge."""
-    global _selected, _managed  # noqa: PLW0603 - doit gives creators no arguments, so this is its only way in
+    global _selected, _managed, _plain  # noqa: PLW0603 - doit gives creators no arguments, so this is its only way in
     _selected = None if names is None else tuple(names)
     _managed = managed
+    _plain = False
 
 
 def managed() -> bool:
     """True when our own commands run, which turn troubles into exit codes after all tasks had their turn."""
     return _managed
+
+
+def plain() -> bool:
+    """True under doit's own loader, where a bare `doit` runs every task that there is."""
+    return _plain
 
 
 def everything() -> bool:

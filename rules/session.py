@@ -22,6 +22,7 @@ from bpfcompat.store import Store
 from bpfcompat.voice import Terminal, Voice
 
 _sessions: dict[Path, "Session"] = {}
+AFTER = ("report", "publish", "matrix")  # what comes after the pairs, and of which the gate knows nothing
 _Spec = TypeVar("_Spec", ObjectSpec, KernelSpec)
 
 
@@ -70,8 +71,15 @@ class Session:
             if not known:
                 self.voice.say(f"!! {label}: {error}")
             if not selection.managed():
-                return False
+                return self._excused(label, error)
         return selection.managed() or not self.exit  # under doit's own commands only a failing task fails a run
+
+    def _excused(self, label: str, error: BpfcompatError) -> bool:
+        """True for the trouble of an optional object, or of an optional kernel that is not to be had."""
+        of_object, _, of_kernel = label.partition(":")[2].rpartition("@")
+        kernel, found = self.matrix.kernels.get(of_kernel), self.matrix.objects.get(of_object or of_kernel)
+        absent = isinstance(error, KernelError) and kernel is not None and kernel.optional
+        return absent or (found is not None and found.optional)
 
     def ask(self, pair: Pair) -> None:
         """Probe a pair, classify it, and say its line."""
@@ -90,13 +98,15 @@ class Session:
                 self.voice.say(f"      because {reason}")
 
     def outcome(self) -> Exit:
-        """The run's exit code: the gate's if it spoke, else the worst trouble's."""
-        codes = [t.exit_code for t in self.troubles.values()]
+        """The run's exit code: the worst trouble's, or the gate's, which knows what matters of the pairs."""
+        codes = {label: t.exit_code for label, t in self.troubles.items()}
         if self.exit is None:
-            return max(codes, default=Exit.OK)
-        if self.exit is Exit.INCONCLUSIVE and Exit.INPUT in codes:
+            return max(codes.values(), default=Exit.OK)
+        if self.exit is Exit.INCONCLUSIVE and Exit.INPUT in codes.values():
             return Exit.INPUT  # there was no answer because of what the user gave us: say that
-        return Exit.UNEXPECTED if self.conflict and not self.exit else self.exit
+        if self.exit or self.conflict:
+            return self.exit or Exit.UNEXPECTED
+        return max((code for label, code in codes.items() if label in AFTER), default=Exit.OK)
 
     def waiting(self, label: str) -> Callable[[str], None]:
         """Says that another process holds what this task needs, and which."""

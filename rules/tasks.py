@@ -14,6 +14,7 @@ from bpfcompat.rules.planning import Missing, survey
 from bpfcompat.rules.session import Session
 
 Task = dict[str, Any]
+OURS = {"rule": "bpf_matrix"}  # tells our tasks from the others of a dodo.py
 
 
 def task(
@@ -35,7 +36,7 @@ def task(
         "uptodate": [ready],
         "task_dep": list(deps),
         "clean": [drop] if drop else [],
-        "meta": {"drop": drop},
+        "meta": OURS,
         "verbosity": 2,
     }
     return {**made, "name": name} if name else made
@@ -57,7 +58,7 @@ def possible(session: Session) -> tuple[str, ...]:
 def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
     """All tasks that were asked for, and those that they wait for."""
     yield from ({"basename": n, "name": None, "doc": doc} for n, doc in GROUPS.items() if selection.everything())
-    if selection.any_named(("kernels", "kernels:lock")):
+    if selection.any_named(("kernels", "kernels:lock")) and not selection.plain():
         doc = "pick the newest packages and write the lock"
         yield task(session, "kernels:lock", doc, partial(publishing.relock, session))
     if publish:
@@ -89,6 +90,8 @@ def publish_tasks(session: Session) -> Iterator[Task]:
 
 
 def _service_tasks(session: Session) -> Iterator[Task]:
+    if selection.plain():  # a bare `doit` would serve for ever, and verify before anything is published
+        return
     if selection.named("verify"):
         yield task(
             session, "verify", "check the registry's signatures and digests", partial(publishing.verify, session)
@@ -126,10 +129,11 @@ class Graph:
         """Add the steps below the pairs that were asked for by name."""
         if selection.named("validator"):
             self.validator()
-        for name in self.session.matrix.kernels:
+        asked = dict.fromkeys(p.kernel for p in self.session.matrix.pairs)
+        for name in asked if selection.plain() else self.session.matrix.kernels:
             if selection.named(f"kernel:{name}"):
                 self.kernel(name)
-        for name in dict.fromkeys(p.kernel for p in self.session.matrix.pairs):
+        for name in asked:
             if selection.named(f"guest:{name}"):
                 self.guest(name)
         for name in self.session.matrix.objects:

@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections import Counter
@@ -205,10 +206,31 @@ def seed() -> Iterator[tuple[Store, tuple[str, ...]]]:
     yield store, tuple(str(p.relative_to(store.root)) for p in places if p.exists())
 
 
+def in_memory() -> Iterator[Path]:
+    """A folder in memory where there is such a place: thousands of fsync() take longer than all the rest."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="bpfcompat-", dir=place, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
 @pytest.fixture(scope="session")
-def plain(tmp_path_factory: pytest.TempPathFactory, seed: tuple[Store, tuple[str, ...]]) -> Repo:
+def shared() -> Iterator[Path]:
+    """A folder for what all scenarios start from."""
+    yield from in_memory()
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder for one scenario."""
+    yield from in_memory()
+
+
+@pytest.fixture(scope="session")
+def plain(shared: Path, seed: tuple[Store, tuple[str, ...]]) -> Repo:
     """A monorepo in which nothing was run yet; not to be touched."""
-    repo = Repo(tmp_path_factory.mktemp("plain"))
+    (shared / "plain").mkdir()
+    repo = Repo(shared / "plain")
     root, (store, files) = repo.root, seed
     for folder in ("objects", "keys", "tools", "home"):
         (root / folder).mkdir()
@@ -233,9 +255,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory, seed: tuple[Store, tuple[str
 
 
 @pytest.fixture(scope="session")
-def first_run(plain: Repo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Repo, Ran]:
+def first_run(plain: Repo, shared: Path) -> tuple[Repo, Ran]:
     """A monorepo after its first `doit matrix`, and what that said; not to be touched."""
-    repo = copy(plain, tmp_path_factory.mktemp("first") / "repo")
+    repo = copy(plain, shared / "first")
     return repo, repo.doit("matrix", code=None)
 
 
