@@ -7,6 +7,7 @@ import contextlib
 import functools
 import getopt
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +15,13 @@ from typing import Any
 from doit.cmd_base import DoitCmdBase, subtasks_iter, tasks_and_deps_iter
 from doit.cmd_forget import Forget as DoitForget
 from doit.cmd_run import Run as DoitRun
+from doit.dependency import DatabaseException
 from doit.reporter import ConsoleReporter
 
 from bpfcompat import process
 from bpfcompat.errors import Exit
 from bpfcompat.rules import explaining, session
+from bpfcompat.rules.loader import DATABASE
 from bpfcompat.rules.tasks import OURS
 
 STOPPED = 130  # as a shell reports an interrupt
@@ -64,6 +67,11 @@ class Run(DoitRun):  # type: ignore[misc]
         try:
             with stops_in_order():
                 code = int(super().execute(params, args) or 0)
+        except (DatabaseException, sqlite3.Error) as error:
+            words = str(error.__context__ or error)  # doit's own say the rest in three lines
+            hint = "free some space, or delete it: it holds nothing that is needed"
+            sys.stderr.write(f"bpfcompat: {DATABASE}: {words} (hint: {hint})\n")
+            return int(Exit.INPUT)
         except KeyboardInterrupt:
             process.end_all()
             sys.stderr.write("bpfcompat: stopped; what was proved is kept\n")
@@ -79,6 +87,9 @@ class Run(DoitRun):  # type: ignore[misc]
         options["num_process"] = options.get("num_process") or max(
             (s.config.workers for s in session.sessions()), default=0
         )
+        connection = getattr(self.dep_manager.backend, "_conn", None)
+        if connection is not None:  # doit's database holds nothing that is needed: no waiting for the disk
+            connection.execute("pragma synchronous = off")
         options["par_type"] = "thread"  # a child process would keep its troubles to itself
         return int(super()._execute(outfile, **options) or 0)
 

@@ -19,7 +19,8 @@ from bpfcompat.rules import selection, session
 from bpfcompat.rules.planning import without_gc
 from bpfcompat.rules.tasks import possible
 
-STATE = Path(".bpfcompat")  # doit's own database only; losing it costs nothing
+STATE = Path(".bpfcompat")
+DATABASE = STATE / "doit.db"  # doit's own; losing it costs nothing
 
 
 def refuse(error: BpfcompatError) -> NoReturn:
@@ -46,7 +47,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
             refuse(error)
         ours = {
             "backend": "sqlite3",
-            "dep_file": str(STATE / "doit.db"),
+            "dep_file": str(DATABASE),
             "par_type": "thread",
             "continue": True,
             "verbosity": 2,
