@@ -1,39 +1,53 @@
 """Ask a kernel about an object, and make a verdict of what came back.
 
-A guest that was lost is asked again, as often as [run] retries says; after that the pair is inconclusive, and nothing
-is stored under its key.
+A guest that was lost is asked again, as trying.py says; after that the pair is inconclusive, and nothing is stored
+under its key.  A pair that is answered in two ways is quarantined: it has no answer until someone forgets it.
 """
 
 from __future__ import annotations
 
 import secrets
-import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bpfcompat import plan
 from bpfcompat.action import Action
 from bpfcompat.digest import canonical, digest_json
-from bpfcompat.errors import GuestError
-from bpfcompat.model import AttachMode, GuestRun, Report, Verdict
+from bpfcompat.errors import GuestError, StoreError
+from bpfcompat.freezing import Keeper
+from bpfcompat.model import AttachMode, Ending, Fate, GuestRun, Report, Verdict
 from bpfcompat.plan import Pair
-from bpfcompat.realise import Made, Realiser, Workshop
+from bpfcompat.realise import Made, Workshop
 from bpfcompat.store import Entry
 
 if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported where it is used: a null run is quick
-    from bpfcompat.guest import Ended, Qemu
+    from bpfcompat.guest import Ended
+    from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
-CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "elf.py", "data/helpers.json")
+CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "data/helpers.json")
 
 
-class Asker(Realiser):
-    """The steps that boot a guest, and the pure one after them."""
+def flaky(pair: Pair, words: str, kept: Path) -> GuestError:
+    """The pair has no answer, because it has two."""
+    hint = f"doit forget probe:{pair} asks anew"
+    return GuestError(f"{pair}: flaky: {words}; both reports: {kept}", hint, "report", death="flaky")
+
+
+def _after(error: GuestError, pair: Pair, attempts: int) -> GuestError:
+    """The same error, with the pair's name and how often it was asked."""
+    times = f" ({attempts} attempts)" if attempts > 1 else ""
+    error.message = f"{pair}: {error.message}{times}"
+    return error
+
+
+class Asker(Keeper):
+    """The steps that ask a guest, and the pure one after them."""
 
     def __init__(self, shop: Workshop) -> None:
         super().__init__(shop)
-        self._qemu: Qemu | None = None
-        self._qemu_lock = threading.Lock()
         self._classifier: str | None = None
 
     def probe(self, pair: Pair, make: bool = True) -> Entry:
@@ -42,63 +56,85 @@ class Asker(Realiser):
 
     def _make_probe(self, pair: Pair, work: Path) -> Made:
         from bpfcompat import wire
-        from bpfcompat.guest import clean_console
+        from bpfcompat.console import clean_console
+        from bpfcompat.trying import Again, Lost, Policy, Settled, following
 
-        retries = self.shop.config["run.retries"]
-        for attempt in range(1, retries + 2):
-            try:
-                report, ended, qemu = self._ask(pair, work)
-            except GuestError as error:
-                if attempt > retries:
-                    times = f" ({attempt} attempts)" if attempt > 1 else ""
-                    raise GuestError(
-                        f"{pair}: {error.message}{times}", error.hint, error.phase, error.console
-                    ) from error
-                self.shop.voice.say(f"   probe:{pair}: {error.message}; asking again ({attempt} of {retries})")
-            else:
-                run = {"accelerator": qemu.accelerator, "qemu": qemu.version, "start": ended.start,
-                       "seconds": round(ended.seconds, 3), "attempts": attempt}  # fmt: skip
-                console = clean_console(ended.console.data).encode()
-                return Made({"report": canonical(wire.report_to_json(report)), "console": console}, {"run": run})
-        raise AssertionError("unreachable")
+        config = self.shop.config
+        self._refuse_flaky(pair)
+        policy = Policy(config["run.retries"], config["run.confirm"])
+        attempts: list[Attempt] = []
+        while not isinstance(step := following(attempts, policy, self._cold(pair.kernel)), Settled):
+            if isinstance(step, Lost):
+                raise _after(step.error, pair, len(attempts))
+            if not isinstance(step, Again):
+                raise self._quarantine(pair, step)
+            if step.why:
+                self.shop.voice.say(f"   probe:{pair}: {step.why}")
+            attempts.append(self._attempt(pair, step.cold))
+        last = attempts[-1]
+        self._compare_with_before(pair, step.report)
+        console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
+        body = canonical(wire.report_to_json(step.report))
+        return Made({"report": body, "console": console.encode()}, {"run": self._run_facts(attempts)})
 
-    def _ask(self, pair: Pair, work: Path) -> tuple[Report, Ended, Qemu]:
+    def _run_facts(self, attempts: Sequence[Attempt]) -> dict[str, Any]:
+        """How the guests ran: evidence, part of no key."""
+        last, qemu = attempts[-1], self._qemu
+        return {
+            "accelerator": qemu.accelerator if qemu else "",
+            "qemu": qemu.version if qemu else "",
+            "start": "cold" if last.cold else "clone",
+            "seconds": round(last.seconds, 3),
+            "attempts": len(attempts),
+            "deaths": [str(a.error.death) for a in attempts if a.error is not None],
+            "console_cut": bool(last.ended and last.ended.console.cut),
+        }
+
+    def _attempt(self, pair: Pair, cold: bool) -> Attempt:
+        """Ask one guest."""
         from bpfcompat import wire
-        from bpfcompat.guest import COMMAND_LINE, Job, Limits, run_cold
+        from bpfcompat.guest import broken
+        from bpfcompat.trying import Attempt, fate_of
+
+        nonce, began = secrets.token_hex(16), time.monotonic()
+        try:
+            ended = self._ask(pair, nonce, cold)
+            try:
+                report = wire.parse(ended.report, nonce)
+            except GuestError as error:
+                raise broken(ended, error) from None
+        except GuestError as error:
+            partial = wire.parse_partial(error.heard, nonce)
+            seconds = time.monotonic() - began
+            return Attempt(
+                cold, partial.report if partial else None, error=error, fate=fate_of(error, partial), seconds=seconds
+            )
+        fate = Ending(Fate.SPLAT, "object", "", ended.splats, 1) if ended.splats else None
+        return Attempt(cold, report, ended, fate=fate, seconds=ended.seconds)
+
+    def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
+        from bpfcompat import wire
+        from bpfcompat.guest import run_clone, run_cold
 
         shop, config = self.shop, self.shop.config
-        spec = shop.matrix.objects[pair.object]
-        nonce = secrets.token_hex(16)
-        job = Job(
-            vmlinuz=shop.store.checked(self.kernel(pair.kernel).vmlinuz),
-            initramfs=shop.store.checked(self.initramfs(pair.kernel)),
-            object=shop.store.checked(self.object(pair.object)),
-            spec=wire.spec(nonce, spec.attach, config["guest.log_kb"] << 10),
-            command_line=COMMAND_LINE,
-            memory_mb=config["guest.memory_mb"],
-        )
-        limits = Limits(total_s=config["guest.deadline_s"], silence_s=config["guest.silence_s"],
-                        first_byte_s=config["guest.silence_s"])  # fmt: skip
-        qemu = self.qemu(pair.kernel)
-        ended = run_cold(qemu, job, limits, wire.is_complete)
-        return wire.parse(ended.report, nonce), ended, qemu
-
-    def qemu(self, kernel: str) -> Qemu:
-        """QEMU with an accelerator that has really brought a kernel up; chosen once per run."""
-        from bpfcompat.guest import choose_accelerator, find_qemu
-
-        with self._qemu_lock:
-            if self._qemu is None:
-                store, config = self.shop.store, self.shop.config
-                found = find_qemu(config["guest.qemu"])
-                image = store.checked(self.initramfs(kernel))
-                vmlinuz = store.checked(self.kernel(kernel).vmlinuz)
-                chosen, note = choose_accelerator(
-                    found, vmlinuz, image, config["guest.accelerator"], store.root / "host"
-                )
-                self.shop.voice.say(f"   guests: QEMU {chosen.version}, {chosen.accelerator}{note and ': ' + note}")
-                self._qemu = chosen
-            return self._qemu
+        attach = shop.matrix.objects[pair.object].attach
+        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32))
+        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec)
+        qemu, limits = self.qemu(pair.kernel), self.limits()
+        if cold:
+            ended = run_cold(qemu, job, limits, wire.is_complete)
+            self._learn_pace(ended.first_s)
+            return ended
+        template = self.template(pair.kernel)
+        try:
+            return run_clone(qemu, job, template.frozen, limits, wire.is_complete)
+        except GuestError as error:
+            if not error.heard:  # it never came to the object: the template may be no good on this host
+                self.drop_template(pair.kernel, error.message)
+            raise
+        finally:
+            if template.touched():
+                self.drop_template(pair.kernel, "a guest wrote into its RAM's file")
 
     # --- verdict
 
@@ -132,13 +168,17 @@ class Asker(Realiser):
         return verdict_from_bytes(self.shop.store.read(blob))
 
     def _make_verdict(self, pair: Pair) -> Made:
-        from bpfcompat import elf, verdict
+        from bpfcompat import verdict
 
-        report = self.report(pair)
-        facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
-        found = verdict.classify(report, facts, AttachMode(self.shop.matrix.objects[pair.object].attach))
+        found = self._classify(pair, self.report(pair))
         body = canonical(verdict.verdict_to_json(found))
         return Made({"verdict": body}, {"answer": str(found.answer), "cause": found.cause})
+
+    def _classify(self, pair: Pair, report: Report) -> Verdict:
+        from bpfcompat import elf, verdict
+
+        facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
+        return verdict.classify(report, facts, AttachMode(self.shop.matrix.objects[pair.object].attach))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""
@@ -148,4 +188,37 @@ class Asker(Realiser):
 
     def run_of(self, pair: Pair) -> GuestRun:
         """How the guest ran that gave a pair's report."""
-        return GuestRun(**self.probe(pair).facts["run"])
+        run = self.probe(pair).facts["run"]
+        return GuestRun(**{**run, "deaths": tuple(run.get("deaths", ()))})
+
+    # --- answers that are not the same twice
+
+    def _refuse_flaky(self, pair: Pair) -> None:
+        key = self.probe_action(pair).key()
+        if self.shop.store.quarantined(key):
+            raise flaky(pair, "guests differed before", self.shop.store.quarantine_path(key))
+
+    def _quarantine(self, pair: Pair, found: Flaky) -> GuestError:
+        from bpfcompat.wire import report_to_json
+
+        store, key = self.shop.store, self.probe_action(pair).key()
+        blobs = [store.put_bytes(canonical(report_to_json(r))) for r in found.reports]
+        store.quarantine(key, str(pair), found.words, blobs)
+        return flaky(pair, found.words, store.quarantine_path(key))
+
+    def _compare_with_before(self, pair: Pair, report: Report) -> None:
+        """The same question, forgotten and asked again, must have the same answer."""
+        from bpfcompat.trying import Flaky
+        from bpfcompat.wire import report_from_bytes
+
+        blob = self.shop.store.last_output(self.probe_action(pair), "report")
+        if blob is None:
+            return
+        try:
+            before = report_from_bytes(self.shop.store.read(blob))
+        except StoreError:
+            return
+        answers = [self._classify(pair, r) for r in (before, report)]
+        if len({(v.answer, v.cause) for v in answers}) > 1:
+            words = " now and ".join(f"{v.answer}{v.cause and ': ' + v.cause}" for v in reversed(answers)) + " before"
+            raise self._quarantine(pair, Flaky((before, report), f"the same question is answered {words}"))

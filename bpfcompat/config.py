@@ -60,9 +60,14 @@ def _flag(default: bool) -> Key:
     return Key(default, "true or false", lambda v: isinstance(v, bool))
 
 
-def _whole(default: int, low: int, high: int) -> Key:
-    return Key(default, f"a whole number from {low} to {high}",
+def _whole(default: int, low: int, high: int, why: str = "") -> Key:
+    return Key(default, f"a whole number from {low} to {high}{why}",
                lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high)  # fmt: skip
+
+
+def _workers() -> Key:
+    whole = _whole(1, 1, 1024).accepts
+    return Key("auto", "auto (one per core) or a whole number from 1 to 1024", lambda v: v == "auto" or whole(v))
 
 
 def _number(default: float, low: float, high: float) -> Key:
@@ -82,13 +87,21 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "lock": _text("bpfcompat.lock"),
         "catalogue": _texts(()),
     },
-    "run": {"workers": _whole(0, 0, 1024), "retries": _whole(1, 0, 10)},
+    "run": {
+        "workers": _workers(),
+        "retries": _whole(1, 0, 10),
+        "confirm": _whole(2, 1, 10),
+        "control_percent": _number(2, 0, 100),
+    },
     "guest": {
         "accelerator": _one_of("auto", "auto", "kvm", "tcg"),
         "qemu": _text(""),
-        "memory_mb": _whole(256, 128, 65536),
+        "cold": _flag(False),
+        "user": _one_of("own", "own", "same"),
+        "memory_mb": _whole(256, 128, 65536, ": with less a kernel does not get to user space"),
         "deadline_s": _number(180, 10, 86400),
-        "silence_s": _number(60, 5, 86400),
+        "boot_s": _number(60, 5, 86400),
+        "silence_s": _number(15, 2, 86400),
         "log_kb": _whole(1024, 16, 16384),
     },
     "build": {"cc": _text("cc"), "clang": _text("clang"), "cflags": _texts(()), "vmlinux": _text("debian-13")},
@@ -133,7 +146,8 @@ class Config:
     @property
     def workers(self) -> int:
         """How many guests may run at once; one per core unless set."""
-        return int(self.values["run.workers"]) or os.cpu_count() or 1
+        wanted = self.values["run.workers"]
+        return (os.cpu_count() or 1) if wanted == "auto" else int(wanted)
 
 
 def load(root: Path, overrides: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -161,6 +175,7 @@ def from_dict(raw: Mapping[str, Any], root: Path, overrides: Mapping[str, str] |
     values = _settings(raw)
     for key, text in (overrides or {}).items():
         values[key] = _override(key, text)
+    _check_deadlines(values)
     objects = {n: object_spec(n, v, root, f"{FILE}: [objects.{n}]") for n, v in _named(raw, "objects")}
     kernels = {n: kernel_spec(n, v, root, f"{FILE}: [kernels.{n}]") for n, v in _named(raw, "kernels")}
     return Config(root, values, objects, kernels)
@@ -329,6 +344,15 @@ def _settings(raw: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _check_deadlines(values: Mapping[str, Any]) -> None:
+    total = values["guest.deadline_s"]
+    for name, why in (("boot_s", "it would be lost while it boots"), ("silence_s", "its silence would never be heard")):
+        if not values[f"guest.{name}"] < total:
+            expected = f"more than {name} ({values[f'guest.{name}']:g})"
+            raise ConfigError(f"{FILE}: [guest]: deadline_s: expected {expected}, got {total:g}: {why}",
+                              hint=f"raise deadline_s, or lower {name}")  # fmt: skip
+
+
 def _override(key: str, text: str) -> Any:
     section, _, name = key.partition(".")
     if name not in SETTINGS.get(section, {}):
@@ -336,7 +360,8 @@ def _override(key: str, text: str) -> Any:
         near = difflib.get_close_matches(key, known, n=1)
         raise ConfigError(f"{key}: unknown setting", hint=f"did you mean {near[0]}?" if near else "see bpfcompat.toml")
     spec = SETTINGS[section][name]
-    return _value({name: _from_text(text, spec.default)}, name, spec, f"{key}={text}")
+    default = 1 if spec.default == "auto" and text.lstrip("-").isdecimal() else spec.default
+    return _value({name: _from_text(text, default)}, name, spec, f"{key}={text}")
 
 
 def _from_text(text: str, default: Any) -> Any:

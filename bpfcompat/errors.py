@@ -60,7 +60,10 @@ class BuildError(BpfcompatError):
 
 
 class GuestError(BpfcompatError):
-    """A guest was lost before it had answered; carries the phase, the console's end, and how it died if it did."""
+    """A guest was lost before it had answered; carries the phase, the console's end, and how it died if it did.
+
+    `heard` is what there was of its report, and `splats` what its kernel complained of.
+    """
 
     exit_code = Exit.INCONCLUSIVE
 
@@ -71,6 +74,8 @@ class GuestError(BpfcompatError):
         self.phase = phase
         self.console = console
         self.death = death
+        self.heard = b""
+        self.splats: tuple[str, ...] = ()
 
 
 class StoreError(BpfcompatError):

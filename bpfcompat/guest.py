@@ -1,78 +1,64 @@
-"""Boot one kernel in QEMU, hand it one object, bring back what it said: the only module that knows QEMU.
+"""Boot one kernel in QEMU, or thaw one that was frozen, hand it one object, and bring back what it said.
 
-The guest is hostile: it has no disk and no network, only two serial ports that the host reads as streams, each with a
-bound, and each phase has a deadline.  A guest that is lost is a GuestError that says which death it died, never an
-answer about the object.  What the report's lines mean is not known here (see wire).
+The guest is hostile: the host reads its ports as streams, each with a bound, and each phase has a deadline.  A guest
+that is lost is a GuestError that says which death it died, never an answer about the object.  What the report's lines
+mean is not known here (see wire), nor what QEMU is told (see qemu).
 """
 
 import contextlib
 import json
+import mmap
 import os
-import re
-import resource
 import selectors
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
-from bpfcompat import process
-from bpfcompat.errors import BpfcompatError, BuildError, GuestError, ObjectError
+from bpfcompat import process, qemu
+from bpfcompat.console import END, OOPS, PANIC, Tail, clean_console, headline, out_of_memory, panic_line, splats
+from bpfcompat.errors import BpfcompatError, BuildError, GuestError
 from bpfcompat.files import read_bounded, write_atomic
+from bpfcompat.qemu import Frozen, Job, Qemu, Running
 
-MACHINE = "q35"
-CPU = "max"
-# panic=-1: a panic ends QEMU at once instead of hanging.  cryptomgr.notests: without the crypto self-tests a boot takes
-# a fifth less, and no program can tell.  mitigations=off would change the verifier and the JIT: never.
-COMMAND_LINE = "console=ttyS0 panic=-1 quiet loglevel=5 cryptomgr.notests"
-
-BINARY = "qemu-system-x86_64"
-SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 KVM_DEVICE = Path("/dev/kvm")
 PROBE_S = 10.0
-OBJECT_BYTES = 64 << 20
-CONSOLE_LINES = 200
-LINE_CHARS = 500
+READY = b"BPFCR\n"  # validator/main.c says it where it can be frozen
 _CHUNK = 1 << 16
 _STDERR_BYTES = 8 << 10
-_PANIC = b"Kernel panic - not syncing"
 _PANIC_GRACE_S = 1.0  # for the lines that follow the first
-_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?")
+_BUSY = 0.5  # a guest that is silent and uses this share of a processor or more hangs; with less, the host starves it
 
 
 class Death(StrEnum):
     """How a guest was lost before its report was complete."""
 
     PANIC = "panic"
+    OOPS = "oops"  # the kernel went on, the process that asked did not
+    HANG = "hang"  # the kernel runs, and runs no user space any more
     EXIT = "early-exit"  # powered off or rebooted
     FIRST_BYTE = "no-first-byte"
-    SILENCE = "silence"
+    SILENCE = "silence"  # and not busy: stopped, or starved by the host
     DEADLINE = "deadline"
     FLOOD = "report-too-long"
+    FRAMES = "broken-report"
+    VALIDATOR = "validator-killed"
+    MEMORY = "out-of-memory"  # the guest's
     REFUSED = "qemu-refused"  # QEMU said no, by its exit code
     KILLED = "qemu-killed"  # by a signal
-
-
-@dataclass(frozen=True, slots=True)
-class Qemu:
-    """A QEMU on this host: absolute path, version with the packager's part, accelerator to use (`tcg` or `kvm`)."""
-
-    binary: str
-    version: str
-    accelerator: str = "tcg"
+    HOST = "host"  # no memory, no descriptors
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Seconds and bytes a guest may take.
 
-    `first_byte_s` counts from QEMU's start to the first byte of the report; `silence_s` from then on, since the last
-    byte of either port.  The console is cut beyond its bound, a report beyond its own is a death.
+    `first_byte_s` counts from QEMU's start to the first byte of the report; `silence_s` from then on, since user space
+    last gave a sign of life: a byte of the report, or a pulse.  The console is cut beyond its bound, a report beyond
+    its own is a death.
     """
 
     total_s: float
@@ -80,28 +66,16 @@ class Limits:
     first_byte_s: float
     report_bytes: int = 64 << 20
     console_bytes: int = 4 << 20
+    console_s: float = 0.0  # after a complete report, for the console to come to its own end
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What to boot and what to hand over; `object` is a path or the bytes themselves."""
-
-    vmlinuz: Path
-    initramfs: Path
-    object: Path | bytes
-    spec: bytes
-    command_line: str = COMMAND_LINE
-    memory_mb: int = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptors:
-    """What QEMU inherits: a job's object and spec as open files, and its ends of the two serial ports."""
-
-    object: int
-    spec: int
-    console: int
-    report: int
+    def scaled(self, factor: float) -> "Limits":
+        """The same for a host that is `factor` times slower."""
+        return replace(
+            self,
+            total_s=self.total_s * factor,
+            silence_s=self.silence_s * factor,
+            first_byte_s=self.first_byte_s * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,55 +88,28 @@ class Console:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A guest that gave a complete report: its bytes, the console, seconds from QEMU's start, how it was started."""
+    """A guest that gave a complete report: its bytes, the console, seconds from QEMU's start, how it was started.
+
+    `first_s` is when the report's first byte came; `splats` is what the kernel complained of all the same.
+    """
 
     report: bytes
     console: Console
     seconds: float
     start: str = "cold"
+    first_s: float = 0.0
+    splats: tuple[str, ...] = ()
 
 
-# --- the machine
-
-
-def machine_class(memory_mb: int) -> dict[str, Any]:
-    """What of the machine can change an answer: goes into the probe's action key."""
-    return {"machine": MACHINE, "cpu": CPU, "vcpus": 1, "memory_mb": memory_mb}
-
-
-def argv(qemu: Qemu, job: Job, files: Descriptors) -> list[str]:
-    """QEMU's command line for one job; touches nothing."""
-    return [
-        qemu.binary, "-nodefaults", "-no-user-config", "-display", "none", "-sandbox", SANDBOX,
-        "-machine", f"{MACHINE},accel={qemu.accelerator}", "-cpu", CPU, "-smp", "1", "-m", f"{job.memory_mb}M",
-        "-nic", "none",
-        "-no-reboot",  # with panic=-1: a guest that dies ends QEMU
-        "-kernel", str(job.vmlinuz.absolute()), "-initrd", str(job.initramfs.absolute()), "-append", job.command_line,
-        *_port("console", files.console), *_port("report", files.report),
-        "-fw_cfg", f"name=opt/bpfcompat/object,file=/dev/fd/{files.object}",
-        "-fw_cfg", f"name=opt/bpfcompat/spec,file=/dev/fd/{files.spec}",
-    ]  # fmt: skip
-
-
-def _port(name: str, fd: int) -> tuple[str, ...]:
-    return "-chardev", f"socket,id={name},fd={fd}", "-serial", f"chardev:{name}"
-
-
-def find_qemu(override: str = "") -> Qemu:
-    """The QEMU of this host, or the one named by the settings; BuildError names the package when it is absent."""
-    binary = str(Path(process.find_tool(override or BINARY, "qemu-system-x86")).absolute())
-    said = process.check([binary, "--version"], what="qemu", cwd=Path("/"), timeout_s=30, max_stdout=1 << 16)
-    found = re.match(r"QEMU emulator version ([ -~]{1,100})", said.decode("utf-8", "replace"))
-    if found is None:
-        raise BuildError(f"{binary}: expected a QEMU, got {said[:80]!r}", hint="correct [guest] qemu")
-    return Qemu(binary, found[1])
+Complete = Callable[[bytearray], bool]
+Progress = Callable[[int], None]
 
 
 # --- the accelerator
 
 
 def choose_accelerator(
-    qemu: Qemu, vmlinuz: Path, initramfs: Path, wanted: str, state_dir: Path, device: Path = KVM_DEVICE
+    found: Qemu, vmlinuz: Path, initramfs: Path, wanted: str, state_dir: Path, device: Path = KVM_DEVICE
 ) -> tuple[Qemu, str]:
     """The same QEMU with the accelerator to use, and a note for people ("" when there is nothing to say).
 
@@ -171,8 +118,9 @@ def choose_accelerator(
     note says why; `kvm` never falls back but raises BuildError.
     """
     if wanted == "tcg":
-        return qemu, ""
-    with_kvm, memory = replace(qemu, accelerator="kvm"), state_dir / "accelerator.json"
+        return found, ""
+    # the device is the one thing that a user of its own may not open
+    with_kvm, memory = replace(found, accelerator="kvm", own_user=False), state_dir / "accelerator.json"
     if os.access(device, os.R_OK | os.W_OK):
         trouble = _kvm_trouble(with_kvm, vmlinuz, initramfs, memory)
     else:
@@ -184,26 +132,26 @@ def choose_accelerator(
             f"accelerator kvm: {trouble}",
             hint=f'set [guest] accelerator = "tcg", or mend it, remove {memory} and ask again',
         )
-    return qemu, f"accelerator tcg: kvm does not work on this host: {trouble}"
+    return found, f"accelerator tcg: kvm does not work on this host: {trouble}"
 
 
-def _kvm_trouble(qemu: Qemu, vmlinuz: Path, initramfs: Path, memory: Path) -> str:
+def _kvm_trouble(with_kvm: Qemu, vmlinuz: Path, initramfs: Path, memory: Path) -> str:
     """Why KVM does not work on this host, "" when it does; asked once per boot of the host and version of QEMU."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    asked = {"boot_id": boot_id, "qemu": qemu.version, "binary": qemu.binary}
+    asked = {"boot_id": boot_id, "qemu": with_kvm.version, "binary": with_kvm.binary}
     with contextlib.suppress(BpfcompatError, ValueError):
         known = json.loads(read_bounded(memory, 1 << 16))
         if isinstance(known, dict) and known.get("asked") == asked and isinstance(known.get("trouble"), str):
             return str(known["trouble"])
-    trouble = _try_boot(qemu, vmlinuz, initramfs)
+    trouble = _try_boot(with_kvm, vmlinuz, initramfs)
     write_atomic(memory, json.dumps({"asked": asked, "trouble": trouble}, indent=1).encode() + b"\n")
     return trouble
 
 
-def _try_boot(qemu: Qemu, vmlinuz: Path, initramfs: Path) -> str:
+def _try_boot(with_kvm: Qemu, vmlinuz: Path, initramfs: Path) -> str:
     limits = Limits(total_s=PROBE_S, silence_s=PROBE_S, first_byte_s=PROBE_S)
     try:
-        run_cold(qemu, Job(vmlinuz, initramfs, b"", b""), limits, complete=lambda report: True)
+        run_cold(with_kvm, Job(vmlinuz, initramfs, b"", b""), limits, complete=lambda report: True)
     except GuestError as error:
         # a report has begun: a kernel reached user space, and that is all that was asked
         return "" if error.phase == "report" else error.message
@@ -213,86 +161,99 @@ def _try_boot(qemu: Qemu, vmlinuz: Path, initramfs: Path) -> str:
 # --- one run
 
 
-def run_cold(
-    qemu: Qemu,
-    job: Job,
-    limits: Limits,
-    complete: Callable[[bytearray], bool],
-    on_progress: Callable[[int], None] | None = None,
-) -> Ended:
-    """Boot, read both ports until `complete(report so far)`, end QEMU.
+def run_cold(program: Qemu, job: Job, limits: Limits, complete: Complete, on_progress: Progress | None = None) -> Ended:
+    """Boot, read all ports until `complete(report so far)`, end QEMU.
 
     `complete` is asked only when a line has ended since; `on_progress` is told the report's size whenever it grew.
-    Raises GuestError with phase, death and the console's end; what `complete` raises gets phase and console added.
+    Raises GuestError with phase, death, what was heard, and the console's end.
     """
-    with _started(qemu, job) as (child, ports):
+    with qemu.started(program, job, limits.total_s) as running:
+        return _heard_out(running, Heard(limits, time.monotonic()), complete, on_progress, "cold")
+
+
+def run_clone(
+    program: Qemu, job: Job, frozen: Frozen, limits: Limits, complete: Complete, on_progress: Progress | None = None
+) -> Ended:
+    """The same with a guest thawed from a template: its RAM is a private mapping, so no clone sees another."""
+    with qemu.started(program, job, limits.total_s, ram=frozen.ram) as running:
         heard = Heard(limits, time.monotonic())
-        try:
-            _listen(ports, heard, complete, on_progress or (lambda size: None))
-            if not heard.done:
-                code = child.wait()
-                raise heard.lost(_exit_death(code), code)
-        except GuestError as error:
-            error.phase, error.console = heard.phase, clean_console(heard.console.last())
-            raise
-        seconds = time.monotonic() - heard.started
-    return Ended(bytes(heard.report), Console(heard.console.last(), heard.console.cut), seconds)
+        with _explained(running, heard):
+            monitor = qemu.Monitor(running.ports["monitor"], heard.started + min(qemu.MONITOR_S, limits.total_s))
+            qemu.restore(monitor, frozen.state)
+            running.ports["report"].send(b".")  # it waits for one byte; the thawed port has lost what came before
+        return _heard_out(running, heard, complete, on_progress, "clone")
+
+
+def freeze(program: Qemu, job: Job, limits: Limits, ram: int) -> tuple[bytes, float]:
+    """Boot into the RAM file `ram` until the guest waits for work; its devices' state, and seconds until it waited."""
+    with qemu.started(program, job, limits.total_s, ram=ram, freeze=True) as running:
+        heard = Heard(limits, time.monotonic())
+        ended = _heard_out(running, heard, lambda report: report.endswith(READY), None, "cold")
+        with _explained(running, heard):
+            monitor = qemu.Monitor(running.ports["monitor"], time.monotonic() + qemu.MONITOR_S)
+            state = qemu.save(monitor)
+    if ended.report != READY or ended.splats:
+        words = headline(ended.splats) or f"said {ended.report[:60]!r}"
+        raise GuestError(f"guest: not ready to be frozen: {words}", console=clean_console(ended.console.data))
+    return state, ended.first_s
+
+
+def new_ram(memory_mb: int) -> int:
+    """A file in memory for a guest's RAM, to be frozen; StoreError and the like are the caller's."""
+    fd = os.memfd_create("ram")
+    os.ftruncate(fd, memory_mb << 20)
+    return fd
+
+
+def ram_pieces(ram: int, piece: int = 1 << 16) -> Iterator[tuple[int, bytes]]:
+    """(offset, bytes) of what is not zero in a RAM file, in order."""
+    size, at = os.fstat(ram).st_size, 0
+    with mmap.mmap(ram, size, prot=mmap.PROT_READ) as whole:
+        while at < size:
+            try:
+                at = os.lseek(ram, at, os.SEEK_DATA)
+            except OSError:  # ENXIO: only holes follow
+                return
+            end = os.lseek(ram, at, os.SEEK_HOLE)
+            for start in range(at, end, piece):
+                data = whole[start : min(start + piece, end)]
+                if data.count(0) != len(data):
+                    yield start, data
+            at = end
 
 
 @contextlib.contextmanager
-def _started(qemu: Qemu, job: Job) -> Iterator[tuple[subprocess.Popen[bytes], Mapping[str, socket.socket]]]:
-    """QEMU running, and our ends of what it says: console, report, stderr.  No file is made, so none can be left."""
-    with contextlib.ExitStack() as stack:
-        pairs = {name: socket.socketpair() for name in ("console", "report", "stderr")}
-        for end in (end for pair in pairs.values() for end in pair):
-            stack.enter_context(end)
-        theirs = {name: pair[1].fileno() for name, pair in pairs.items()}
-        content = job.object if isinstance(job.object, bytes) else read_bounded(job.object, OBJECT_BYTES, ObjectError)
-        files = Descriptors(
-            stack.enter_context(_in_memory("object", content)), stack.enter_context(_in_memory("spec", job.spec)),
-            theirs["console"], theirs["report"],
-        )  # fmt: skip
-        child = stack.enter_context(process.spawned(
-            argv(qemu, job, files),
-            cwd=Path("/"),
-            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": "/"},
-            stderr=theirs["stderr"],
-            pass_fds=astuple(files),
-        ))  # fmt: skip
-        for _, end in pairs.values():
-            end.close()  # or their end of file would never reach us
-        _restrict(child.pid)
-        yield child, {name: pair[0] for name, pair in pairs.items()}
+def _explained(running: Running, heard: "Heard") -> Iterator[None]:
+    """A GuestError leaves with all that is known of the guest."""
+    try:
+        yield
+    except GuestError as error:
+        _drain(running.ports, heard)
+        error.phase, error.console = heard.phase, clean_console(heard.console.last())
+        error.heard, error.splats = bytes(heard.report), splats(heard.console.last())
+        raise
 
 
-@contextlib.contextmanager
-def _in_memory(name: str, data: bytes) -> Iterator[int]:
-    """A descriptor of a file that is on no disk."""
-    with open(os.memfd_create(name), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        yield stream.fileno()
+def _heard_out(running: Running, heard: "Heard", complete: Complete, on_progress: Progress | None, start: str) -> Ended:
+    with _explained(running, heard):
+        _listen(running, heard, complete, on_progress or (lambda size: None))
+        if not heard.done:
+            code = running.child.wait()
+            raise heard.lost(_exit_death(code), code)
+        _hear_console(running.ports["console"], heard)
+    seconds, console = time.monotonic() - heard.started, heard.console.last()
+    first_s = (heard.first or heard.started) - heard.started
+    return Ended(bytes(heard.report), Console(console, heard.console.cut), seconds, start, first_s, splats(console))
 
 
-def _restrict(pid: int) -> None:
-    """No core dump, no byte into any file: QEMU has nothing to write but its sockets."""
-    with contextlib.suppress(ProcessLookupError):
-        for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-            resource.prlimit(pid, limit, (0, 0))
-
-
-def _listen(
-    ports: Mapping[str, socket.socket],
-    heard: "Heard",
-    complete: Callable[[bytearray], bool],
-    on_progress: Callable[[int], None],
-) -> None:
+def _listen(running: Running, heard: "Heard", complete: Complete, on_progress: Progress) -> None:
     """Read until the report is complete, every port is closed, or a deadline passed (GuestError)."""
+    ports = {name: port for name, port in running.ports.items() if name != "monitor"}
     with selectors.DefaultSelector() as selector:
         for name, port in ports.items():
             selector.register(port, selectors.EVENT_READ, name)
         while selector.get_map():
-            wait = heard.next_death()[0] - time.monotonic()
+            wait = heard.next_look() - time.monotonic()
             grown = b""
             for key, _ in selector.select(max(0.0, wait)):
                 data = _receive(ports[key.data])
@@ -305,7 +266,19 @@ def _listen(
             if b"\n" in grown and not heard.flooded and complete(heard.report):
                 heard.done = True
                 return
-            heard.check(time.monotonic())
+            heard.check(time.monotonic(), lambda: process.cpu_seconds(running.child.pid))
+
+
+def _hear_console(console: socket.socket, heard: "Heard") -> None:
+    """What the kernel said before the last frame, it may yet be writing: wait for the validator's word behind it."""
+    give_up = time.monotonic() + heard.limits.console_s
+    while END not in heard.console.last(4096) and (left := give_up - time.monotonic()) > 0:
+        console.settimeout(left)
+        data = _receive(console)
+        heard.hear("console", data, time.monotonic())
+        if not data:
+            break
+    _drain({"console": console}, heard)
 
 
 def _receive(port: socket.socket) -> bytes:
@@ -313,6 +286,16 @@ def _receive(port: socket.socket) -> bytes:
         return port.recv(_CHUNK)
     except OSError:  # a peer killed with bytes of ours unread resets the stream
         return b""
+
+
+def _drain(ports: Mapping[str, socket.socket], heard: "Heard") -> None:
+    """Take what is there of console and stderr, and wait for nothing; a flood gets no more than the console's bound."""
+    for name in sorted(ports.keys() & {"console", "stderr"}):
+        taken = 0
+        ports[name].setblocking(False)
+        while taken <= heard.limits.console_bytes and (data := _receive(ports[name])):
+            heard.hear(name, data, time.monotonic())
+            taken += len(data)
 
 
 def _exit_death(code: int) -> Death:
@@ -324,36 +307,21 @@ def _exit_death(code: int) -> Death:
 # --- what was heard
 
 
-class Tail:
-    """The last `bound` bytes of a stream of any length; `cut` tells that the beginning is gone."""
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._kept = bytearray()
-        self.cut = False
-
-    def add(self, data: bytes) -> None:
-        self._kept += data
-        self.cut = self.cut or len(self._kept) > self._bound
-        if len(self._kept) > 2 * self._bound:  # seldom, so that a flood costs linear time
-            del self._kept[: -self._bound]
-
-    def last(self, size: int | None = None) -> bytes:
-        """At most `size` bytes (default: all that is kept) from the end."""
-        return bytes(self._kept[-min(size or self._bound, self._bound) :])
-
-
 class Heard:
     """What one guest has said so far and which death is next, by the clock it is told; no IO."""
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.limits = limits
         self.started = self.last = now
+        self.first: float | None = None
         self.report = bytearray()
         self.console = Tail(limits.console_bytes)
         self.stderr = Tail(_STDERR_BYTES)
         self.panicked: float | None = None
+        self.oopsed: float | None = None
+        self.said = now  # when the report last grew
         self.done = False
+        self._busy: tuple[float, float] | None = None  # clock and processor time, early in a silence
 
     @property
     def phase(self) -> str:
@@ -366,18 +334,27 @@ class Heard:
         return len(self.report) > self.limits.report_bytes
 
     def hear(self, port: str, data: bytes, now: float) -> None:
-        """Take in bytes of `console`, `report` or `stderr`; none means that the port was closed."""
+        """Take in bytes of `console`, `report`, `pulse` or `stderr`; none means that the port was closed."""
         if port == "report":
             self.report += data
+            self.said = now if data else self.said
+            self.first = self.first or (now if data else None)
         elif port == "stderr":
             self.stderr.add(data)
-        else:
+        elif port == "console":
             self.console.add(data)
             # the words may have come in two pieces
-            if self.panicked is None and _PANIC in self.console.last(len(data) + len(_PANIC)):
+            if self.panicked is None and PANIC in self.console.last(len(data) + len(PANIC)):
                 self.panicked = now
-        if data and port != "stderr":
-            self.last = now
+            if self.oopsed is None and OOPS in self.console.last(len(data) + len(OOPS)):
+                self.oopsed = now
+        if data and port in ("report", "pulse"):  # a kernel that hangs may yet say so, again and again
+            self.last, self._busy = now, None
+
+    def next_look(self) -> float:
+        """When to look again if nothing more is heard."""
+        sample = self.last + self.limits.silence_s / 3
+        return min(self.next_death()[0], sample) if self.report and not self._busy else self.next_death()[0]
 
     def next_death(self) -> tuple[float, Death]:
         """When, by the clock, this guest is lost if nothing more is heard, and how."""
@@ -388,15 +365,22 @@ class Heard:
             deaths.append((self.started + self.limits.first_byte_s, Death.FIRST_BYTE))
         if self.panicked is not None:
             deaths.append((self.panicked + _PANIC_GRACE_S, Death.PANIC))
+        if self.oopsed is not None:  # init may be well, and the process it waits for never come back
+            deaths.append((max(self.oopsed, self.said) + self.limits.silence_s, Death.OOPS))
         if self.flooded:
             deaths.append((self.started, Death.FLOOD))
         return min(deaths)
 
-    def check(self, now: float) -> None:
-        """GuestError if the next death's time has come."""
+    def check(self, now: float, cpu: Callable[[], float]) -> None:
+        """GuestError if this guest is lost by now; `cpu` tells the processor time that it has used so far."""
+        if self.report and self._busy is None and now >= self.last + self.limits.silence_s / 3:
+            self._busy = now, cpu()
         when, death = self.next_death()
-        if now >= when:
-            raise self.lost(death)
+        if now < when:
+            return
+        if death is Death.SILENCE and self._busy and cpu() - self._busy[1] >= _BUSY * (now - self._busy[0]):
+            death = Death.HANG
+        raise self.lost(death)
 
     def lost(self, death: Death, code: int = 0) -> GuestError:
         """The error for this death; `code` is QEMU's exit code where it ended by itself (negative: a signal)."""
@@ -409,10 +393,12 @@ class Heard:
     def _words(self, death: Death, code: int) -> str:
         limits = self.limits
         return {
-            Death.PANIC: _panic_line(self.console.last()),
+            Death.PANIC: panic_line(self.console.last()),
+            Death.OOPS: headline(splats(self.console.last())) or "the kernel had an oops",
             Death.EXIT: "powered off before its report was complete",
             Death.FIRST_BYTE: f"no report begun within {limits.first_byte_s:g} s",
-            Death.SILENCE: f"silent for {limits.silence_s:g} s before its report was complete",
+            Death.SILENCE: f"silent and idle for {limits.silence_s:g} s before its report was complete",
+            Death.HANG: f"user space stood still for {limits.silence_s:g} s while the kernel was busy",
             Death.DEADLINE: f"no complete report within {limits.total_s:g} s",
             Death.FLOOD: f"report longer than {limits.report_bytes} bytes",
             Death.REFUSED: f"qemu ended with exit code {code}",
@@ -420,25 +406,19 @@ class Heard:
         }[death]
 
 
-def _panic_line(console: bytes) -> str:
-    _, words, why = console.partition(_PANIC)
-    return clean_console((words or _PANIC) + why.split(b"\n")[0])
+def broken(ended: Ended, error: GuestError) -> GuestError:
+    """Why a report that is complete and yet none came about: the console knows more than its frames."""
+    memory = out_of_memory(ended.console.data)
+    if memory:
+        error.death, error.message = Death.MEMORY, f"{error.message}: {memory}"
+        error.hint = "raise [guest] memory_mb"
+    elif error.death == Death.VALIDATOR and ended.splats:
+        error.death, error.message = Death.OOPS, f"{error.message}: {headline(ended.splats)}"
+    error.console, error.heard, error.splats = clean_console(ended.console.data), ended.report, ended.splats
+    return error
 
 
 def _signal_name(number: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(number).name
     return f"signal {number}"
-
-
-def clean_console(data: bytes) -> str:
-    """Console bytes as text for people: its last lines, without escape sequences, control or invisible characters.
-
-    At most CONSOLE_LINES lines of LINE_CHARS characters; bytes that are not UTF-8 become U+FFFD.
-    """
-    bound = CONSOLE_LINES * LINE_CHARS
-    text = _ESCAPE.sub("", data[-bound:].decode("utf-8", "replace"))
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = "".join(c for c in text if c in "\n\t" or c.isprintable())
-    lines = text.strip("\n").split("\n")[-CONSOLE_LINES:]
-    return "\n".join(line[:LINE_CHARS] for line in lines)

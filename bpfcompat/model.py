@@ -165,13 +165,36 @@ class MapReport:
     max_entries: int
 
 
+class Fate(StrEnum):
+    """What became of a kernel that was asked: it died, it stopped running user space, or it complained."""
+
+    CRASH = "crash"
+    HANG = "hang"
+    SPLAT = "splat"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A kernel's fate that is itself the answer, because fresh guests that were asked the same agreed on it.
+
+    `phase` is what was being asked (`open`, `load`, `program`), `program` its name in the last case.  `console` are the
+    lines that tell of it, clean text; `runs` is how many guests agreed, the last ones started cold.
+    """
+
+    fate: Fate
+    phase: str
+    program: str
+    console: tuple[str, ...]
+    runs: int
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What the validator said, parsed and checked: frames of validator/wire.md, in our words.
 
     `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
-    the object did not even open.
+    the object did not even open.  With an `ending` that is a crash or a hang, the report stops where the kernel did.
     """
 
     guest: Mapping[str, Any]
@@ -181,6 +204,7 @@ class Report:
     load_log: Log
     programs: tuple[ProgramReport, ...] = ()
     maps: tuple[MapReport, ...] = ()
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +241,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class GuestRun:
-    """How a guest was run: recorded as evidence, never part of a key or a signed payload."""
+    """How a guest was run: recorded as evidence, never part of a key or a signed payload.
+
+    `start` is `cold` or `clone`; `deaths` says how the guests before it were lost; `console_cut` that the console said
+    more than is kept.
+    """
 
     accelerator: str
     qemu: str
-    start: str  # "cold" or "clone"
+    start: str
     seconds: float
     attempts: int
+    deaths: tuple[str, ...] = ()
+    console_cut: bool = False

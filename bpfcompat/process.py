@@ -6,18 +6,26 @@ this process is killed; they lead a process group of their own, which is killed 
 
 import contextlib
 import os
+import resource
+import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bpfcompat.errors import BuildError
 
 TAIL_BYTES = 8 << 10
+SPARE_UIDS = range(61184, 65520)  # systemd's for dynamic users (UIDS-GIDS.md): nobody's account has one of them
+TICKS = os.sysconf("SC_CLK_TCK")
+LIMITS = {  # as prlimit(1) calls them
+    "core": resource.RLIMIT_CORE, "fsize": resource.RLIMIT_FSIZE, "memlock": resource.RLIMIT_MEMLOCK,
+    "nofile": resource.RLIMIT_NOFILE, "as": resource.RLIMIT_AS, "cpu": resource.RLIMIT_CPU,
+}  # fmt: skip
 _live: set[int] = set()
 _stopping = threading.Event()
 _live_lock = threading.Lock()
@@ -41,10 +49,53 @@ def find_tool(name: str, package: str) -> str:
     return found
 
 
-def bound_to_us(argv: Sequence[str]) -> list[str]:
-    """The same command, dying with us where the host can do that."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
+@dataclass(frozen=True, slots=True)
+class Jail:
+    """Who a child is and what it may take: a user of its own (None: ours), groups, limits as for setrlimit()."""
+
+    uid: int | None = None
+    groups: tuple[int, ...] = ()
+    limits: Mapping[int, int] = field(default_factory=dict)
+
+
+def spare_uid(uid_map: Path = Path("/proc/self/uid_map")) -> int | None:
+    """A user id that nobody has, to be given to one child; None where we cannot become another user."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        return None
+    mapped = [(int(a), int(a) + int(n)) for a, _, n in (line.split() for line in uid_map.read_text().splitlines())]
+    chosen = secrets.choice(SPARE_UIDS)
+    return chosen if any(low <= chosen < high for low, high in mapped) else None
+
+
+def bound_to_us(argv: Sequence[str], jail: Jail | None = None) -> list[str]:
+    """The same command, dying with us where the host can do that, and as the jail's user."""
+    setpriv, prlimit = shutil.which("setpriv"), shutil.which("prlimit")
+    if not setpriv or not prlimit:  # both are of util-linux
+        return list(argv)
+    options = ["--pdeathsig", "KILL"]
+    if jail is not None:
+        options += ["--no-new-privs"]
+    if jail is not None and jail.uid is not None:
+        groups = ["--groups", ",".join(map(str, jail.groups))] if jail.groups else ["--clear-groups"]
+        options += ["--reuid", str(jail.uid), "--regid", str(jail.uid), *groups]
+    bounds = [f"--{name}={_bound(limit, most)}" for name, limit in LIMITS.items()
+              if jail and (most := jail.limits.get(limit)) is not None]  # fmt: skip
+    return [*([prlimit, *bounds, "--"] if bounds else []), setpriv, *options, "--", *argv]
+
+
+def _bound(limit: int, most: int) -> int:
+    """A limit can be lowered by anyone, and raised by few."""
+    hard = resource.getrlimit(limit)[1]
+    return most if hard == resource.RLIM_INFINITY else min(most, hard)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a child's threads have used so far; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS  # utime, stime: proc(5)
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 @contextlib.contextmanager
@@ -57,6 +108,7 @@ def spawned(
     stdout: int | None = subprocess.DEVNULL,
     stderr: int | None = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
+    jail: Jail | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A running program whose whole process group is gone when the block ends, however it ends."""
     if _stopping.is_set():
@@ -65,7 +117,7 @@ def spawned(
         raise BuildError(f"{argv[0]}: cannot start: no such program", argv=tuple(argv))
     try:
         child = subprocess.Popen(
-            bound_to_us(argv),
+            bound_to_us(argv, jail),
             cwd=cwd,
             env=dict(env),
             stdin=stdin,

@@ -97,7 +97,8 @@ class Steps:
     def forget(self, action: Action) -> bool:
         """Drop an action's entry from the store and from this run."""
         self._done.pop(action.key(), None)
-        return self.shop.store.drop(action.kind, action.key())
+        released = self.shop.store.release(action.key())
+        return self.shop.store.drop(action.kind, action.key()) or released
 
     def there(self, look: Callable[[], object]) -> bool:
         """True when a look (a step with make=False) finds everything; a trouble on the way counts as not there."""
@@ -127,7 +128,7 @@ class Steps:
                 with store.workdir() as work:
                     made = maker(work)
                 entry = store.put(action, {n: store.put_bytes(d) for n, d in made.outputs.items()}, made.facts)
-                store.remember(action)
+                store.remember(action, entry)
         except BpfcompatError as error:
             self._failed[key] = error
             raise
@@ -361,7 +362,7 @@ class Realiser(Steps):
         return self.planned(f"column:{kernel}", lambda: self._column(kernel, make))
 
     def _column(self, kernel: str, make: bool) -> plan.Column:
-        from bpfcompat.guest import COMMAND_LINE, machine_class
+        from bpfcompat.qemu import COMMAND_LINE, machine_class
 
         image = self.initramfs(kernel, make)
         validator = self.validator(make).outputs["validator"].digest

@@ -18,12 +18,19 @@ def line(row: Row) -> str:
     if row.not_to_be_had:
         return f"{row.pair!s:42} not to be had: {clean(row.trouble, 200)}"
     cause = f": {row.verdict.cause}" if row.verdict and row.verdict.cause else ""
-    how = (
-        f"ran, {row.run.seconds:.1f} s {row.run.accelerator}" if row.ran and row.run else "ran" if row.ran else "cached"
-    )
+    how = _how(row)
     trouble = f"  {clean(row.trouble, 400)}" if row.trouble else ""
     wrong = "" if row.as_expected else f"  << expected {row.expected}" + ("" if row.required else " (optional)")
     return f"{row.pair!s:42} {row.answer}{cause}  ({how}){trouble}{wrong}"
+
+
+def _how(row: Row) -> str:
+    run = row.run
+    if not row.ran or run is None:
+        return "ran" if row.ran else "cached"
+    attempts = f", attempt {run.attempts}" if run.attempts > 1 else ""
+    deaths = f" after {', '.join(run.deaths)}" if run.deaths else ""
+    return f"ran, {run.seconds:.2f} s {run.accelerator} {run.start}{attempts}{deaths}"
 
 
 def table(rows: Sequence[Row]) -> str:

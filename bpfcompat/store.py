@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,9 +169,11 @@ class Store:
 
     # --- names
 
-    def remember(self, action: Action) -> None:
-        """Note this action as the last one under its name, for `why`."""
-        write_atomic(self._name_path(action), canonical({"key": action.key(), "inputs": dict(action.inputs)}))
+    def remember(self, action: Action, entry: Entry | None = None) -> None:
+        """Note this action as the last one under its name, for `why`, and what it gave."""
+        outputs = {n: [b.digest, b.size] for n, b in entry.outputs.items()} if entry else {}
+        body = {"key": action.key(), "inputs": dict(action.inputs), "outputs": outputs}
+        write_atomic(self._name_path(action), canonical(body))
 
     def last(self, action: Action) -> tuple[str, Mapping[str, Any]] | None:
         """Key and inputs of the last action realised under this name, or None."""
@@ -180,6 +182,37 @@ class Store:
             return str(body["key"]), dict(body["inputs"])
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
             return None
+
+    def last_output(self, action: Action, name: str) -> Blob | None:
+        """What this very action gave when it was realised last, although its entry may be forgotten since."""
+        try:
+            body = json.loads(read_bounded(self._name_path(action), MAX_ENTRY))
+            digest, size = body["outputs"][name]
+            blob = Blob(str(digest), int(size))
+            return blob if body["key"] == action.key() and is_digest(digest) and self._has_blob(blob) else None
+        except (StoreError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    # --- quarantine
+
+    def quarantine_path(self, key: str) -> Path:
+        """Where it is written that an action key has two different outputs, if it has."""
+        return self.root / "flaky" / f"{hex_of(key)}.json"
+
+    def quarantined(self, key: str) -> bool:
+        """True when an action key is known to have two different outputs."""
+        return _is_there(self.quarantine_path(key))
+
+    def quarantine(self, key: str, name: str, words: str, outputs: Sequence[Blob]) -> None:
+        """Keep different outputs of one action key side by side; none of them is its entry."""
+        found = {"key": key, "name": name, "words": words, "outputs": [b.digest for b in outputs]}
+        write_atomic(self.quarantine_path(key), canonical(found))
+
+    def release(self, key: str) -> bool:
+        """End the quarantine of an action key; True if there was one."""
+        there = self.quarantined(key)
+        _discard(self.quarantine_path(key))
+        return there
 
     def _name_path(self, action: Action) -> Path:
         return self.root / "names" / action.kind / f"{action.name or '_'}.json"

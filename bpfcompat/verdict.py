@@ -25,11 +25,12 @@ from bpfcompat.causes import (
 from bpfcompat.digest import canonical
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.errors import StoreError
+from bpfcompat.fates import SLUG, fate_verdict
 from bpfcompat.model import Answer, Attach, AttachMode, ProgramReport, ProgramVerdict, Report, Verdict
 
 CLASSIFIER = 1  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
-SLUGS = (CONTRADICTORY, *(cause.slug for cause in CAUSES))
+SLUGS = (CONTRADICTORY, *SLUG.values(), *(cause.slug for cause in CAUSES))
 MAX_NOTES = 50
 MAX_NAMED = 8
 
@@ -54,6 +55,8 @@ def classify(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Ve
     """
     asker = _Asker(report, facts)
     programs = tuple(asker.program(program, attach) for program in report.programs)
+    if report.ending is not None:
+        return fate_verdict(report, report.ending, programs)
     doubt = _contradiction(report, facts, attach)
     if doubt is not None:
         return _doubtful(report, doubt, programs)

@@ -6,12 +6,12 @@ Pure and strict: the guest is hostile, so one byte that is not as specified make
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import GuestError, StoreError, TrustError
-from bpfcompat.model import Attach, AttachMode, Log, MapReport, ProgramReport, Report
+from bpfcompat.model import Attach, AttachMode, Ending, Fate, Log, MapReport, ProgramReport, Report
 from bpfcompat.strictjson import parse_json
 
 REPORT_MAX = 64 << 20  # bytes, of a report and of its stored form
@@ -31,9 +31,13 @@ Check = Callable[[Any], Any]
 Shape = Mapping[str, Check]
 
 
-def spec(nonce: str, attach: AttachMode, log_max: int) -> bytes:
-    """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept."""
-    return f"nonce={nonce}\nattach={attach}\nlog_max={log_max}\n".encode()
+def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str) -> bytes:
+    """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept.
+
+    `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
+    has from its template.
+    """
+    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={attach}\nlog_max={log_max}\n".encode()
 
 
 def is_complete(data: bytes | bytearray) -> bool:
@@ -47,19 +51,78 @@ def parse(data: bytes, nonce: str) -> Report:
     """A complete report with this nonce; GuestError (phase `report`) for anything else."""
     try:
         return _report(_Reader(_frames(bytes(data), nonce)))
+    except _DiedError as error:
+        raise GuestError(f"report: {error}", phase="report", death="validator-killed") from None
     except (ValueError, TrustError) as error:
-        raise GuestError(f"report: {error}", phase="report") from None
+        raise GuestError(f"report: {error}", phase="report", death="broken-report") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What a guest had said when it was lost: the report so far, and what it was being asked then.
+
+    `phase` is `open`, `load` or `program`; `program` is the name in the last case, else "".
+    """
+
+    report: Report
+    phase: str
+    program: str
+
+
+def parse_partial(data: bytes, nonce: str) -> Partial | None:
+    """The whole frames of a report that broke off; None if it said nothing of an object, or not in our words."""
+    whole = data[: data.rfind(b"\n") + 1]
+    found: list[Any] = []
+    try:
+        found.extend(_frames_until_cut(whole, nonce))
+        kinds = [frame.get("kind") for frame in found if isinstance(frame, dict)]
+        if "end" in kinds or not found:
+            return None
+        return _partial(_Reader(iter(f for f in found if f.get("kind") != "died")), len(found))
+    except (ValueError, TrustError, AttributeError):
+        return None
+
+
+def _frames_until_cut(data: bytes, nonce: str) -> Iterator[Any]:
+    """Frames up to the one that is not whole."""
+    frames = _frames(data, nonce)
+    while True:
+        try:
+            yield next(frames)
+        except (StopIteration, ValueError):
+            return
+
+
+def _partial(reader: "_Reader", count: int) -> Partial:
+    guest = reader.take("hello", _HELLO)
+    silent = Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""))
+    if count == 1:
+        return Partial(silent, "open", "")
+    opened = reader.take("open", _OPENED, _NOT_OPENED)
+    silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()))
+    if count == 2 or "programs" not in opened:
+        return Partial(silent, "load", "")
+    loaded = reader.take("load", _LOADED)
+    listed = opened["programs"]
+    told = tuple(_program(reader, listed[n]) for n in range(min(count - 3, len(listed))))
+    log = _joined(loaded["log"], loaded["verifier"])
+    report = replace(silent, load_errno=loaded["errno"], load_log=log, programs=told)
+    return Partial(report, "program", listed[len(told)]["name"] if len(told) < len(listed) else "")
 
 
 def report_to_json(report: Report) -> dict[str, Any]:
     """A Report as plain JSON values; `report_from_json` gives it back."""
-    return {**asdict(report), "guest": dict(report.guest), "format": 1}
+    value = {**asdict(report), "guest": dict(report.guest), "format": 1}
+    if report.ending is None:
+        del value["ending"]
+    return value
 
 
 def report_from_json(value: Any) -> Report:
     """The Report that `report_to_json` described; StoreError if it is not one."""
     try:
-        found = _fields(value, _STORED, "report")
+        shape = _STORED_ENDING if isinstance(value, dict) and "ending" in value else _STORED
+        found = _fields(value, shape, "report")
         del found["format"]
         return Report(**found)
     except ValueError as error:
@@ -109,6 +172,10 @@ def _head(data: bytes, at: int, seq: int, nonce: str) -> tuple[int, int, str]:
     return start, start + int(match[3]), f"sha256:{match[4].decode()}"
 
 
+class _DiedError(ValueError):
+    """The validator says that its process for one question died."""
+
+
 class _Reader:
     """Hands out frames in the order in which they must come."""
 
@@ -121,7 +188,7 @@ class _Reader:
         frame = self._next(kind)
         found = frame.get("kind")
         if found == "died":
-            raise ValueError(_death(frame))
+            raise _DiedError(_death(frame))
         if found != kind:
             raise ValueError(f"expected a frame of kind {kind!r}, got {str(found)[:40]!r}")
         body = {name: value for name, value in frame.items() if name != "kind"}
@@ -284,6 +351,14 @@ def _map(value: Any) -> MapReport:
     return MapReport(**_fields(value, _MAP, "map"))
 
 
+def _ending(value: Any) -> Ending:
+    return Ending(**_fields(value, _ENDING, "ending"))
+
+
+def _fate(value: Any) -> Fate:
+    return Fate(_text(value))
+
+
 def _stored_program(value: Any) -> ProgramReport:
     return _sound(ProgramReport(**_fields(value, _STORED_PROGRAM, "program")))
 
@@ -308,3 +383,6 @@ _STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, 
                   "open_log": _log, "load_errno": _or_none(_errno), "load_log": _log,
                   "programs": _list_of(_stored_program, PROGRAMS_MAX),
                   "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
+_ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _list_of(_text, 1000),
+                  "runs": _whole(100, 1)}  # fmt: skip
+_STORED_ENDING: Shape = {**_STORED, "ending": _ending}

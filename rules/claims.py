@@ -7,9 +7,9 @@ from bpfcompat import keys
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
 from bpfcompat.gate import Row
-from bpfcompat.guest import COMMAND_LINE, machine_class
 from bpfcompat.model import Answer
 from bpfcompat.plan import Pair
+from bpfcompat.qemu import COMMAND_LINE, machine_class
 from bpfcompat.registry.publish import Item
 from bpfcompat.rules.session import Session
 from bpfcompat.statement import NOT_TO_BE_HAD, Claim, row_of

@@ -47,9 +47,9 @@ def possible(session: Session) -> tuple[str, ...]:
     matrix = session.matrix
     return (
         "matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock",
-        *("kernel", "guest", "object", "probe", "verdict", "kernels"),
+        *("kernel", "guest", "template", "object", "probe", "verdict", "kernels"),
         *(f"kernel:{k}" for k in matrix.kernels),
-        *(f"guest:{k}" for k in dict.fromkeys(p.kernel for p in matrix.pairs)),
+        *(f"{kind}:{k}" for k in dict.fromkeys(p.kernel for p in matrix.pairs) for kind in ("guest", "template")),
         *(f"object:{o}" for o in matrix.objects),
         *(f"{kind}:{p}" for p in matrix.pairs for kind in ("probe", "verdict")),
     )  # fmt: skip
@@ -73,6 +73,7 @@ def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
 GROUPS = {
     "kernel": "kernel:NAME: fetch and unpack one kernel of the catalogue",
     "guest": "guest:KERNEL: pack what this kernel's guests boot into",
+    "template": "template:KERNEL: freeze a booted guest of this kernel, to be thawed for each object",
     "object": "object:NAME: compile, fetch or read one object",
     "probe": "probe:OBJECT@KERNEL: ask one kernel about one object",
     "verdict": "verdict:OBJECT@KERNEL: classify one report again, without a boot",
@@ -136,6 +137,8 @@ class Graph:
         for name in asked:
             if selection.named(f"guest:{name}"):
                 self.guest(name)
+            if selection.named(f"template:{name}"):
+                self.template(name)
         for name in self.session.matrix.objects:
             if selection.named(f"object:{name}"):
                 self.object(name)
@@ -166,6 +169,14 @@ class Graph:
         deps = self._kernels(name) + self._validator()
         return self._add(f"guest:{name}", doc, partial(asker.initramfs, name), action, name, ready, deps)
 
+    def template(self, name: str) -> str:
+        """`template:<kernel>`: boot a guest once, and freeze it; where that cannot be, its guests are booted."""
+        asker, doc = self.session.asker, "freeze a booted guest of this kernel"
+        ready = not selection.everything() and asker.there(partial(asker.template, name, make=False))
+        deps = self._kernels(name) + ([self.guest(name)] if name in self.missing.guests else [])
+        action = partial(asker.template_action, make=False)
+        return self._add(f"template:{name}", doc, partial(asker.frozen_or_cold, name), action, name, ready, deps)
+
     def object(self, name: str) -> str:
         """`object:<name>`: compile, fetch or read."""
         asker, doc = self.session.asker, "compile, fetch or read this object"
@@ -181,6 +192,7 @@ class Graph:
         lacking = pair in missing.probes
         deps = self._kernels(pair.kernel) if lacking else []
         deps += [self.guest(pair.kernel)] if lacking and pair.kernel in missing.guests else []
+        deps += self._templates(pair.kernel) if lacking else []
         deps += [self.object(pair.object)] if lacking and pair.object in missing.objects else []
         doc, action = "ask this kernel about this object", partial(asker.probe_action, make=False)
         return self._add(f"probe:{pair}", doc, partial(self.session.ask, pair), action, pair, not lacking, deps)
@@ -192,6 +204,15 @@ class Graph:
         doc, action = "classify this pair's report, without a boot", partial(asker.verdict_action, make=False)
         ready = not deps and pair not in missing.verdicts
         return self._add(f"verdict:{pair}", doc, partial(self.session.ask, pair), action, pair, ready, deps)
+
+    def _templates(self, name: str) -> list[str]:
+        """A template that is there is no dependency, and where guests are booted there is none."""
+        asker = self.session.asker
+        if f"template:{name}" in self.tasks:
+            return [f"template:{name}"]
+        if self.session.config["guest.cold"] or asker.there(partial(asker.template, name, make=False)):
+            return []
+        return [self.template(name)]
 
     def _kernels(self, name: str) -> list[str]:
         return [self.kernel(name)] if name in self.missing.kernels else []

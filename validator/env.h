@@ -14,6 +14,17 @@ int env_report_port(void);
 /* What this guest says of itself, as one frame. 0 or -errno. */
 int env_hello(struct report *report);
 
+/* Say that user space runs: one byte to QEMU's debug console, by port I/O. */
+void env_pulse(void);
+
+/* Say on the console that all is said: a kernel may write its words there later than it spoke them. */
+void env_mark_console(void);
+
+/* A thawed guest has its template's clock and random state. 0 or -1 and errno. */
+#define SEED_HEX 64
+int env_set_clock(unsigned long long ns);
+int env_seed(const char *hex);
+
 /* True when the kernel says which LSMs are active and `bpf` is not among them. */
 bool env_bpf_lsm_inactive(void);
 

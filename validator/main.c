@@ -3,6 +3,7 @@
  * It refuses to judge: what an errno means is decided on the host. See wire.md for what it reads and writes.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,21 +11,26 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "env.h"
 #include "fwcfg.h"
 #include "load.h"
 #include "said.h"
+#include "warm.h"
 
 #define SPEC_FILE "opt/bpfcompat/spec"
 #define OBJECT_FILE "opt/bpfcompat/object"
+#define FREEZE_FILE "opt/bpfcompat/freeze"
+#define FREEZE_MAX 16
 #define SPEC_MAX (4u << 10)
 #define OBJECT_MAX (64u << 20)
 #define LOG_MAX_DEFAULT (1u << 20)
 #define LOG_MAX_LEAST (4u << 10)
 #define LOG_MAX_MOST (16u << 20)
 #define LOG_TOTAL (16u << 20)
+#define PULSE_NS 200000000
 
 static struct work work;
 
@@ -73,11 +79,30 @@ static void take_log_max(const char *value)
 	work.log_max = max;
 }
 
+static void take_clock(const char *value)
+{
+	char *end;
+	unsigned long long ns = strtoull(value, &end, 10);
+
+	if (*end || !*value || env_set_clock(ns))
+		give_up("spec: clock: expected nanoseconds since 1970, got '%.40s'", value);
+}
+
+static void take_seed(const char *value)
+{
+	if (strlen(value) != SEED_HEX || strspn(value, "0123456789abcdef") != SEED_HEX)
+		give_up("spec: seed: expected %d lower-case hex digits", SEED_HEX);
+	if (env_seed(value))
+		give_up("spec: seed: %s", strerror(errno));
+}
+
 static const struct {
 	const char *name;
 	void (*take)(const char *value);
 } settings[] = {
 	{ "nonce", take_nonce },
+	{ "clock", take_clock },
+	{ "seed", take_seed },
 	{ "attach", take_attach },
 	{ "log_max", take_log_max },
 };
@@ -136,17 +161,37 @@ static void tell_death(const char *phase, unsigned int index, int status)
 	report_begin(&json, "died");
 	json_string(&json, "phase", phase);
 	json_number(&json, "index", index);
-	json_number(&json, "signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+	json_number(&json, "signal", WIFSIGNALED(status) ? WTERMSIG(status) : WIFSTOPPED(status) ? WSTOPSIG(status) : 0);
 	json_number(&json, "errno", WIFEXITED(status) ? WEXITSTATUS(status) : 0);
 	report_frame(&work.report, &json);
 }
 
 typedef int (*probe_fn)(struct work *work, unsigned int index);
 
+/* While a probe takes its time, init says that user space still runs: what stops the pulse is the kernel. */
+static int wait_for(pid_t pid)
+{
+	const struct timespec pulse = { .tv_nsec = PULSE_NS };
+	sigset_t child;
+	int status;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	while (waitpid(pid, &status, WNOHANG | WUNTRACED) != pid) {
+		env_pulse();
+		sigtimedwait(&child, NULL, &pulse);
+	}
+	if (WIFSTOPPED(status)) { /* by the object itself: nobody would ever go on with it */
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return status;
+}
+
 /* Nothing a probe opens, maps or breaks outlives it. Only one process writes at any time: the parent waits. */
 static void in_child(const char *phase, unsigned int index, probe_fn probe)
 {
-	int status = 0;
+	int status;
 	pid_t pid = fork();
 
 	if (pid < 0)
@@ -157,8 +202,7 @@ static void in_child(const char *phase, unsigned int index, probe_fn probe)
 		err = -(err ?: probe(&work, index));
 		_exit(err < 255 ? err : 255);
 	}
-	while (waitpid(pid, &status, 0) != pid)
-		;
+	status = wait_for(pid);
 	if (status)
 		tell_death(phase, index, status);
 }
@@ -189,8 +233,12 @@ static void probe_all(void)
 
 static void prepare(void)
 {
+	sigset_t child;
 	int err;
 
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL); /* wait_for() takes it */
 	env_setup();
 	work.report.fd = env_report_port();
 	if (work.report.fd < 0)
@@ -205,10 +253,28 @@ static void prepare(void)
 		give_up("fw_cfg: %s", strerror(-err));
 }
 
+/* Where a guest is to be frozen: everything that every probe needs is warm, and nothing is known of any object. The
+ * host writes one byte when the guest has its inputs; in a template that is after it was thawed.
+ */
+static void wait_frozen(void)
+{
+	char *unused, byte;
+
+	if (fwcfg_read(FREEZE_FILE, FREEZE_MAX, &unused) < 0)
+		return;
+	warm_up();
+	dprintf(work.report.fd, "BPFCR\n");
+	tcdrain(work.report.fd);
+	while (read(work.report.fd, &byte, 1) != 1)
+		;
+}
+
 int main(void)
 {
 	prepare();
+	wait_frozen();
 	read_inputs();
 	probe_all();
+	env_mark_console();
 	env_power_off();
 }

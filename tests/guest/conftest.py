@@ -13,7 +13,7 @@ import pytest
 
 from bpfcompat.asking import Asker
 from bpfcompat.errors import BpfcompatError
-from bpfcompat.guest import BINARY, Qemu, find_qemu
+from bpfcompat.qemu import BINARY, Qemu, find_qemu
 from bpfcompat.rules.session import open_session
 
 ROOT = Path(__file__).resolve().parents[2]

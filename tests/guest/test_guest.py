@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from bpfcompat.errors import GuestError
-from bpfcompat.guest import COMMAND_LINE, Death, Ended, Job, Limits, Qemu, choose_accelerator, run_cold
+from bpfcompat.guest import Death, Ended, Limits, choose_accelerator, run_cold
 from bpfcompat.initramfs import guest_initramfs
+from bpfcompat.qemu import COMMAND_LINE, Job, Qemu
 
 pytestmark = pytest.mark.guest
 
@@ -171,7 +172,8 @@ def test_bad_initramfs(qemu: Qemu, a_vmlinuz: Path, tmp_path: Path) -> None:
 RUN = """
 import sys
 from pathlib import Path
-from bpfcompat.guest import Job, Limits, find_qemu, run_cold
+from bpfcompat.guest import Limits, run_cold
+from bpfcompat.qemu import Job, find_qemu
 run_cold(find_qemu(), Job(Path(sys.argv[1]), Path(sys.argv[2]), b"", b""), Limits(60, 60, 60), lambda report: False)
 """
 

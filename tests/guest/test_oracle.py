@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from bpfcompat.asking import Asker
-from bpfcompat.guest import COMMAND_LINE, Job, Limits, Qemu, run_cold
+from bpfcompat.guest import Limits, run_cold
 from bpfcompat.initramfs import Entry, pack
 from bpfcompat.plan import Pair
+from bpfcompat.qemu import COMMAND_LINE, Job, Qemu
 from tests.guest.conftest import KERNELS, absent
 
 pytestmark = pytest.mark.guest

@@ -34,7 +34,7 @@ OBJECTS = {
 }
 PAIRS = sorted(f"{o}@{k}" for o in OBJECTS for k in KERNELS)
 SETTINGS: dict[str, Any] = {
-    "guest": {"accelerator": "tcg", "qemu": "tools/qemu"},
+    "guest": {"accelerator": "tcg", "qemu": "tools/qemu", "cold": True, "user": "same"},
     "signing": {"key": "keys/signing.pem"},
     "matrix": {"kernels": ["k-*"]},
     "kernels": {k: {"dir": f"kernels/{k}"} for k in KERNELS},

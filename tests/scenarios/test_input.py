@@ -39,7 +39,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda s: s["guest"].update(deadlne_s=3), "[guest]: deadlne_s: unknown key (hint: did you mean deadline_s?)"),
         (lambda s: s["objects"]["alpha"].update(prebuild="x"), "prebuild: unknown key (hint: did you mean prebuilt?)"),
         (lambda s: s.update(object={}), "object: unknown key (hint: did you mean objects?)"),
-        (lambda s: s["guest"].update(memory_mb="much"), "expected a whole number from 128 to 65536, got 'much'"),
+        (lambda s: s["guest"].update(memory_mb="much"), "expected a whole number from 128 to 65536: with less"),
         (lambda s: s["objects"]["alpha"].update(source="x.bpf.c"), "expected exactly one of source, prebuilt, package"),
     ],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """What a run publishes, and what a stranger with the public key makes of it."""
 
+import json
 import shutil
 
 import pytest
@@ -62,12 +63,34 @@ def test_conflict(proved: Repo) -> None:
     before = proved.digests(".bpfcompat/registry/bundles")
     (proved.root / "tools/instead").write_text("rejected")
     proved.drop("probe", "alpha@k-b")
+    (proved.store.root / "names/probe/alpha@k-b.json").unlink()  # as in a store that never knew the first
     ran = proved.doit("matrix", code=1)
     assert "!! conflict: alpha@k-b: now incompatible, published before: compatible" in ran.out
     after = proved.digests(".bpfcompat/registry/bundles")
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1
     assert verify(proved)[0] == 1
+
+
+def test_flaky(proved: Repo) -> None:
+    """A question with two answers has none: both reports are kept, nothing is published, until it is forgotten."""
+    before = proved.digests(".bpfcompat/registry/bundles")
+    (proved.root / "tools/instead").write_text("rejected")
+    proved.drop("probe", "alpha@k-b")
+    ran = proved.doit("matrix", code=3)
+    words = "alpha@k-b: flaky: the same question is answered incompatible: verifier-rejected now and compatible before"
+    assert words in ran.out
+    kept = [json.loads(p.read_text()) for p in (proved.store.root / "flaky").iterdir()]
+    assert [(k["name"], len(set(k["outputs"]))) for k in kept] == [("alpha@k-b", 2)]
+    assert all(proved.store.blob_path(d).exists() for d in kept[0]["outputs"])
+    assert proved.digests(".bpfcompat/registry/bundles") == before
+    (proved.root / "tools/instead").unlink()
+    proved.forget_boots()
+    assert "flaky: guests differed before" in proved.doit("matrix", code=3).out
+    assert proved.boots() == {}
+    proved.doit("forget", "probe:alpha@k-b")
+    proved.doit("matrix")
+    assert proved.boots() == {"alpha@k-b": 1}
 
 
 def test_other_key(proved: Repo) -> None:

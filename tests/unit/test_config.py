@@ -82,9 +82,9 @@ def test_unknown_key(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[guest]\nmemory_mb = '256'", "[guest]: memory_mb: expected a whole number from 128 to 65536, got '256'"),
-        ("[guest]\nmemory_mb = 127", "from 128 to 65536, got 127"),
-        ("[guest]\nmemory_mb = 65537", "from 128 to 65536, got 65537"),
+        ("[guest]\nmemory_mb = '256'", "[guest]: memory_mb: expected a whole number from 128 to 65536: with less"),
+        ("[guest]\nmemory_mb = 127", "get to user space, got 127"),
+        ("[guest]\nmemory_mb = 65537", "get to user space, got 65537"),
         ("[guest]\nmemory_mb = 256.0", "expected a whole number"),
         ("[guest]\nmemory_mb = true", "expected a whole number"),
         ("[guest]\ndeadline_s = nan", "expected a number from 10 to 86400, got nan"),
@@ -210,8 +210,10 @@ def test_precedence(tmp_path: Path) -> None:
     ("key", "text", "value"),
     [
         ("guest.memory_mb", "512", 512),
-        ("guest.deadline_s", "12.5", 12.5),
-        ("guest.deadline_s", "12", 12),
+        ("run.workers", "3", 3),
+        ("run.workers", "auto", "auto"),
+        ("guest.deadline_s", "120.5", 120.5),
+        ("guest.deadline_s", "120", 120),
         ("mirror.allow_expired", "TRUE", True),
         ("mirror.allow_expired", "0", False),
         ("matrix.kernels", "a,b", ["a", "b"]),
@@ -229,6 +231,7 @@ def test_override(key: str, text: str, value: Any) -> None:
     ("key", "text"),
     [
         ("guest.memory_mb", "1.5"), ("guest.memory_mb", "0"), ("guest.memory_mb", ""), ("guest.deadline_s", "nan"),
+        ("run.workers", "0"),
         ("mirror.allow_expired", "yes"), ("guest.accelerator", "hvf"), ("build.cc", "a\0b"), ("build.cflags", "a,\0"),
     ],
 )  # fmt: skip
@@ -256,9 +259,23 @@ def test_environment_names() -> None:
 
 
 def test_workers() -> None:
-    """0 workers is one per core, which is at least one."""
+    """auto is one per core, which is at least one; no workers at all cannot work."""
     assert parsed("").workers >= 1
     assert parsed("[run]\nworkers = 3").workers == 3
+    assert "auto (one per core) or a whole number from 1 to 1024, got 0" in refused("[run]\nworkers = 0")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("deadline_s = 60", "deadline_s: expected more than boot_s (60), got 60: it would be lost while it boots"),
+        ("boot_s = 200", "expected more than boot_s (200), got 180"),
+        ("boot_s = 5\ndeadline_s = 10\nsilence_s = 11", "expected more than silence_s (11), got 10"),
+    ],
+)
+def test_deadlines(text: str, said: str) -> None:
+    """Deadlines that would lose every guest are refused with the reason."""
+    assert said in refused(f"[guest]\n{text}")
 
 
 def test_paths(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,43 +4,26 @@ What needs a kernel is in tests/guest.
 """
 
 import ast
-import itertools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bpfcompat.errors import BuildError, GuestError, ObjectError
-from bpfcompat.guest import (
-    CONSOLE_LINES,
-    LINE_CHARS,
-    Death,
-    Descriptors,
-    Heard,
-    Job,
-    Limits,
-    Qemu,
-    Tail,
-    argv,
-    choose_accelerator,
-    clean_console,
-    find_qemu,
-    machine_class,
-    run_cold,
-)
+from bpfcompat.guest import Death, Heard, Limits, choose_accelerator, run_cold
+from bpfcompat.qemu import Job, Qemu
 
 LIMITS = Limits(total_s=60, silence_s=30, first_byte_s=30)
-JOB = Job(Path("/k/vmlinuz"), Path("/k/initramfs"), b"object", b"spec")
+NOTHING = Path("/dev/null")
+JOB = Job(NOTHING, NOTHING, b"object", b"spec")
 FAKE = """#!{python} -SEB
 import os, re, signal, sys, time
 if "--version" in sys.argv:
     print("QEMU emulator version 9.8.7 (Fake)")
     sys.exit()
-console, report = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
+console, report, pulse = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
 {body}
 """
 
@@ -55,7 +38,7 @@ def fake_qemu(tmp_path: Path) -> FakeQemu:
         path = tmp_path / "qemu"
         path.write_text(FAKE.format(python=sys.executable, body=body))
         path.chmod(0o755)
-        return Qemu(str(path), "9.8.7")
+        return Qemu(str(path), "9.8.7", own_user=False)
 
     return make
 
@@ -69,52 +52,6 @@ def lose(qemu: Qemu, limits: Limits = LIMITS) -> GuestError:
     with pytest.raises(GuestError) as lost:
         run_cold(qemu, JOB, limits, done)
     return lost.value
-
-
-# --- argv
-
-
-def test_argv_isolation() -> None:
-    """No device, network, user configuration or file of the host is given beyond those named; calls are sandboxed."""
-    given = argv(Qemu("/q", "7.2", "tcg"), JOB, Descriptors(5, 6, 7, 8))
-    assert given[0] == "/q"
-    assert {"-nodefaults", "-no-user-config", "-no-reboot"} <= set(given)
-    pairs = list(itertools.pairwise(given))
-    sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-    assert {("-nic", "none"), ("-display", "none"), ("-sandbox", sandbox), ("-smp", "1")} <= set(pairs)
-    assert [b for a, b in pairs if a == "-chardev"] == ["socket,id=console,fd=7", "socket,id=report,fd=8"]
-    assert not {"-drive", "-hda", "-virtfs", "-netdev", "-monitor", "-qmp"} & set(given)
-
-
-def test_command_line() -> None:
-    """What would change the verifier or the JIT is not on the default command line."""
-    assert not {"mitigations", "nosmep", "nopti", "net.core", "spec", "bpf"} & set(JOB.command_line.split("="))
-    assert "mitigations" not in JOB.command_line
-
-
-def test_machine_class() -> None:
-    """The accelerator and QEMU's version cannot change an answer, so they are not in the key."""
-    assert machine_class(256) == {"machine": "q35", "cpu": "max", "vcpus": 1, "memory_mb": 256}
-
-
-# --- finding
-
-
-def test_find_absent() -> None:
-    """An absent QEMU is an error that names the package."""
-    with pytest.raises(BuildError, match="qemu-system-x86"):
-        find_qemu("no-such-qemu")
-
-
-def test_find(fake_qemu: FakeQemu) -> None:
-    """The settings may name another QEMU; its version is read from itself."""
-    assert find_qemu(fake_qemu("").binary).version == "9.8.7 (Fake)"
-
-
-def test_find_other_program() -> None:
-    """A program that does not call itself a QEMU of some version is refused."""
-    with pytest.raises(BuildError, match="expected a QEMU"):
-        find_qemu("true")
 
 
 # --- the accelerator
@@ -166,7 +103,7 @@ def test_remembered(fake_qemu: FakeQemu, tmp_path: Path) -> None:
     assert choose(fake_qemu(DIES), "auto", tmp_path)[0].accelerator == "tcg"
     mended = fake_qemu(BOOTS)
     assert choose(mended, "auto", tmp_path)[0].accelerator == "tcg"
-    assert choose(Qemu(mended.binary, "9.9"), "auto", tmp_path)[0].accelerator == "kvm"
+    assert choose(Qemu(mended.binary, "9.9", own_user=False), "auto", tmp_path)[0].accelerator == "kvm"
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"asked": 1}', b"\xff"])
@@ -213,22 +150,26 @@ time.sleep(60)
 
 
 def test_surroundings(fake_qemu: FakeQemu, monkeypatch: pytest.MonkeyPatch) -> None:
-    """QEMU sees none of our environment and descriptors but its own, and can write no file and no core."""
+    """QEMU sees nothing of our environment, only its own descriptors, an empty folder, and may write no file."""
     monkeypatch.setenv("BPFCOMPAT_PASSPHRASE", "secret")
     body = """
 import resource
 time.sleep(.2)
+here = (os.listdir("."), os.getcwd())
 fds = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")]
-limits = [resource.getrlimit(r) for r in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)]
-os.write(report, repr((sorted(os.environ), sorted(f.split(":")[0] for f in fds), limits)).encode() + b" done\\n")
+limits = [resource.getrlimit(r) for r in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)]
+said = (sorted(os.environ), sorted(f.split(":")[0] for f in fds), limits, here)
+os.write(report, repr(said).encode() + b" done\\n")
 time.sleep(60)
 """
     said = run_cold(fake_qemu(body), JOB, LIMITS, done).report.decode()
-    environment, descriptors, limits = ast.literal_eval(said.removesuffix(" done\n"))
-    assert set(environment) <= {"HOME", "PATH", "LC_CTYPE"}
-    memory = ["/memfd", "/memfd"]
-    assert descriptors == ["/dev/null", "/dev/null", *memory, "socket", "socket", "socket"]
-    assert limits == [(0, 0), (0, 0)]
+    environment, descriptors, limits, (files, folder) = ast.literal_eval(said.removesuffix(" done\n"))
+    assert set(environment) <= {"LC_CTYPE"}  # which Python itself sets
+    memory, images = ["/memfd", "/memfd"], ["/dev/null", "/dev/null"]
+    assert descriptors == ["/dev/null", "/dev/null", *images, *memory, "socket", "socket", "socket", "socket"]
+    assert limits == [(0, 0), (0, 0), (128, 128)]
+    assert files == []
+    assert not Path(folder).exists()
 
 
 def test_asked_by_line(fake_qemu: FakeQemu) -> None:
@@ -340,7 +281,9 @@ def test_silence_starts_with_the_report() -> None:
     assert heard.next_death() == (50, Death.FIRST_BYTE)
     heard.hear("report", b"x", now=20)
     assert heard.next_death() == (25, Death.SILENCE)
-    heard.hear("console", b"working", now=24)
+    heard.hear("console", b"rcu: stalled", now=24)
+    assert heard.next_death() == (25, Death.SILENCE)
+    heard.hear("pulse", b".", now=24)
     assert heard.next_death() == (29, Death.SILENCE)
     heard.hear("stderr", b"warning", now=28)
     heard.hear("report", b"", now=28)
@@ -352,52 +295,24 @@ def test_total_is_total() -> None:
     heard = Heard(Limits(total_s=10, silence_s=5, first_byte_s=5), now=0)
     heard.hear("report", b"x", now=9)
     assert heard.next_death() == (10, Death.DEADLINE)
-    heard.check(now=9.9)
+    heard.check(9.9, idle)
     with pytest.raises(GuestError, match="within 10 s"):
-        heard.check(now=10)
+        heard.check(10, idle)
 
 
-@given(st.lists(st.binary(max_size=30), max_size=30), st.integers(1, 40))
-def test_tail(pieces: list[bytes], bound: int) -> None:
-    """A tail is the end of all that was added, and says truly whether something is missing."""
-    tail, whole = Tail(bound), b"".join(pieces)
-    for piece in pieces:
-        tail.add(piece)
-    assert tail.last() == whole[-bound:]
-    assert tail.cut == (len(whole) > bound)
+def idle() -> float:
+    """The processor time of a guest that uses none."""
+    return 1.0
 
 
-# --- console text
-
-
-@pytest.mark.parametrize(
-    ("raw", "text"),
-    [
-        (b"[    0.1] up\r\nand running\r\n", "[    0.1] up\nand running"),
-        (b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain\x1bc\x1b(B", "red plain"),
-        (b"\x1b]0;never ended\nnext", "\nnext"),
-        (b"a\x00b\x07c\x08d\x7fe\tf", "abcde\tf"),
-        (b"bad \xff\xfe utf-8", "bad \ufffd\ufffd utf-8"),
-        ("left\u202eright\u200b \u0085é".encode(), "leftright é"),
-        (b"\x1b", ""),
-        (b"", ""),
-    ],
-)
-def test_clean_console(raw: bytes, text: str) -> None:
-    """What a guest wrote cannot move a reader's cursor, change colours or hide words."""
-    assert clean_console(raw) == text.strip("\n")
-
-
-@given(st.binary(max_size=2000))
-def test_clean_console_any(raw: bytes) -> None:
-    """Whatever the bytes, the text has nothing but lines, tabs and what can be seen."""
-    assert all(c in "\n\t" or c.isprintable() for c in clean_console(raw))
-
-
-def test_clean_console_bounds() -> None:
-    """The end is kept, in a bounded number of lines of bounded length."""
-    text = clean_console(b"".join(b"%d\n" % n for n in range(10_000)) + b"x" * 9999)
-    lines = text.split("\n")
-    assert len(lines) == CONSOLE_LINES
-    assert lines[-2] == "9999"
-    assert len(lines[-1]) == LINE_CHARS
+@pytest.mark.parametrize(("used", "death"), [(3.9, Death.HANG), (2.1, Death.HANG), (1.9, Death.SILENCE)])
+def test_hang(used: float, death: Death) -> None:
+    """A silent guest hangs if it was busy for half of the silence or more; else the host kept it from running."""
+    heard = Heard(Limits(total_s=100, silence_s=6, first_byte_s=50), now=0)
+    heard.hear("report", b"x", now=10)
+    assert heard.next_look() == 12
+    heard.check(12, lambda: 1.0)
+    assert heard.next_look() == 16
+    with pytest.raises(GuestError) as lost:
+        heard.check(16, lambda: 1.0 + used)
+    assert lost.value.death == death

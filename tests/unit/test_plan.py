@@ -15,9 +15,9 @@ from bpfcompat.action import Action
 from bpfcompat.config import from_dict
 from bpfcompat.digest import canonical, digest_bytes, short
 from bpfcompat.errors import ConfigError
-from bpfcompat.guest import machine_class
 from bpfcompat.model import Answer, AptSource, AttachMode, Blob, DirSource, Expectation, Kernel, KernelSpec, ObjectSpec
 from bpfcompat.plan import Pair
+from bpfcompat.qemu import machine_class
 
 
 def d(text: str) -> str:

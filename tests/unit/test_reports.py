@@ -26,7 +26,7 @@ ROWS = [
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (ROWS[0], "compatible  (ran, 2.2 s tcg)"),
+        (ROWS[0], "compatible  (ran, 2.25 s tcg cold)"),
         (row(YES), "compatible  (cached)"),
         (ROWS[1], "incompatible: helper-missing  (cached)  << expected compatible"),
         (ROWS[2], "inconclusive  (cached)  no report within 60 s  << expected any"),

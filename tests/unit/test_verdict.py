@@ -14,6 +14,8 @@ from bpfcompat.model import (
     Answer,
     Attach,
     AttachMode,
+    Ending,
+    Fate,
     Log,
     MapReport,
     ProgramReport,
@@ -279,9 +281,29 @@ def _facts(value: dict[str, Any] | str) -> ObjectFacts | str:
     return ObjectFacts(**{**value, **lists, "programs": tuple(ProgramFacts(**p) for p in value["programs"])})
 
 
+ENDINGS = {
+    "kernel-crash": Ending(Fate.CRASH, "program", "on_exit", ("Kernel panic - not syncing: x", ""), 3),
+    "kernel-hang": Ending(Fate.HANG, "load", "", (), 3),
+    "kernel-splat": Ending(Fate.SPLAT, "object", "", ("WARNING: CPU: 0 PID: 1 at x",), 3),
+}
+
+
+@pytest.mark.parametrize("cause", ENDINGS)
+def test_fate(cause: str) -> None:
+    """What an object does to a kernel decides, whatever its report says of errnos; the console is the evidence."""
+    ending = ENDINGS[cause]
+    found = classify(replace(report(), ending=ending), "unreadable", AttachMode.ATTACH)
+    assert (found.answer, found.cause, found.subject) == (Answer.INCOMPATIBLE, cause, ending.program)
+    assert "3 guests agree" in found.sentence
+    assert found.evidence[0] in (*ending.console, "the console said nothing")
+    assert verdict_from_bytes(json.dumps(verdict_to_json(found)).encode()) == found
+
+
 def test_every_cause_is_shown() -> None:
     """No row of the table is without a report that leads to it."""
-    shown = {cause for cause, *_ in MADE} | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
+    shown = (
+        set(ENDINGS) | {cause for cause, *_ in MADE} | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
+    )
     assert set(SLUGS) - shown == set()
     assert len(SLUGS) == len(set(SLUGS))
 

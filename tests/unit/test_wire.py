@@ -224,4 +224,6 @@ def test_stored_nonsense(value: Any) -> None:
 
 def test_spec() -> None:
     """The spec is the text that wire.md shows."""
-    assert wire.spec(NONCE, AttachMode.LOAD, 4096) == f"nonce={NONCE}\nattach=load\nlog_max=4096\n".encode()
+    seed = "5" * 64
+    expected = f"nonce={NONCE}\nclock=1700000000000000000\nseed={seed}\nattach=load\nlog_max=4096\n".encode()
+    assert wire.spec(NONCE, AttachMode.LOAD, 4096, 1_700_000_000_000_000_000, seed) == expected

@@ -1,0 +1,363 @@
+"""QEMU's program, its options and its monitor; nothing else in the project names them.
+
+A guest gets no network, no disk, no shared folder: ports that the host reads as streams, two files in fw_cfg, and a
+debug port by which it says that it is alive.  QEMU itself runs without the host's environment, in an empty folder,
+under its own seccomp filter, with limits, and as a user of its own when we are root.
+"""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bpfcompat import process
+from bpfcompat.errors import BuildError, GuestError, KernelError, ObjectError
+from bpfcompat.files import read_bounded
+
+MACHINE = "q35"
+CPU = "max"
+# panic=-1: a panic ends QEMU at once instead of hanging.  cryptomgr.notests: without the crypto self-tests a boot takes
+# a fifth less, and no program can tell.  mitigations=off would change the verifier and the JIT: never.
+COMMAND_LINE = "console=ttyS0 panic=-1 quiet loglevel=5 cryptomgr.notests"
+
+BINARY = "qemu-system-x86_64"
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+PULSE_PORT = 0x402  # validator/env.c writes to it
+OBJECT_BYTES = 64 << 20
+STATE_BYTES = 64 << 20
+# TCG keeps up to 1 GiB of translated code, and QEMU 7.2 itself reserves as much again.
+ADDRESS_SPACE = 4 << 30
+OPEN_FILES = 128
+MONITOR_S = 30.0
+TEMPLATES_GID = 61183  # who may open a template's RAM: guests only, and they may not write files (RLIMIT_FSIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Qemu:
+    """A QEMU on this host: absolute path, version with the packager's part, accelerator to use (`tcg` or `kvm`).
+
+    `own_user`: a guest gets a user of its own where we are root.
+    """
+
+    binary: str
+    version: str
+    accelerator: str = "tcg"
+    own_user: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to boot and what to hand over; `object` is a path or the bytes themselves."""
+
+    vmlinuz: Path
+    initramfs: Path
+    object: Path | bytes
+    spec: bytes
+    command_line: str = COMMAND_LINE
+    memory_mb: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A template's files, open: RAM to be mapped privately, and the bytes of the devices' state."""
+
+    ram: int
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What QEMU inherits: open files, its ends of the ports; `ram` and `monitor` only with a template."""
+
+    vmlinuz: int
+    initramfs: int
+    console: int
+    report: int
+    pulse: int
+    object: int | None = None
+    spec: int | None = None
+    freeze: int | None = None
+    ram: int | None = None
+    monitor: int | None = None
+
+    def all(self) -> tuple[int, ...]:
+        """Those that are there."""
+        return tuple(fd for f in fields(self) if (fd := getattr(self, f.name)) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started QEMU, and our ends of what it says: `console`, `report`, `pulse`, `stderr`, perhaps `monitor`."""
+
+    child: subprocess.Popen[bytes]
+    ports: Mapping[str, socket.socket]
+
+
+# --- the machine
+
+
+def machine_class(memory_mb: int) -> dict[str, Any]:
+    """What of the machine can change an answer: goes into the probe's action key."""
+    return {"machine": MACHINE, "cpu": CPU, "vcpus": 1, "memory_mb": memory_mb}
+
+
+def argv(qemu: Qemu, job: Job, fds: Descriptors) -> list[str]:
+    """QEMU's command line for one job; touches nothing."""
+    return [
+        qemu.binary, "-nodefaults", "-no-user-config", "-display", "none", "-sandbox", SANDBOX,
+        *_machine(qemu, job, fds), "-cpu", CPU, "-smp", "1", "-m", f"{job.memory_mb}M",
+        "-nic", "none",
+        "-no-reboot",  # with panic=-1: a guest that dies ends QEMU
+        "-kernel", _inherited(fds.vmlinuz), "-initrd", _inherited(fds.initramfs), "-append", job.command_line,
+        *_chardev("console", fds.console), "-serial", "chardev:console",
+        *_chardev("report", fds.report), "-serial", "chardev:report",
+        *_chardev("pulse", fds.pulse), "-device", f"isa-debugcon,chardev=pulse,iobase={PULSE_PORT:#x}",
+        *_fw_cfg("object", fds.object), *_fw_cfg("spec", fds.spec), *_fw_cfg("freeze", fds.freeze),
+        *_monitor(fds),
+    ]  # fmt: skip
+
+
+def _machine(qemu: Qemu, job: Job, fds: Descriptors) -> tuple[str, ...]:
+    machine = f"{MACHINE},accel={qemu.accelerator}"
+    if fds.ram is None:
+        return "-machine", machine
+    # A template writes into the file, a clone into private pages over it.
+    share = "on" if fds.freeze is not None else "off"
+    memory = f"memory-backend-file,id=memory,size={job.memory_mb}M,mem-path={_inherited(fds.ram)},share={share}"
+    return "-object", memory, "-machine", f"{machine},memory-backend=memory"
+
+
+def _inherited(fd: int) -> str:
+    return f"/dev/fd/{fd}"
+
+
+def _chardev(name: str, fd: int) -> tuple[str, ...]:
+    return "-chardev", f"socket,id={name},fd={fd}"
+
+
+def _fw_cfg(name: str, fd: int | None) -> tuple[str, ...]:
+    return () if fd is None else ("-fw_cfg", f"name=opt/bpfcompat/{name},file={_inherited(fd)}")
+
+
+def _monitor(fds: Descriptors) -> tuple[str, ...]:
+    if fds.monitor is None:
+        return ()
+    waits = () if fds.freeze is not None else ("-incoming", "defer")
+    return *_chardev("monitor", fds.monitor), "-mon", "chardev=monitor,mode=control", *waits
+
+
+def find_qemu(override: str = "", own_user: bool = True) -> Qemu:
+    """The QEMU of this host, or the one named by the settings; BuildError names the package when it is absent."""
+    binary = str(Path(process.find_tool(override or BINARY, "qemu-system-x86")).absolute())
+    said = process.check([binary, "--version"], what="qemu", cwd=Path("/"), timeout_s=30, max_stdout=1 << 16)
+    found = re.match(r"QEMU emulator version ([ -~]{1,100})", said.decode("utf-8", "replace"))
+    if found is None:
+        raise BuildError(f"{binary}: expected a QEMU, got {said[:80]!r}", hint="correct [guest] qemu")
+    return Qemu(binary, found[1], own_user=own_user)
+
+
+# --- one process
+
+
+def limits(memory_mb: int, seconds: float) -> dict[int, int]:
+    """What QEMU may take at most: no byte into any file, no core dump, and bounds on the rest."""
+    return {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_AS: ADDRESS_SPACE + (memory_mb << 20),
+        resource.RLIMIT_CPU: int(2 * seconds) + 60,  # of all threads; its parent ends it long before
+    }
+
+
+@contextlib.contextmanager
+def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze: bool = False) -> Iterator[Running]:
+    """QEMU for one job: cold, or over a template's RAM file, or (`freeze`) to become a template.
+
+    Nothing is written to any disk, so nothing can be left.  GuestError when the host has no room for a guest.
+    """
+    names = ["console", "report", "pulse", "stderr", *(["monitor"] if ram is not None else [])]
+    with contextlib.ExitStack() as stack:
+        try:
+            pairs = {name: _pair(stack) for name in names}
+            fds = _descriptors(stack, job, {n: p[1].fileno() for n, p in pairs.items()}, ram, freeze)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bpfcompat-guest-"))
+        except OSError as error:
+            raise GuestError(
+                f"guest: cannot be prepared: {error.strerror}",
+                hint="fewer guests at once (doit -n), or a higher limit on open files (ulimit -n)",
+                phase="start",
+                death="host",
+            ) from error
+        uid = process.spare_uid() if qemu.own_user else None
+        jail = process.Jail(uid, (TEMPLATES_GID,) if ram is not None else (), limits(job.memory_mb, seconds))
+        child = stack.enter_context(process.spawned(
+            argv(qemu, job, fds), cwd=Path(folder), env={}, stderr=pairs["stderr"][1].fileno(), pass_fds=fds.all(),
+            jail=jail,
+        ))  # fmt: skip
+        for _, end in pairs.values():
+            end.close()  # or their end of file would never reach us
+        yield Running(child, {name: pair[0] for name, pair in pairs.items()})
+
+
+def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return stack.enter_context(ours), stack.enter_context(theirs)
+
+
+def _descriptors(
+    stack: contextlib.ExitStack, job: Job, ends: Mapping[str, int], ram: int | None, freeze: bool
+) -> Descriptors:
+    given: dict[str, bytes] = {"freeze": b"1"}
+    if not freeze:
+        content = job.object if isinstance(job.object, bytes) else read_bounded(job.object, OBJECT_BYTES, ObjectError)
+        given = {"object": content, "spec": job.spec}
+    files = {name: stack.enter_context(_in_memory(name, data)) for name, data in given.items()}
+    images = {"vmlinuz": job.vmlinuz, "initramfs": job.initramfs}
+    opened = {name: stack.enter_context(_opened(path)) for name, path in images.items()}
+    ports = {name: fd for name, fd in ends.items() if name != "stderr"}
+    return Descriptors(**opened, **files, **ports, ram=ram)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of a file that QEMU's user may not reach by its path."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (24, 23):  # EMFILE, ENFILE: the host's trouble, not the file's
+            raise
+        raise KernelError(f"{path}: cannot open: {error.strerror}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _in_memory(name: str, data: bytes) -> Iterator[int]:
+    """A descriptor of a file that is on no disk."""
+    with open(os.memfd_create(name), "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        yield stream.fileno()
+
+
+# --- the monitor
+
+
+class Monitor:
+    """QEMU's machine protocol over a socket: docs/interop/qmp-spec of QEMU's tree."""
+
+    def __init__(self, port: socket.socket, deadline: float) -> None:
+        self._port = port
+        self._deadline = deadline  # by time.monotonic()
+        self._rest = b""
+        self.events: list[str] = []
+        self._next()  # the greeting
+        self.ask("qmp_capabilities")
+
+    def ask(self, command: str, send_fd: int | None = None, **arguments: Any) -> Any:
+        """The answer to a command; GuestError when it is refused."""
+        line = json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
+        try:
+            socket.send_fds(self._port, [line], [] if send_fd is None else [send_fd])
+        except OSError as error:
+            raise _lost(f"monitor: {command}: {error}") from error
+        while True:
+            found = self._next()
+            if "return" in found:
+                return found["return"]
+            if "error" in found:
+                raise _lost(f"monitor: {command}: {str(found['error'].get('desc'))[:200]}")
+
+    def wait(self, event: str) -> None:
+        """Wait for an event of this name."""
+        while event not in self.events:
+            self._next()
+
+    def _next(self) -> dict[str, Any]:
+        while b"\n" not in self._rest:
+            left = self._deadline - time.monotonic()
+            if left <= 0 or len(self._rest) > 1 << 20:
+                raise _lost("monitor: no answer")
+            self._port.settimeout(left)
+            try:
+                data = self._port.recv(1 << 16)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise _lost(f"monitor: {error}") from error
+            if not data:
+                raise _lost("monitor: closed")
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise _lost(f"monitor: expected a JSON object, got {line[:80]!r}")
+        if "event" in found:
+            self.events.append(str(found["event"]))
+        return found
+
+
+def _lost(words: str) -> GuestError:
+    return GuestError(f"guest: {words}", phase="start", death="qemu-refused")
+
+
+def _ignore_ram(monitor: Monitor) -> None:
+    capabilities = [{"capability": "x-ignore-shared", "state": True}]
+    monitor.ask("migrate-set-capabilities", capabilities=capabilities)
+
+
+def save(monitor: Monitor) -> bytes:
+    """The devices' state of a running guest whose RAM is a shared file; the guest stops."""
+    _ignore_ram(monitor)
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            monitor.ask("getfd", send_fd=theirs.fileno(), fdname="state")
+        monitor.ask("migrate", uri="fd:state")
+        state = _received(ours)
+    while (status := monitor.ask("query-migrate").get("status")) not in ("completed", "failed", "cancelled"):
+        time.sleep(0.005)
+    if status != "completed":
+        raise _lost(f"monitor: migrate: {status}")
+    return state
+
+
+def _received(port: socket.socket) -> bytes:
+    port.settimeout(MONITOR_S)
+    state = bytearray()
+    try:
+        while data := port.recv(1 << 20):
+            state += data
+            if len(state) > STATE_BYTES:
+                raise _lost(f"monitor: a state of more than {STATE_BYTES} bytes")
+    except OSError as error:
+        raise _lost(f"monitor: state: {error}") from error
+    return bytes(state)
+
+
+def restore(monitor: Monitor, state: bytes) -> None:
+    """Give a waiting QEMU its devices' state; returns when the guest runs."""
+    _ignore_ram(monitor)
+    with open(os.memfd_create("state"), "wb") as stream:
+        stream.write(state)
+        stream.flush()
+        stream.seek(0)
+        monitor.ask("getfd", send_fd=stream.fileno(), fdname="state")
+        monitor.ask("migrate-incoming", uri="fd:state")
+        monitor.wait("RESUME")
