@@ -14,7 +14,7 @@ MAX_LINES = 50
 
 LAYERS = {
     0: ("bpfcompat", "errors", "digest", "model"),
-    1: ("files", "process", "config", "fetch", "strictjson", "voice"),
+    1: ("files", "mounts", "process", "config", "fetch", "strictjson", "voice"),
     2: (
         *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
         *("kernels", "kernels.*", "validator", "validator.*"),
