@@ -107,6 +107,7 @@ class Store:
             raise self._dropped(path, _damage(error, path)) from error
         if (found := digest_bytes(data)) != blob.digest:
             raise self._dropped(path, f"bytes do not match their name: they are {found}")
+        note_use(path)
         return data
 
     def checked(self, blob: Blob) -> Path:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -347,21 +347,48 @@ def test_no_descriptors_left(store: Store) -> None:
 
 # --- use
 
+FOREIGN = """
+import os, sys
+from pathlib import Path
+from bpfcompat.store import Store
+os.chdir(sys.argv[1])
+os.seteuid(65534)
+Store(Path()).put_bytes(b"report")
+print("kept")
+"""
 
-def test_use_is_noted(store: Store) -> None:
-    """Reading an entry, checking a blob and putting equal bytes mark the file as used; bytes and mtime stay."""
-    blob = stored(store)
-    entry, path = store.entry_path("probe", ACTION.key()), store.blob_path(blob.digest)
-    uses = ((entry, lambda: store.get(ACTION)), (path, lambda: store.checked(blob)), (path, lambda: stored(store)))
-    for place, use in uses:
-        os.utime(place, (1000, 2000))
-        use()
-        if place == entry:
+
+def test_use_is_noted(tmp_path: Path) -> None:
+    """Reading an entry, reading, checking and putting a blob mark it as used, even where the system notes no access."""
+    with tmpfs(tmp_path / "m", "size=1m,noatime") as root:
+        store = Store(root / "store").open()
+        blob = stored(store)
+        entry, path = store.entry_path("probe", ACTION.key()), store.blob_path(blob.digest)
+        uses = (
+            (entry, lambda: store.get(ACTION)),
+            (path, lambda: store.read(blob)),
+            (path, lambda: store.checked(blob)),
+            (path, lambda: store.put_bytes(b"report")),
+        )
+        for place, use in uses:
+            os.utime(place, (1000, 2000))
+            use()
             assert place.stat().st_mtime == 2000
-        assert time.time() - place.stat().st_atime < 60
-    os.utime(path, (1000, 2000))
-    store.put_bytes(b"report")
-    assert (path.stat().st_mtime, path.read_bytes()) == (2000, b"report")
+            assert time.time() - place.stat().st_atime < 60
+        assert path.read_bytes() == b"report"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_somebody_elses_blob(store: Store) -> None:
+    """A blob that cannot be marked as used is written anew, or it might be collected before the entry that names it."""
+    blob = store.put_bytes(b"report")
+    path = store.blob_path(blob.digest)
+    os.utime(path, (1000, 1000))
+    for folder in (store.root, store.root / "blobs", path.parent):
+        folder.chmod(0o777)
+    with child(FOREIGN, store) as foreign:
+        assert foreign.communicate(timeout=30)[0] == "kept\n"
+    assert path.stat().st_uid == 65534 and time.time() - path.stat().st_mtime < 60
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"key": 1}', b'{"key": "x", "inputs": 5}', b"[" * 10**5, b"\xff"])
@@ -548,6 +575,56 @@ def test_maker_is_killed(store: Store) -> None:
             assert said(other).startswith("waits for pid")
             one.kill()
             assert said(other) == "makes"
+
+
+CROWD = """
+import sys, time
+from pathlib import Path
+from bpfcompat.action import Action
+from bpfcompat.store import Store
+store = Store(Path(sys.argv[1])).open()
+sys.stdin.readline()
+for n in range(40):
+    action = Action("probe", str(n), {"n": n})
+    seen = store.get(action)
+    with store.single_flight(action):
+        found = store.get(action)
+        if found is None:
+            assert seen is None
+            print("made", n, flush=True)
+            time.sleep(0.001)
+            found = store.put(action, {"report": store.put_bytes(b"%d" % n * 5000)})
+    assert store.read(found.outputs["report"]) == b"%d" % n * 5000
+print("done", flush=True)
+"""
+
+
+def test_crowd(store: Store) -> None:
+    """Six processes that want the same forty things make each once between them, and each sees all of them whole."""
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(child(CROWD, store)) for _ in range(6)]
+        for one in crowd:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        lines = [line for one in crowd for line in one.communicate(timeout=60)[0].splitlines()]
+    assert sorted(lines) == sorted([f"made {n}" for n in range(40)] + ["done"] * 6)
+
+
+def test_crowd_of_which_some_are_killed(store: Store) -> None:
+    """Makers that are killed with -9 leave nothing half there: the others make what those did not finish."""
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(child(CROWD, store)) for _ in range(4)]
+        for one in crowd:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        assert said(crowd[0])
+        crowd[0].kill()
+        crowd[1].kill()
+        ends = [one.communicate(timeout=60)[0].splitlines()[-1] for one in crowd[2:]]
+    assert ends == ["done", "done"]
+    assert len(store.keys("probe")) == 40
 
 
 def test_different_work_does_not_wait(store: Store) -> None:
