@@ -17,10 +17,10 @@ LAYERS = {
     1: ("files", "mounts", "process", "config", "fetch", "strictjson", "voice"),
     2: (
         *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
-        *("kernels", "kernels.*", "validator", "validator.*"),
+        *("inventory", "kernels", "kernels.*", "validator", "validator.*"),
     ),
     3: ("plan", "guest", "causes", "verdict", "statement", "objects", "gate", "reports"),
-    4: ("realise", "asking", "registry", "registry.*"),
+    4: ("realise", "asking", "keeping", "checking", "registry", "registry.*"),
     5: ("rules", "rules.*"),
     6: ("cli", "__main__"),
 }
