@@ -58,7 +58,22 @@ def parser() -> argparse.ArgumentParser:
     keygen.add_argument("path", type=Path)
     keygen.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
     keygen.set_defaults(call=_keygen)
+    _store_commands(commands)
     return top
+
+
+def _store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    gc = commands.add_parser("gc", help="drop from the store what the project in this folder does not need")
+    gc.add_argument("--dry-run", action="store_true", help="say what would be dropped")
+    gc.add_argument("--max-size", metavar="SIZE", help="drop until no more is left: 500M, 2G; templates go first")
+    gc.add_argument("--keep-days", metavar="N", type=float, help="keep what was used in the last N days (14)")
+    gc.add_argument("--store", metavar="DIR", type=Path, help="this store, not the project's")
+    gc.set_defaults(call=_gc)
+    store = commands.add_parser("store", help="store verify: hash everything again, drop what is damaged")
+    check = store.add_subparsers(metavar="verify", required=True).add_parser("verify")
+    check.add_argument("--dry-run", "--check", action="store_true", help="say it, drop nothing")
+    check.add_argument("--store", metavar="DIR", type=Path, help="this store, not the project's")
+    check.set_defaults(call=_store_verify)
 
 
 def _doit(args: list[str]) -> int:
@@ -105,3 +120,43 @@ def _keygen(options: argparse.Namespace) -> int:
             )
     print(f"{keygen(options.path, passphrase)}  {options.path} (private), {options.path}.pub (public)")
     return int(Exit.OK)
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from bpfcompat import keeping
+    from bpfcompat.rules.roots import roots, stores_here
+
+    days = keeping.KEEP_DAYS if options.keep_days is None else options.keep_days
+    if not 0 <= days < 36500:
+        raise ConfigError(f"--keep-days: expected a number of days from 0, got {days:g}")
+    size = None if options.max_size is None else keeping.size_of(options.max_size)
+    policy = keeping.Policy(time.time(), days * keeping.DAY_S, size)
+    code = Exit.OK
+    for store, projects in stores_here(Path.cwd(), options.store):
+        print(f"gc: {_shown(store.root)}", flush=True)
+        swept = keeping.collect(store, roots(projects), policy, _waits, options.dry_run)
+        print("\n".join(keeping.lines(swept, policy, options.dry_run)))
+        code = max(code, Exit.UNEXPECTED if keeping.over_budget(swept, policy) else Exit.OK)
+    return int(code)
+
+
+def _store_verify(options: argparse.Namespace) -> int:
+    from bpfcompat.checking import check
+    from bpfcompat.rules.roots import stores_here
+    from bpfcompat.voice import Terminal
+
+    code, voice = Exit.OK, Terminal()
+    for store, _projects in stores_here(Path.cwd(), options.store):
+        voice.say(f"store verify: {_shown(store.root)}")
+        sound = check(store, voice, _waits, options.dry_run)
+        code = max(code, Exit.OK if sound else Exit.UNEXPECTED)
+    return int(code)
+
+
+def _waits(who: str) -> None:
+    print(f"   waits for {who}", flush=True)
+
+
+def _shown(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -24,7 +24,9 @@ KINDS = {
     stat.S_IFBLK: "a block device",
     stat.S_IFCHR: "a character device",
     stat.S_IFREG: "a regular file",
+    stat.S_IFLNK: "a symbolic link",
 }
+_NO_LOCKS = "this file system grants no locks: point [paths] at a disk of this machine"
 
 
 def explain_os(error: OSError, where: object, doing: str) -> StoreError:
@@ -36,8 +38,16 @@ def explain_os(error: OSError, where: object, doing: str) -> StoreError:
         errno.EPERM: "make it writable for this user, or choose another place in [paths]",
         errno.EROFS: "the file system is read-only: choose another place in [paths]",
         errno.EMFILE: "raise the open-file limit (ulimit -n)",
+        errno.ENOLCK: _NO_LOCKS,
+        errno.ENOSYS: _NO_LOCKS,
+        errno.EOPNOTSUPP: _NO_LOCKS,
     }
     return StoreError(f"{where}: {doing}: {error.strerror}", hint=hints.get(error.errno or 0))
+
+
+def is_resource(error: OSError) -> bool:
+    """True when an error says nothing about the file: this process may not, or this machine cannot now."""
+    return error.errno in (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
 
 
 def ensure_dir(path: Path) -> Path:
@@ -78,16 +88,20 @@ def sync_dir(path: Path) -> None:
         os.close(fd)
 
 
-def read_bounded(path: Path, limit: int, error_class: type[BpfcompatError] = StoreError) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes.
+def read_bounded(
+    path: Path, limit: int, error_class: type[BpfcompatError] = StoreError, follow: bool = True, use: bool = True
+) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; with `follow` off, a symbolic link is none.
+
+    With `use` off the reading does not count as a use of the file, where that can be had.
 
     The file is opened without blocking and judged by its descriptor, so a FIFO, a device or a swapped link cannot
     hang or mislead us.  Raises `error_class`.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_to_read(path, follow, use)
     except OSError as error:
-        raise error_class(f"{path}: cannot open: {error.strerror}") from error
+        raise error_class(f"{path}: {_why_not_open(path, error, follow)}") from error
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
@@ -105,9 +119,43 @@ def read_bounded(path: Path, limit: int, error_class: type[BpfcompatError] = Sto
     return data
 
 
+def open_to_read(path: Path, follow: bool = True, use: bool = True) -> int:
+    """A descriptor to read from, without waiting for a FIFO's writer; OSError as the system says it."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    if not use:
+        with contextlib.suppress(PermissionError):  # only a file's owner may read it unnoticed
+            return os.open(path, flags | os.O_NOATIME)
+    return os.open(path, flags)
+
+
+def _why_not_open(path: Path, error: OSError, follow: bool) -> str:
+    """What is there instead of a file, for a link that was not followed and for a socket; else the system's words."""
+    if error.errno == errno.ENXIO or (error.errno == errno.ELOOP and not follow):
+        with contextlib.suppress(OSError):
+            return f"expected a regular file, got {kind_of(os.lstat(path).st_mode)}"
+    return f"cannot open: {error.strerror}"
+
+
 def kind_of(mode: int) -> str:
     """What a file is, in a word, from its st_mode."""
     return KINDS.get(stat.S_IFMT(mode), "something else")
+
+
+def remove(path: Path, aside: Path) -> None:
+    """Take away what lies at a path, if anything does, whatever it is; OSError as the system says it.
+
+    A folder goes to `aside` on the same file system: nothing of ours made it, so its contents are not ours to delete
+    at once.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise
+        os.rename(path, ensure_dir(aside) / f"{TEMP_PREFIX}{secrets.token_hex(8)}")
+
+
+# --- locks
 
 
 @contextlib.contextmanager
@@ -117,23 +165,102 @@ def locked(path: Path, waiting: Callable[[str], None] | None = None, poll_s: flo
     The kernel drops the lock when its holder dies, so there are no stale locks; the file's text names the holder.
     """
     ensure_dir(path.parent)
+    told = False
+    while (fd := _take(path)) is None:
+        if waiting is not None and not told:
+            waiting(holder(path))
+            told = True
+        time.sleep(poll_s)
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise explain_os(error, path, "cannot open the lock") from error
-    try:
-        told = False
-        while not _try_lock(fd):
-            if waiting is not None and not told:
-                waiting(os.pread(fd, 200, 0).decode("utf-8", "replace").strip())
-                told = True
-            time.sleep(poll_s)
-        with contextlib.suppress(OSError):  # the holder's name is a courtesy; a full disk must not cost the lock
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%H:%M:%S')}\n".encode(), 0)
+        _sign(fd)
         yield
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def locked_now(path: Path) -> Iterator[bool]:
+    """Hold the lock of `locked` if nobody has it: True, or False at once."""
+    ensure_dir(path.parent)
+    fd = _take(path)
+    if fd is None:
+        yield False
+        return
+    try:
+        _sign(fd)
+        yield True
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Show that a folder is in use, until the end of this block or of this process; `is_held` sees it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        except OSError as error:
+            raise explain_os(error, folder, "cannot lock") from error
+        yield
+    finally:
+        os.close(fd)
+
+
+def is_held(folder: Path) -> bool:
+    """True while any process has a folder `held`."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return not _try_lock(fd)
+    finally:
+        os.close(fd)
+
+
+def _take(path: Path) -> int | None:
+    """A descriptor that holds the lock, or None when somebody else does.
+
+    Whoever drops old lock files holds them while he does; a lock on a file that is no longer there would lock out
+    nobody, hence the second look at the path.
+    """
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise explain_os(error, path, "cannot open the lock") from error
+        try:
+            got = _try_lock(fd)
+            if got and _lies_at(path, fd):
+                return fd
+        except OSError as error:
+            os.close(fd)
+            raise explain_os(error, path, "cannot lock") from error
+        os.close(fd)
+        if not got:
+            return None
+
+
+def _lies_at(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _sign(fd: int) -> None:
+    with contextlib.suppress(OSError):  # the holder's name is a courtesy; a full disk must not cost the lock
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%H:%M:%S')}\n".encode(), 0)
+
+
+def holder(path: Path) -> str:
+    """Who has, or last had, the lock at this path, in words."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(fd, "rb") as stream:
+            text = stream.read(200).decode("utf-8", "replace").strip()
+    except OSError:
+        text = ""
+    return text or "another process"
 
 
 def _try_lock(fd: int) -> bool:

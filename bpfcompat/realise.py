@@ -109,7 +109,10 @@ class Steps:
         return True
 
     def why(self, action: Action) -> tuple[str, ...]:
-        """Why this action must run: which input changed since it last did, or that its entry is gone."""
+        """Why this action must run: which input changed since it last did, or that its entry is gone or was damaged."""
+        damage = self.shop.store.damage.get(action.key())
+        if damage is not None:
+            return (f"its store entry was damaged and dropped: {damage}",)
         last = self.shop.store.last(action)
         if last is not None and last[0] == action.key():
             return ("its store entry is missing or damaged",)
@@ -318,17 +321,23 @@ class Realiser(Steps):
 
     def header(self, make: bool = True) -> Blob:
         """vmlinux.h of the kernel that [build] vmlinux names."""
+        btf, action = self._header_btf(make), self.header_action(make)
+        return self.have(action, lambda work: self._make_header(btf, work), make).outputs["vmlinux.h"]
+
+    def header_action(self, make: bool = True) -> Action:
+        """The action of vmlinux.h."""
+        return plan.header_action(self._header_btf(make).digest, self.libbpf_source)
+
+    def _header_btf(self, make: bool) -> Blob:
         name = self.shop.config["build.vmlinux"]
         if name not in self.shop.matrix.kernels:
             raise ConfigError(f"bpfcompat.toml: [build] vmlinux: no kernel is named {name!r}")
-        kernel = self.kernel(name, make)
-        if kernel.btf is None:
+        btf = self.kernel(name, make).btf
+        if btf is None:
             raise ConfigError(
                 f"bpfcompat.toml: [build] vmlinux: kernel {name!r} has no BTF", hint="name another kernel"
             )
-        btf = kernel.btf
-        action = plan.header_action(btf.digest, self.libbpf_source)
-        return self.have(action, lambda work: self._make_header(btf, work), make).outputs["vmlinux.h"]
+        return btf
 
     def _make_header(self, btf: Blob, work: Path) -> Made:
         from bpfcompat.libbpf import dump_header

@@ -3,14 +3,17 @@
 Layout: `blobs/ab/<hex>` holds bytes under their digest, read-only; `actions/<kind>/ab/<hex>.json` says which blobs an
 action gave, and what went into its key; `names/<kind>/<name>.json` remembers the last key of a task name, for `why`.
 An entry is believed only as far as its blobs are there with their digest: damage is dropped, said, and made again.
+What is read or put again is marked as used, for `keeping`, which collects what nobody needs.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +22,26 @@ from typing import Any
 from bpfcompat.action import FORMAT, Action
 from bpfcompat.digest import canonical, digest_bytes, digest_file, hex_of, is_digest
 from bpfcompat.errors import StoreError
-from bpfcompat.files import TEMP_PREFIX, ensure_dir, explain_os, locked, read_bounded, write_atomic
+from bpfcompat.files import (
+    TEMP_PREFIX,
+    ensure_dir,
+    explain_os,
+    held,
+    is_resource,
+    kind_of,
+    locked,
+    read_bounded,
+    remove,
+    write_atomic,
+)
 from bpfcompat.model import Blob
+from bpfcompat.mounts import TABLE, check_fit
 
 MAX_ENTRY = 4 << 20
 MAX_BLOB = 1 << 30
+USE_GRAIN_S = 1800  # a use is noted when the last note is older; below the grace of `keeping`
+AGAIN = "run the same command again"
+_NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 _BLOB, _ENTRY = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{64}\.json")
 
 
@@ -41,9 +59,14 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.damage: dict[str, str] = {}  # key → why its entry was dropped, in this process
 
-    def open(self) -> "Store":
-        """Make the folder if need be and check its format; StoreError if it cannot be used."""
+    def open(self, mounts: Path = TABLE) -> "Store":
+        """Make the folder if need be and check its format; StoreError if it cannot be used.
+
+        `mounts` says which file systems there are.
+        """
+        check_fit(self.root, mounts)
         mark = self.root / "format"
         if not _is_there(mark):
             ensure_dir(self.root)
@@ -65,8 +88,10 @@ class Store:
     def put_bytes(self, data: bytes) -> Blob:
         """Keep bytes; equal bytes are kept once."""
         blob = Blob(digest_bytes(data), len(data))
-        if not self._has_blob(blob):
-            write_atomic(self.blob_path(blob.digest), data, mode=0o444)
+        path = self.blob_path(blob.digest)
+        # one that cannot be marked as used (somebody else's) is written anew: it might be collected before its entry
+        if self._fault(blob) is not None or not note_use(path):
+            self._write(path, data, mode=0o444)
         return blob
 
     def put_file(self, path: Path) -> Blob:
@@ -76,28 +101,56 @@ class Store:
     def read(self, blob: Blob) -> bytes:
         """A blob's bytes, digest checked; a damaged one is dropped, to be made again, and StoreError raised."""
         path = self.blob_path(blob.digest)
-        data = read_bounded(path, MAX_BLOB)
-        if digest_bytes(data) != blob.digest:
-            _discard(path)
-            raise StoreError(f"{path}: bytes do not match their name; dropped", hint="run the same command again")
+        try:
+            data = read_bounded(path, MAX_BLOB, follow=False)
+        except StoreError as error:
+            raise self._dropped(path, _damage(error, path)) from error
+        if (found := digest_bytes(data)) != blob.digest:
+            raise self._dropped(path, f"bytes do not match their name: they are {found}")
+        note_use(path)
         return data
 
     def checked(self, blob: Blob) -> Path:
         """The path of a blob whose bytes were just checked; StoreError (and dropped) otherwise."""
         path = self.blob_path(blob.digest)
-        if not self._has_blob(blob) or digest_file(path) != blob.digest:
-            _discard(path)
-            raise StoreError(f"{path}: missing or damaged; dropped", hint="run the same command again")
+        fault = self._fault(blob)
+        if fault is None:
+            try:
+                found = digest_file(path)
+            except OSError as error:
+                raise explain_os(error, path, "cannot read") from error
+            fault = None if found == blob.digest else f"bytes do not match their name: they are {found}"
+        if fault is not None:
+            raise self._dropped(path, fault)
+        note_use(path)
         return path
 
-    def _has_blob(self, blob: Blob) -> bool:
+    def _fault(self, blob: Blob) -> str | None:
+        """What is wrong with a blob as far as stat() can say, or None."""
         try:
             found = os.lstat(self.blob_path(blob.digest))
         except FileNotFoundError:
-            return False
+            return "missing"
         except OSError as error:
             raise explain_os(error, self.root, "cannot read the store") from error
-        return stat.S_ISREG(found.st_mode) and found.st_size == blob.size
+        if not stat.S_ISREG(found.st_mode):
+            return f"expected a regular file, got {kind_of(found.st_mode)}"
+        return None if found.st_size == blob.size else f"expected {blob.size} bytes, got {found.st_size}"
+
+    def _dropped(self, path: Path, fault: str) -> StoreError:
+        self._discard(path)
+        return StoreError(f"{path}: {fault}; dropped", hint=AGAIN)
+
+    def _discard(self, path: Path) -> None:
+        try:
+            remove(path, self.root / "tmp")
+        except OSError as error:
+            raise explain_os(error, path, "damaged, and cannot be dropped") from error
+
+    def _write(self, path: Path, data: bytes, mode: int = 0o644) -> None:
+        if path.is_dir() and not path.is_symlink():  # the one thing that a rename does not replace
+            self._discard(path)
+        write_atomic(path, data, mode)
 
     # --- actions
 
@@ -136,13 +189,26 @@ class Store:
         if not _is_there(path):
             return None
         try:
-            entry = _parse_entry(json.loads(read_bounded(path, MAX_ENTRY)), key)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, StoreError):
-            entry = None
-        if entry is None or not all(self._has_blob(b) for b in entry.outputs.values()):
-            _discard(path)  # or `keys` would still name it, and the planner believe that it is there
+            entry = parse_entry(json.loads(read_bounded(path, MAX_ENTRY, follow=False)), key)
+            fault = self._lost(entry)
+        except StoreError as error:
+            fault = _damage(error, path)
+        except _NOT_OURS as error:
+            fault = f"not an entry: {type(error).__name__}: {error}"[:200]
+        if fault is not None:
+            self._discard(path)  # or `keys` would still name it, and the planner believe that it is there
+            self.damage[key] = fault
             return None
+        note_use(path)
         return entry
+
+    def _lost(self, entry: Entry) -> str | None:
+        """The first output of an entry that is not there as the entry says, or None."""
+        for name, blob in entry.outputs.items():
+            fault = self._fault(blob)
+            if fault is not None:
+                return f"its output {name}: {self.blob_path(blob.digest)}: {fault}"
+        return None
 
     def put(self, action: Action, outputs: Mapping[str, Blob], facts: Mapping[str, Any] | None = None) -> Entry:
         """Write an action's entry, once its blobs are in; the entry appears whole or not at all."""
@@ -153,7 +219,7 @@ class Store:
             "facts": entry.facts,
             "outputs": {n: {"digest": b.digest, "size": b.size} for n, b in entry.outputs.items()},
         }
-        write_atomic(self.entry_path(action.kind, action.key()), canonical(body))
+        self._write(self.entry_path(action.kind, action.key()), canonical(body))
         return entry
 
     def drop(self, kind: str, key: str) -> bool:
@@ -173,12 +239,12 @@ class Store:
         """Note this action as the last one under its name, for `why`, and what it gave."""
         outputs = {n: [b.digest, b.size] for n, b in entry.outputs.items()} if entry else {}
         body = {"key": action.key(), "inputs": dict(action.inputs), "outputs": outputs}
-        write_atomic(self._name_path(action), canonical(body))
+        self._write(self._name_path(action), canonical(body))
 
     def last(self, action: Action) -> tuple[str, Mapping[str, Any]] | None:
         """Key and inputs of the last action realised under this name, or None."""
         try:
-            body = json.loads(read_bounded(self._name_path(action), MAX_ENTRY))
+            body = json.loads(read_bounded(self._name_path(action), MAX_ENTRY, follow=False))
             return str(body["key"]), dict(body["inputs"])
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
             return None
@@ -189,7 +255,7 @@ class Store:
             body = json.loads(read_bounded(self._name_path(action), MAX_ENTRY))
             digest, size = body["outputs"][name]
             blob = Blob(str(digest), int(size))
-            return blob if body["key"] == action.key() and is_digest(digest) and self._has_blob(blob) else None
+            return blob if body["key"] == action.key() and is_digest(digest) and self._fault(blob) is None else None
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
@@ -206,12 +272,12 @@ class Store:
     def quarantine(self, key: str, name: str, words: str, outputs: Sequence[Blob]) -> None:
         """Keep different outputs of one action key side by side; none of them is its entry."""
         found = {"key": key, "name": name, "words": words, "outputs": [b.digest for b in outputs]}
-        write_atomic(self.quarantine_path(key), canonical(found))
+        self._write(self.quarantine_path(key), canonical(found))
 
     def release(self, key: str) -> bool:
         """End the quarantine of an action key; True if there was one."""
         there = self.quarantined(key)
-        _discard(self.quarantine_path(key))
+        self._discard(self.quarantine_path(key))
         return there
 
     def _name_path(self, action: Action) -> Path:
@@ -222,35 +288,58 @@ class Store:
     @contextlib.contextmanager
     def single_flight(self, action: Action, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
         """Only one process at a time makes this action; the others wait and are told for whom."""
-        with locked(self.root / "locks" / f"{hex_of(action.key())[:32]}", waiting):
+        with locked(self.lock_path(action.key()), waiting):
             yield
+
+    def lock_path(self, key: str) -> Path:
+        """Where the lock of an action key lies."""
+        return self.root / "locks" / hex_of(key)[:32]
 
     @contextlib.contextmanager
     def workdir(self) -> Iterator[Path]:
-        """A private empty folder on the store's file system, gone at the end."""
+        """A private empty folder on the store's file system, gone at the end; `held`, so that nobody collects it."""
         try:
             folder = tempfile.TemporaryDirectory(dir=ensure_dir(self.root / "tmp"), prefix=TEMP_PREFIX)
         except OSError as error:
             raise explain_os(error, self.root, "cannot use the store") from error
-        with folder as name:
+        with folder as name, held(Path(name)):
             yield Path(name)
+
+
+def note_use(path: Path) -> bool:
+    """Mark a file as used now, for who collects the least recently used; its bytes and mtime stay.
+
+    False when it is not there or not ours to mark; a file system that is read-only has nobody who collects.
+    """
+    try:
+        found = os.lstat(path)
+        if time.time() - found.st_atime > USE_GRAIN_S:
+            os.utime(path, ns=(time.time_ns(), found.st_mtime_ns), follow_symlinks=False)
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return True
+
+
+def _damage(error: StoreError, path: Path) -> str:
+    """What a failed read says of the file; StoreError with a hint where it says nothing of it."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and is_resource(cause):
+        raise explain_os(cause, path, "cannot read") from cause
+    return error.message.removeprefix(f"{path}: ")
 
 
 def _is_there(path: Path) -> bool:
     try:
-        return path.exists()
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise explain_os(error, path, "cannot read the store") from error
+    return True
 
 
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise explain_os(error, path, "damaged, and cannot be dropped") from error
-
-
-def _parse_entry(body: Any, key: str) -> Entry:
+def parse_entry(body: Any, key: str) -> Entry:
+    """An entry from its JSON; an exception of Python's for what is none, StoreError for another key's."""
     if body["key"] != key:
         raise StoreError(f"entry names key {body['key']!r}, expected {key}")
     outputs = {str(n): Blob(b["digest"], int(b["size"])) for n, b in body["outputs"].items()}

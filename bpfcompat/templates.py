@@ -11,13 +11,13 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bpfcompat.action import Action
-from bpfcompat.digest import canonical, digest_bytes, digest_chunks, hex_of, is_digest
+from bpfcompat.digest import canonical, digest_bytes, digest_stream, hex_of, is_digest
 from bpfcompat.errors import BpfcompatError, StoreError
 from bpfcompat.files import TEMP_PREFIX, ensure_dir, explain_os, read_bounded, sync_dir, write_atomic
 from bpfcompat.guest import ram_pieces
@@ -155,6 +155,6 @@ def _seen(fd: int) -> tuple[int, ...]:
 
 
 def _digest(fd: int) -> str:
-    """Of what is not zero, with where it lies: a sparse file is not read where there is nothing."""
-    pieces: Iterable[bytes] = (b"%d %d\n" % (at, len(data)) + data for at, data in ram_pieces(fd))
-    return digest_chunks(pieces)
+    with open(os.dup(fd), "rb") as stream:
+        stream.seek(0)
+        return digest_stream(stream)

@@ -1,8 +1,12 @@
 """What tests ask of the machine they run on: a Python that sees this tree, and a small file system of their own."""
 
+import ctypes
+import errno
 import os
 import shutil
+import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,3 +40,42 @@ def tmpfs(folder: Path, options: str) -> Iterator[Path]:
 def remount_read_only(folder: Path) -> None:
     """Make a file system of `tmpfs` read-only, root included."""
     subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+
+
+@contextmanager
+def network_fs(folder: Path, kind: str) -> Iterator[Path]:
+    """An empty FUSE file system that calls itself `fuse.<kind>`, served by a thread; skips where there is no FUSE."""
+    if os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("needs root and /dev/fuse")
+    folder.mkdir()
+    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    options = f"fd={fd},rootmode=40755,user_id=0,group_id=0,allow_other"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"there:/x", os.fsencode(folder), f"fuse.{kind}".encode(), 0, options.encode()):
+        os.close(fd)
+        pytest.skip(f"mounting is not allowed here: {os.strerror(ctypes.get_errno())}")
+    server = threading.Thread(target=_serve_nothing, args=(fd,), daemon=True)
+    server.start()
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+        server.join()
+        os.close(fd)
+
+
+def _serve_nothing(fd: int) -> None:
+    """Answer the kernel (linux/fuse.h): a root folder, nothing in it, and no other operation."""
+    init = struct.pack("<IIIIHHIIHHI28x", 7, 31, 0, 0, 0, 0, 1 << 16, 1, 0, 0, 0)
+    root = struct.pack("<QII6Q10I", 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, 0, 0, 0, 4096, 0)[:104]
+    answers = {26: (0, init), 3: (0, root), 1: (-errno.ENOENT, b"")}
+    while True:
+        try:
+            request = os.read(fd, 1 << 17)
+        except OSError:  # unmounted
+            return
+        _, opcode, unique = struct.unpack_from("<IIQ", request)
+        if opcode in (2, 36, 42):  # forget and interrupt want no answer
+            continue
+        error, body = answers.get(opcode, (-errno.ENOSYS, b""))
+        os.write(fd, struct.pack("<IiQ", 16 + len(body), error, unique) + body)

@@ -123,6 +123,13 @@ class Repo:
         assert "Traceback" not in ran.out + ran.err, ran.says
         return ran
 
+    def bpfcompat(self, *args: str, code: int = 0) -> Ran:
+        """Run a command of ours, which must end with this code."""
+        ran = self.run("bpfcompat", *args)
+        assert code == ran.code, ran.says
+        assert "Traceback" not in ran.out + ran.err, ran.says
+        return ran
+
     def start(self, *args: str) -> subprocess.Popen[str]:
         """Start doit."""
         return subprocess.Popen(
@@ -167,6 +174,12 @@ class Repo:
     def entries(self, kind: str) -> dict[str, dict[str, Any]]:
         """All entries of a kind, by the path of each."""
         return {str(p): json.loads(p.read_text()) for p in (self.store.root / "actions" / kind).rglob("*.json")}
+
+    def age(self) -> None:
+        """Make everything in the store a hundred days old."""
+        long_ago = time.time() - 100 * 86400
+        for path in self.store.root.rglob("*"):
+            os.utime(path, (long_ago, long_ago), follow_symlinks=False)
 
     def drop(self, kind: str, name: str) -> None:
         """Delete the entry that was made last under this task name."""

@@ -1,6 +1,7 @@
 """Atomic writes, locks and bounded reads, on a real file system and against what may lie on it."""
 
 import errno
+import fcntl
 import os
 import socket
 import subprocess
@@ -103,7 +104,7 @@ def test_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's path may be 107 bytes long, a test's folder is longer
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("odd")
-        with pytest.raises(StoreError, match="cannot open"):
+        with pytest.raises(StoreError, match="expected a regular file, got a socket"):
             files.read_bounded(Path("odd"), 10)
 
 
@@ -223,6 +224,81 @@ def test_released_on_error(tmp_path: Path) -> None:
         raise KeyError
     with files.locked(tmp_path / "l", lambda who: pytest.fail(f"waited for {who}")):
         pass
+
+
+def test_lock_is_replaced(tmp_path: Path) -> None:
+    """Who waited for a lock file that was dropped meanwhile locks the new one: nobody is ever inside with another."""
+    lock, entered = tmp_path / "l", threading.Event()
+
+    def wait() -> None:
+        with files.locked(lock, poll_s=0.001):
+            entered.set()
+
+    with files.locked(lock):
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        lock.unlink()
+        with files.locked(lock):
+            assert not entered.wait(0.1)
+    waiter.join()
+    assert entered.is_set()
+
+
+def test_second_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock file that is dropped between opening and locking it is not taken for the lock."""
+    lock, real = tmp_path / "l", fcntl.flock
+
+    def dropping(fd: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        lock.unlink()
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", dropping)
+    with files.locked(lock), files.locked_now(lock) as mine:
+        assert not mine
+
+
+def test_locked_now(tmp_path: Path) -> None:
+    """Who does not want to wait is told at once that somebody has it, or has it."""
+    with holder(tmp_path / "l") as child:
+        with files.locked_now(tmp_path / "l") as mine:
+            assert not mine
+        child.kill()
+        child.wait()
+        with files.locked_now(tmp_path / "l") as mine, files.locked_now(tmp_path / "l") as again:
+            assert (mine, again) == (True, False)
+
+
+def test_held(tmp_path: Path) -> None:
+    """A folder is held as long as a process shows that it uses it, and by several at once."""
+    assert not files.is_held(tmp_path)
+    with files.held(tmp_path):
+        with files.held(tmp_path):
+            assert files.is_held(tmp_path)
+        assert files.is_held(tmp_path)
+    assert not files.is_held(tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_no_locks_here(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that grants no locks is explained, with what to do."""
+
+    def refuse(_fd: int, _how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for use in (files.locked(tmp_path / "l"), files.locked_now(tmp_path / "l"), files.held(tmp_path)):
+        with pytest.raises(StoreError, match=r"cannot lock: .* \(hint: this file system grants no locks: point"), use:
+            pass
+
+
+def test_lock_is_a_link(tmp_path: Path) -> None:
+    """A link where the lock should be is a StoreError, and what it names is not emptied."""
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "l").symlink_to(tmp_path / "mine")
+    with pytest.raises(StoreError, match="cannot open the lock"), files.locked(tmp_path / "l"):
+        pass
+    assert (tmp_path / "mine").read_bytes() == b"mine"
 
 
 def test_lock_is_a_directory(tmp_path: Path) -> None:

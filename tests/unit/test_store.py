@@ -2,12 +2,13 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bpfcompat.store import Entry, Store
 from tests.hosting import child_python, remount_read_only, tmpfs
 
 REPORT = digest_bytes(b"report")
+KINDS = ["folder", "full folder", "fifo", "socket", "link", "dangling link"]
 ACTION = Action("probe", "a@b", {"object": digest_bytes(b"o"), "spec": {"log_kb": 1}})
 
 
@@ -149,15 +151,53 @@ def test_blob_is_a_link(target: str, store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "good").read_bytes() == b"report"
 
 
-def test_blob_is_a_directory(store: Store) -> None:
-    """A folder under a blob's name makes the entry absent; it is never removed, but said."""
+@pytest.mark.parametrize("way", ["read", "checked"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_blob_is_something_else(kind: str, way: str, store: Store, tmp_path: Path) -> None:
+    """Whatever lies under a blob's name, it is dropped, said, and made again; nothing is followed or waited for."""
     blob = stored(store)
-    store.blob_path(blob.digest).unlink()
-    store.blob_path(blob.digest).mkdir()
+    replace(store.blob_path(blob.digest), kind, tmp_path)
+    with pytest.raises(StoreError, match=r"expected a regular file, got a .*; dropped \(hint: run the same"):
+        getattr(store, way)(blob)
     assert store.get(ACTION) is None
-    for use in (store.read, store.checked, lambda _: store.put_bytes(b"report")):
-        with pytest.raises(StoreError):
-            use(blob)
+    stored(store)
+    assert store.get(ACTION) is not None and store.read(blob) == b"report"
+
+
+def replace(path: Path, kind: str, elsewhere: Path) -> None:
+    """Put something else in a file's place: a folder, a FIFO, a socket, or a link to the same bytes."""
+    good = elsewhere / "good"
+    good.write_bytes(path.read_bytes())
+    path.unlink()
+    if kind.endswith("folder"):
+        path.mkdir()
+        if kind.startswith("full"):
+            (path / "kept").write_bytes(b"somebody's")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    else:
+        path.symlink_to(elsewhere / "nowhere" if kind.startswith("dangling") else good)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("what", ["blob", "entry", "name"])
+def test_put_over_something_else(what: str, kind: str, store: Store, tmp_path: Path) -> None:
+    """Writing puts the right thing in the place of a wrong one, and touches nothing that a link names."""
+    blob = stored(store)
+    store.remember(ACTION)
+    entry, name = store.entry_path("probe", ACTION.key()), store.root / "names/probe/a@b.json"
+    path = {"blob": store.blob_path(blob.digest), "entry": entry, "name": name}[what]
+    before = path.read_bytes()
+    replace(path, kind, tmp_path)
+    stored(store)
+    store.remember(ACTION)
+    assert path.read_bytes() == before and not path.is_symlink()
+    assert (tmp_path / "good").read_bytes() == before and not (tmp_path / "nowhere").exists()
+    assert [p.read_bytes() for p in (store.root / "tmp").glob(".tmp-*/kept")] == [b"somebody's"] * (
+        kind == "full folder"
+    )
 
 
 def body(**change: Any) -> dict[str, Any]:
@@ -239,20 +279,116 @@ def test_entry_moved_to_another_key(store: Store) -> None:
     assert store.get(other) is None
 
 
-def test_entry_is_a_fifo(store: Store) -> None:
-    """A FIFO under an entry's name does not hang us."""
-    path = store.entry_path("probe", ACTION.key())
-    path.parent.mkdir(parents=True)
-    os.mkfifo(path)
+@pytest.mark.parametrize("kind", KINDS)
+def test_entry_is_something_else(kind: str, store: Store, tmp_path: Path) -> None:
+    """Whatever lies under an entry's name is absent, no key any longer, and said; no link is followed."""
+    stored(store)
+    replace(store.entry_path("probe", ACTION.key()), kind, tmp_path)
     assert store.get(ACTION) is None
+    assert store.keys("probe") == frozenset()
+    assert store.damage[ACTION.key()].startswith("expected a regular file, got a ")
+    stored(store)
+    assert store.get(ACTION) is not None
 
 
-def test_entry_is_a_directory(store: Store) -> None:
-    """A folder under an entry's name is said: nothing of ours made it, so nothing of ours removes it."""
-    path = store.entry_path("probe", ACTION.key())
-    path.mkdir(parents=True)
-    with pytest.raises(StoreError, match="damaged, and cannot be dropped"):
-        store.get(ACTION)
+def test_name_is_a_link(store: Store, tmp_path: Path) -> None:
+    """A link under a task's name is not followed: it is as if the task had never run."""
+    store.remember(ACTION)
+    replace(store.root / "names/probe/a@b.json", "link", tmp_path)
+    assert store.last(ACTION) is None
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("cut", "not an entry: JSONDecodeError: "),
+        ("a list", "not an entry: TypeError: "),
+        ("another's key", f"entry names key '{digest_bytes(b'other')}', expected {ACTION.key()}"),
+        ("size wrong", "its output report: "),
+        ("huge", "5242880 bytes, at most 4194304 expected"),
+    ],
+)
+def test_damage_is_said(what: str, said: str, store: Store) -> None:
+    """Why an entry was dropped is kept for who makes it again."""
+    stored(store)
+    store.entry_path("probe", ACTION.key()).write_bytes(HOSTILE[what])
+    store.get(ACTION)
+    assert store.damage[ACTION.key()].startswith(said)
+
+
+SHORT_OF_FILES = """
+import os, resource, sys
+from pathlib import Path
+from bpfcompat.action import Action
+from bpfcompat.errors import StoreError
+from bpfcompat.store import Store
+store = Store(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+taken = []
+try:
+    while True:
+        taken.append(os.dup(0))
+except OSError:
+    pass
+try:
+    print(store.get_key("probe", sys.stdin.readline().strip()))
+except StoreError as error:
+    print(error.hint)
+"""
+
+
+def test_no_descriptors_left(store: Store) -> None:
+    """An entry that cannot be read because this process has too many files open is not damaged: it stays."""
+    stored(store)
+    with child(SHORT_OF_FILES, store) as poor:
+        assert poor.communicate(ACTION.key(), timeout=30)[0] == "raise the open-file limit (ulimit -n)\n"
+    assert store.get(ACTION) is not None
+
+
+# --- use
+
+FOREIGN = """
+import os, sys
+from pathlib import Path
+from bpfcompat.store import Store
+os.chdir(sys.argv[1])
+os.seteuid(65534)
+Store(Path()).put_bytes(b"report")
+print("kept")
+"""
+
+
+def test_use_is_noted(tmp_path: Path) -> None:
+    """Reading an entry, reading, checking and putting a blob mark it as used, even where the system notes no access."""
+    with tmpfs(tmp_path / "m", "size=1m,noatime") as root:
+        store = Store(root / "store").open()
+        blob = stored(store)
+        entry, path = store.entry_path("probe", ACTION.key()), store.blob_path(blob.digest)
+        uses = (
+            (entry, lambda: store.get(ACTION)),
+            (path, lambda: store.read(blob)),
+            (path, lambda: store.checked(blob)),
+            (path, lambda: store.put_bytes(b"report")),
+        )
+        for place, use in uses:
+            os.utime(place, (1000, 2000))
+            use()
+            assert place.stat().st_mtime == 2000
+            assert time.time() - place.stat().st_atime < 60
+        assert path.read_bytes() == b"report"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_somebody_elses_blob(store: Store) -> None:
+    """A blob that cannot be marked as used is written anew, or it might be collected before the entry that names it."""
+    blob = store.put_bytes(b"report")
+    path = store.blob_path(blob.digest)
+    os.utime(path, (1000, 1000))
+    for folder in (store.root, store.root / "blobs", path.parent):
+        folder.chmod(0o777)
+    with child(FOREIGN, store) as foreign:
+        assert foreign.communicate(timeout=30)[0] == "kept\n"
+    assert path.stat().st_uid == 65534 and time.time() - path.stat().st_mtime < 60
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"key": 1}', b'{"key": "x", "inputs": 5}', b"[" * 10**5, b"\xff"])
@@ -439,6 +575,56 @@ def test_maker_is_killed(store: Store) -> None:
             assert said(other).startswith("waits for pid")
             one.kill()
             assert said(other) == "makes"
+
+
+CROWD = """
+import sys, time
+from pathlib import Path
+from bpfcompat.action import Action
+from bpfcompat.store import Store
+store = Store(Path(sys.argv[1])).open()
+sys.stdin.readline()
+for n in range(40):
+    action = Action("probe", str(n), {"n": n})
+    seen = store.get(action)
+    with store.single_flight(action):
+        found = store.get(action)
+        if found is None:
+            assert seen is None
+            print("made", n, flush=True)
+            time.sleep(0.001)
+            found = store.put(action, {"report": store.put_bytes(b"%d" % n * 5000)})
+    assert store.read(found.outputs["report"]) == b"%d" % n * 5000
+print("done", flush=True)
+"""
+
+
+def test_crowd(store: Store) -> None:
+    """Six processes that want the same forty things make each once between them, and each sees all of them whole."""
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(child(CROWD, store)) for _ in range(6)]
+        for one in crowd:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        lines = [line for one in crowd for line in one.communicate(timeout=60)[0].splitlines()]
+    assert sorted(lines) == sorted([f"made {n}" for n in range(40)] + ["done"] * 6)
+
+
+def test_crowd_of_which_some_are_killed(store: Store) -> None:
+    """Makers that are killed with -9 leave nothing half there: the others make what those did not finish."""
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(child(CROWD, store)) for _ in range(4)]
+        for one in crowd:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        assert said(crowd[0])
+        crowd[0].kill()
+        crowd[1].kill()
+        ends = [one.communicate(timeout=60)[0].splitlines()[-1] for one in crowd[2:]]
+    assert ends == ["done", "done"]
+    assert len(store.keys("probe")) == 40
 
 
 def test_different_work_does_not_wait(store: Store) -> None:
