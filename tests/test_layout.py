@@ -17,6 +17,7 @@ LAYERS = {
     1: ("files", "process", "config", "fetch", "strictjson", "voice"),
     2: (
         *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
+        "index",
         *("kernels", "kernels.*", "validator", "validator.*"),
     ),
     3: ("plan", "guest", "causes", "verdict", "statement", "objects", "gate", "reports"),
