@@ -78,6 +78,23 @@ def write_project(root: Path, size: Size) -> None:
     shutil.copy(ROOT / "bpfcompat.lock", root)
 
 
+@contextmanager
+def large(size: Size) -> Iterator[Path]:
+    """A project of this size in which everything is proved, with ninja's files beside it if there is a ninja.
+
+    In memory where there is such a place: half a million files would keep a disk busy for minutes.
+    """
+    memory = Path("/dev/shm")
+    place = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=place) as folder:
+        root = Path(folder)
+        write_project(root, size)
+        prove(root)
+        if shutil.which("ninja"):
+            write_ninja(root, size)
+        yield root
+
+
 def names(size: Size) -> tuple[list[str], list[str]]:
     """The kernels' names, and the objects'."""
     return [f"k-{n:03}" for n in range(size.kernels)], [f"o-{n:03}" for n in range(size.objects)]

@@ -63,7 +63,7 @@ def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
         yield from _service_tasks(session)
     if not selection.everything() and not selection.any_named(n for n in possible(session) if n not in SERVICES):
         return
-    missing = survey(session, fresh=True)
+    session.missing = missing = survey(session, fresh=True)
     session.asker.shop.memo.save()
     yield from _wanted(session, missing, publish)
 
