@@ -42,7 +42,7 @@ DODO = """from bpfcompat.rules import bpf_matrix
 def task_bpf():
     yield from bpf_matrix(publish={publish})
 """
-PUBLISHED = 10_000  # pairs; signing ten times as many takes a quarter of an hour and adds one look to a null run
+PUBLISHED = 10_000  # pairs; signing ten times as many takes many minutes and adds one look to a null run
 
 
 @dataclass(frozen=True, slots=True)

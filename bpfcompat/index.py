@@ -64,6 +64,7 @@ class Index:
         self._place = root / "index" / name
         self._state = _state(root)
         self._head = _read_head(self._place.with_suffix(".json"))
+        self._lies_there = ""  # digest of the proofs that were read
         self.current = bool(self._state) and self._head.get("state") == self._state
 
     @property
@@ -81,6 +82,7 @@ class Index:
         if self._head.get("classifier") != classifier:
             return {}
         data = _read_proofs(self._place.with_suffix(".proofs"), self._head["proofs"])
+        self._lies_there = digest_bytes(data)
         row = struct.Struct(f"={DIGEST}s{SEEN.size}s" + f"{DIGEST}s" * self._head["width"])
         if len(data) % row.size:
             return {}
@@ -118,7 +120,7 @@ class Index:
         }
         body = canonical(head)
         try:
-            if head["proofs"] != self._head.get("proofs"):
+            if head["proofs"] != self._lies_there:
                 write_atomic(self._place.with_suffix(".proofs"), data)
             write_atomic(self._place.with_suffix(".json"), digest_bytes(body).encode() + b"\n" + body)
         except StoreError:

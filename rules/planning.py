@@ -58,7 +58,7 @@ def survey(session: Session, fresh: bool = False) -> Missing:
         if fresh:
             asker.recall(index.entries())
         columns, objects = _columns(session, missing), _objects(session, missing)
-        shared = asker.recalled()
+        shared = asker.recalled() if fresh else {}
         settled = _settled(session, columns, objects)
         if settled is not None and index.settled == settled.key():
             missing.summary = asker.shop.store.get(settled)

@@ -148,6 +148,16 @@ def test_damaged(suffix: str, damage: str, store: Store) -> None:
         assert (found.current, found.settled, found.entries()) == (False, None, {})
 
 
+@pytest.mark.parametrize("suffix", ["json", "proofs"])
+def test_mended(suffix: str, store: Store) -> None:
+    """What was damaged is written anew by the next run that looked at everything, equal bytes or not."""
+    proofs = [proof(store, n) for n in range(COUNT)]
+    (store.root / "index" / f"p.{suffix}").write_bytes(b"x")
+    found = Index(store.root, "p")
+    found.save("settled", CLASSIFIER, {}, found.proved(CLASSIFIER).values(), proofs)
+    assert Index(store.root, "p").settled == "settled" and proved(store) == COUNT
+
+
 def test_kept_and_new(store: Store) -> None:
     """Old proofs are kept as they are beside new ones that rest on more, or fewer, blobs."""
     found = Index(store.root, "p")
