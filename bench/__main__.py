@@ -4,18 +4,24 @@ import argparse
 import shutil
 import statistics
 import sys
-import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from bench.measure import DOIT, ROOT, Row, as_json, environ, hyperfine, machine, max_rss_mb, once, output, table
-from bench.synthetic import Size, change, guest_seconds, prove, unproved, write_ninja, write_project
+from bench.plot import Line, draw
+from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bpfcompat.errors import BpfcompatError, BuildError
 from bpfcompat.files import write_atomic
+from bpfcompat.memo import YOUNG_NS
 
 PAIR = "ringbuf@debian-12"
 MATRIX = (DOIT, "matrix")
+PLAN = (DOIT, "plan")
+PLOT = ROOT / "docs/null-run.svg"
+LARGEST = Size(400, 250)
+GROWTH = (Size(40, 25), Size(75, 40), Size(100, 100), Size(200, 150), LARGEST)
 LEFT_OUT = "left out by --quick"
 
 
@@ -72,27 +78,48 @@ def plan(size: Size, quick: bool) -> Iterator[Row]:
     if quick and size.pairs > 1000:
         yield Row(name, note=LEFT_OUT)
         return
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        root, runs = Path(folder), 5 if quick else 10
-        write_project(root, size)
-        prove(root)
-        yield Row(f"{name}: settle", (once(MATRIX, root, environ())[0],), note="classify, sign, publish, report")
-        ninja = _ninja_row(f"{name}: ninja", root, size, runs)
-        yield ninja
-        yield _null_row(name, root, runs, ninja.median if ninja.seconds else None)
+    with large(size) as root:
+        yield Row(
+            f"{name}: settle",
+            (once(MATRIX, root, environ())[0],),
+            note="report, gate, and signatures up to 10,000",
+        )
+        yield from _null_rows(name, root, 5 if quick else 10)
         change(root)
-        seconds, said = once([DOIT, "list", "--all", "--status", "probe"], root, environ())
-        found = sum(line.startswith("R probe:") for line in said.splitlines())
-        yield Row(f"{name}: changed", (seconds,), note=f"doit list --status: {found} pairs to ask")
+        said = output(PLAN, root, environ())
+        seconds = hyperfine(PLAN, root, environ(), 5 if quick else 10)
+        yield Row(f"{name}: changed", seconds, note=f"doit plan: {said.splitlines()[0]}")
 
 
-def _ninja_row(name: str, root: Path, size: Size, runs: int) -> Row:
+def _null_rows(name: str, root: Path, runs: int) -> Iterator[Row]:
+    """Ninja and we, one after the other on the same files."""
+    time.sleep(YOUNG_NS / 1e9)  # then the first run, which is not counted, sees shelves that it can trust
     tool = shutil.which("ninja")
     if tool is None:
-        return Row(name, note="ninja is absent: apt-get install ninja-build")
-    write_ninja(root, size)
-    output([tool], root, environ())
-    return Row(name, hyperfine([tool], root, environ(), runs), note="null build of the same graph, by time stamps")
+        yield Row(f"{name}: ninja", note="ninja is absent: apt-get install ninja-build")
+        yield _null_row(name, root, runs)
+        return
+    size = max_rss_mb([tool], root, environ())
+    note = f"null build of the same graph, by time stamps, {size:.0f} MB"
+    ninja = Row(f"{name}: ninja", hyperfine([tool], root, environ(), runs), note=note)
+    yield ninja
+    yield _null_row(name, root, runs, ninja.median)
+
+
+def growth(quick: bool) -> Iterator[Row]:
+    """Null runs from 1,000 to 100,000 pairs beside ninja's; docs/null-run.svg shows them."""
+    if quick or shutil.which("ninja") is None:
+        yield Row("growth", note=LEFT_OUT if quick else "ninja is absent: apt-get install ninja-build")
+        return
+    ours, theirs = Line("doit matrix"), Line("ninja")
+    for size in GROWTH:
+        with large(size) as root:
+            output(MATRIX, root, environ())
+            ninja, own = _null_rows(f"growth-{size.pairs}", root, 10)
+        ours.points.append((size.pairs, own.median))
+        theirs.points.append((size.pairs, ninja.median))
+        yield from (ninja, own)
+    write_atomic(PLOT, draw([ours, theirs], "Nothing to do: seconds by pairs").encode())
 
 
 BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
@@ -100,6 +127,8 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "pair": pair,
     "plan-1000": partial(plan, Size(40, 25)),
     "plan-10000": partial(plan, Size(100, 100)),
+    "plan-100000": partial(plan, LARGEST),
+    "growth": growth,
     "matrix": matrix,
 }
 
@@ -108,7 +137,7 @@ def main() -> int:
     """Measure what was named, or everything; print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAMES", help=", ".join(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="fewer runs; no cold matrix, no 10,000 pairs")
+    parser.add_argument("--quick", action="store_true", help="fewer runs; no cold matrix, nothing above 1,000 pairs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single run")
     args = parser.parse_args()
     if unknown := set(args.names) - BENCHMARKS.keys():

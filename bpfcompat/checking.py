@@ -22,7 +22,20 @@ from bpfcompat.model import Blob
 from bpfcompat.store import MAX_ENTRY, Store, parse_entry
 from bpfcompat.voice import Voice
 
-KNOWN = {"blobs", "actions", "names", "downloads", "templates", "flaky", "locks", "tmp", "host", "format", "memo.json"}
+KNOWN = {
+    "blobs",
+    "actions",
+    "names",
+    "downloads",
+    "templates",
+    "flaky",
+    "index",
+    "locks",
+    "tmp",
+    "host",
+    "format",
+    "memo.json",
+}
 BLOB_MODE, FILE_MODE = 0o444, 0o644
 _NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from bpfcompat import __version__
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
-DOIT = ("matrix", "publish", "report", "list", "info", "forget", "clean", "why", "run")
+DOIT = ("matrix", "plan", "publish", "report", "list", "info", "forget", "clean", "why", "run")
 EPILOG = """exit codes:
   0 everything as expected   1 a verdict not as expected   2 your input   3 inconclusive   4 not trusted
 
-matrix, publish, report, why, list, info, forget, clean and run are doit's commands and take its options."""
+matrix, plan, publish, report, why, list, info, forget, clean and run are doit's commands and take its options."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

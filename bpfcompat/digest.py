@@ -30,6 +30,11 @@ def digest_bytes(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def raw_digest(data: bytes) -> bytes:
+    """The 32 bytes of the digest, for where there are a hundred thousand of them."""
+    return hashlib.sha256(data).digest()
+
+
 def digest_json(value: Any) -> str:
     """`sha256:…` of the canonical JSON of a value."""
     return digest_bytes(canonical(value))

@@ -157,11 +157,9 @@ def _reach(path: Path, key: str) -> dict[str, frozenset[str]]:
     try:
         body = json.loads(read_bounded(path, MAX_ENTRY, follow=False, use=False))
         entry = parse_entry(body, key)
-        rows, facts = entry.inputs.get("rows", ()), entry.facts
-        blobs = [*(b.digest for b in entry.outputs.values()), *facts.get("blobs", ())]
-        keys = [*(row[1] for row in rows), *facts.get("verdicts", ())]
+        blobs = [b.digest for b in entry.outputs.values()]
         about = entry.inputs.get("matrix")
-        return {"blobs": _texts(blobs), "keys": _texts(keys), "about": _texts([about])}
+        return {"blobs": _texts(blobs), "about": _texts([about])}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, IndexError, StoreError):
         return {}
 

@@ -5,11 +5,12 @@ Each function names everything that can change its output and nothing else; test
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bpfcompat.action import Action
 from bpfcompat.config import Config, match_names
-from bpfcompat.digest import short
+from bpfcompat.digest import canonical, digest_json, raw_digest, short
 from bpfcompat.errors import ConfigError
 from bpfcompat.model import Blob, Kernel, KernelSpec, ObjectSpec
 
@@ -29,13 +30,33 @@ class Pair:
         return f"{self.object}@{self.kernel}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Matrix:
-    """Every object and kernel that is known by name, and the pairs of them that are to be asked."""
+    """Every object and kernel that is known by name, and what is to be asked: rows of objects, columns of kernels.
+
+    `rows` maps an object to the kernels that it is asked on; a row or column without a pair is left out.
+    """
 
     objects: Mapping[str, ObjectSpec]
     kernels: Mapping[str, KernelSpec]
-    pairs: tuple[Pair, ...]
+    columns: tuple[str, ...]
+    rows: Mapping[str, frozenset[str]]
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Every pair, those of one kernel together; a null run of a large matrix does without."""
+        return tuple(Pair(o, k) for k in self.columns for o, asked in self.rows.items() if k in asked)
+
+    @property
+    def count(self) -> int:
+        """How many pairs there are."""
+        return sum(map(len, self.rows.values()))
+
+    def ordered(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Some of the pairs, in the matrix's order."""
+        across = {k: n for n, k in enumerate(self.columns)}
+        down = {o: n for n, o in enumerate(self.rows)}
+        return sorted(pairs, key=lambda p: (across[p.kernel], down[p.object]))
 
 
 def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[str, KernelSpec]) -> Matrix:
@@ -44,14 +65,21 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
     if not objects:
         raise ConfigError(f"{where}: no objects", hint='add [objects.NAME] with source = "…" or prebuilt = "…"')
     columns = match_names(config["matrix.kernels"], kernels, "kernel", f"{where} kernels")
-    rows = match_names(config["matrix.objects"], objects, "object", f"{where} objects")
-    allowed = {o: set(_kernels_of(objects[o], kernels)) for o in rows}
-    for name in rows:  # a misspelt kernel in `expect` would expect nothing, and the gate would never fail on it
-        match_names(objects[name].expect, kernels, "kernel", f"bpfcompat.toml: [objects.{name}] expect")
-    pairs = tuple(Pair(o, k) for k in columns for o in rows if k in allowed[o])
-    if not pairs:
+    chosen = match_names(config["matrix.objects"], objects, "object", f"{where} objects")
+    # many objects say the same of the same kernels: each list of patterns is looked at once
+    asked: dict[tuple[str, ...], frozenset[str]] = {}
+    expects: set[tuple[str, ...]] = set()
+    for spec in (objects[o] for o in chosen):
+        if spec.kernels not in asked:
+            asked[spec.kernels] = frozenset(_kernels_of(spec, kernels)).intersection(columns)
+        if tuple(spec.expect) not in expects:  # a misspelt kernel in `expect` would expect nothing, and never fail
+            match_names(spec.expect, kernels, "kernel", f"bpfcompat.toml: [objects.{spec.name}] expect")
+            expects.add(tuple(spec.expect))
+    rows = {o: asked[objects[o].kernels] for o in chosen if asked[objects[o].kernels]}
+    if not rows:
         raise ConfigError(f"{where}: no pair is left", hint="compare [matrix] kernels with the objects' own kernels")
-    return Matrix(dict(objects), dict(kernels), pairs)
+    used = frozenset[str]().union(*asked.values())
+    return Matrix(dict(objects), dict(kernels), tuple(k for k in columns if k in used), rows)
 
 
 def _kernels_of(spec: ObjectSpec, kernels: Mapping[str, KernelSpec]) -> tuple[str, ...]:
@@ -128,19 +156,60 @@ def probe_action(pair: Pair, column: Column, object_digest: str, spec: Mapping[s
     return Action("probe", str(pair), {**column.inputs, "object": object_digest, "spec": dict(spec)})
 
 
+class Template:
+    """The probe keys of one kernel's pairs: the key's bytes are the same for all but for the object and its spec.
+
+    They are encoded once; an object's own bytes are put between.  Equal to `probe_action(…).key()`, byte for byte.
+    """
+
+    def __init__(self, column: Column) -> None:
+        place, told = "\0object", {"\0spec": 0}  # no input can hold a NUL
+        whole = probe_action(Pair("", ""), column, place, told).preimage()
+        self._head, rest = whole.split(canonical(place))
+        self._between, self._tail = rest.split(canonical(told))
+
+    def raw_key(self, object_digest: bytes, spec: bytes) -> bytes:
+        """The 32 bytes of a pair's key, from its object's digest and its spec, both as canonical JSON."""
+        return raw_digest(self._head + object_digest + self._between + spec + self._tail)
+
+
 def verdict_action(pair: Pair, report: str, object_digest: str, attach: str, classifier: str) -> Action:
     """Classify one report; needs no boot."""
     inputs = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
     return Action("verdict", str(pair), inputs)
 
 
-def matrix_action(rows: Iterable[tuple[str, str, str, bool]], classifier: str, presentation: str) -> Action:
-    """The whole matrix: (pair, probe key, expectation, required) per row, in order.
+@dataclass(frozen=True, slots=True)
+class AskedRow:
+    """What all pairs of one object share, as far as it enters a key: its digest, its spec, and what is wanted of it."""
+
+    name: str
+    object: str
+    spec: Mapping[str, Any]
+    expect: Mapping[str, str]
+    required: bool
+    kernels: tuple[str, ...]
+
+
+def matrix_action(
+    rows: Iterable[AskedRow], columns: Iterable[tuple[str, Column]], classifier: str, presentation: str
+) -> Action:
+    """The whole matrix, by rows and columns in their order: 100,000 probe keys are made of a few hundred inputs.
 
     `presentation` is the digest of what turns rows into text, because the text is kept.
     """
-    inputs = {"rows": [list(r) for r in rows], "classifier": classifier, "presentation": presentation}
+    inputs = {
+        "rows": [[r.name, r.object, dict(r.spec), _listed(r.expect), r.required, list(r.kernels)] for r in rows],
+        "columns": [[name, digest_json(column.inputs)] for name, column in columns],
+        "classifier": classifier,
+        "presentation": presentation,
+    }
     return Action("matrix", "", inputs)
+
+
+def _listed(table: Mapping[str, str]) -> list[list[str]]:
+    """A mapping whose order matters: of two patterns of one length that match, the first one is meant."""
+    return [list(item) for item in table.items()]
 
 
 def changes(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> tuple[str, ...]:

@@ -94,6 +94,14 @@ class Steps:
         self._done[key] = known
         return known
 
+    def recall(self, entries: Mapping[str, Entry]) -> None:
+        """Take entries by key as read, so that they are not read again."""
+        self._done.update(entries)
+
+    def recalled(self) -> dict[str, Entry]:
+        """Every entry that this run has read or made until now."""
+        return dict(self._done)
+
     def forget(self, action: Action) -> bool:
         """Drop an action's entry from the store and from this run."""
         self._done.pop(action.key(), None)

@@ -10,6 +10,7 @@ from bpfcompat.model import Answer
 from bpfcompat.voice import clean
 
 LEGEND = "* with a note: a program was not attached, is inactive, or is optional and refused; matrix.md has it"
+MOST_OBJECTS, MOST_KERNELS, MOST_WRONG = 100, 30, 12  # of what a table in a terminal can be read
 MARKS = {Answer.COMPATIBLE: "yes", Answer.INCOMPATIBLE: "NO", Answer.INCONCLUSIVE: "?"}
 
 
@@ -34,7 +35,32 @@ def _how(row: Row) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Objects down, kernels across: `yes`, `NO cause`, `?`; `!` marks what is not as expected."""
+    """Objects down, kernels across: `yes`, `NO cause`, `?`; `!` marks what is not as expected.
+
+    Of a matrix that no terminal can show: the objects and kernels that have a pair not as expected, as far as they fit.
+    """
+    down, across = (len({n(r) for r in rows}) for n in (_object, _kernel))
+    if down <= MOST_OBJECTS and across <= MOST_KERNELS:
+        return _table(rows)
+    wrong = [r for r in rows if not r.as_expected]
+    objects = list(dict.fromkeys(map(_object, wrong)))[:MOST_OBJECTS]
+    kernels = list(dict.fromkeys(map(_kernel, wrong)))[:MOST_WRONG]
+    size = f"{down} objects on {across} kernels; the reports show every pair"
+    if not wrong:
+        return size
+    shown = [r for r in rows if r.pair.object in objects and r.pair.kernel in kernels]
+    return f"{_table(shown)}\n\n{size}; the table has what is not as expected, as far as it fits"
+
+
+def _object(row: Row) -> str:
+    return row.pair.object
+
+
+def _kernel(row: Row) -> str:
+    return row.pair.kernel
+
+
+def _table(rows: Sequence[Row]) -> str:
     kernels = list(dict.fromkeys(r.pair.kernel for r in rows))
     cells = {(r.pair.object, r.pair.kernel): _cell(r) for r in rows}
     objects = list(dict.fromkeys(r.pair.object for r in rows))

@@ -1,4 +1,4 @@
-"""doit's commands where ours must differ: exit codes that say what happened, an orderly stop, `forget` and `why`.
+"""doit's commands where ours must differ: exit codes, an orderly stop, `forget`; and two more: `plan` and `why`.
 
 `[tool.doit.plugins.command]` in pyproject.toml turns them on.
 """
@@ -129,6 +129,26 @@ class Forget(DoitForget):  # type: ignore[misc]
         if deps_too:
             return list(tasks_and_deps_iter(tasks, [name]))
         return [tasks[name], *subtasks_iter(tasks, tasks[name])]
+
+
+class Plan(DoitCmdBase):  # type: ignore[misc]
+    """`doit plan`: what `doit matrix` would do: how many pairs are proved, how many must be asked, and why."""
+
+    doc_purpose = "count what a matrix run would ask, and say why; runs nothing"
+    doc_usage = ""
+    doc_description = None
+    execute_tasks = True  # to the loader: make what `matrix` needs, not a task for every pair
+    cmd_options = ()
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Whatever a bare `doit` does in this repository, a plan is one of the matrix."""
+        return int(super().execute(params, args or ["matrix"]) or 0)
+
+    def _execute(self) -> int:
+        for one in session.sessions():
+            if one.missing is not None:
+                self.outstream.writelines(line + "\n" for line in explaining.plan(one, one.missing))
+        return int(Exit.OK)
 
 
 class Why(DoitCmdBase):  # type: ignore[misc]

@@ -1,13 +1,16 @@
 """Why a task would run, or why not; reads the store, runs nothing."""
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from bpfcompat.action import Action
 from bpfcompat.digest import short
 from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
+from bpfcompat.rules.planning import Missing
 from bpfcompat.rules.session import Session, sessions
 from bpfcompat.rules.tasks import possible
 
@@ -25,6 +28,55 @@ def why(label: str) -> Iterator[str]:
 def skipped(label: str) -> Iterator[str]:
     """The line for a named task that had nothing to do."""
     yield f"-  {label}: nothing to do: proved before, and no input changed"
+
+
+LOOKED_AT = 500  # pairs whose own reason is read from the store; one that an object or a kernel gives is free
+
+
+def plan(session: Session, missing: Missing) -> Iterator[str]:
+    """How many pairs are proved, how many must be asked or classified, and why, in groups."""
+    count, ask, again = session.matrix.count, len(missing.probes), len(missing.verdicts)
+    more = f", {again} to classify again" if again else ""
+    yield f"{count} pairs: {count - ask - again} proved, {ask} to ask{more}"
+    reasons = Counter(_reasons(session, missing))
+    for reason, pairs in reasons.most_common():
+        yield f"  {reason}: {pairs} pair{'s' if pairs > 1 else ''}"
+
+
+def _reasons(session: Session, missing: Missing) -> Iterator[str]:
+    asker, own = session.asker, []
+    said: dict[str, str] = {}
+    for pair in session.matrix.ordered(missing.probes):
+        label = _below(pair, missing)
+        if label is None:
+            own.append(partial(asker.probe_action, pair, make=False))
+        else:
+            if label not in said:
+                said[label] = f"{label}: {_reason(session, _action_of(session, label) or asker.validator_action)}"
+            yield said[label]
+    own += [partial(asker.verdict_action, p, make=False) for p in session.matrix.ordered(missing.verdicts)]
+    yield from (_reason(session, action_of) for action_of in own[:LOOKED_AT])
+    yield from ["not looked at one by one"] * len(own[LOOKED_AT:])
+
+
+def _below(pair: Pair, missing: Missing) -> str | None:
+    """The step that a pair waits for, and that gives the reason of all pairs above it."""
+    if pair.object in missing.objects:
+        return f"object:{pair.object}"
+    if pair.kernel in missing.kernels:
+        return f"kernel:{pair.kernel}"
+    if pair.kernel in missing.guests:
+        return "validator" if missing.validator else f"guest:{pair.kernel}"
+    return None
+
+
+def _reason(session: Session, action_of: Callable[[], Action]) -> str:
+    try:
+        return "; ".join(session.asker.why(action_of()))
+    except NotThere as first:
+        return f"waits for {first.label}"
+    except BpfcompatError as error:
+        return str(error)
 
 
 def _explain(session: Session, label: str, action_of: Callable[[], Action]) -> Iterator[str]:

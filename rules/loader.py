@@ -72,10 +72,10 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
 
 def check_names(names: list[str], tasks: set[str]) -> None:
     """ConfigError for a name or glob that no task answers to, with the nearest names."""
-    everything = tasks | {n for s in session.sessions() for n in possible(s)}
     for name in names:
         if name in tasks or ("*" in name and fnmatch.filter(tasks, name)):
             continue
+        everything = tasks | {n for s in session.sessions() for n in possible(s)}
         near = difflib.get_close_matches(name, sorted(everything), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "doit list --all"
         raise ConfigError(f"{name}: no task has this name", hint=hint)

@@ -1,6 +1,7 @@
-"""Which steps are missing: all keys in one pass, one look at the store's shelves, nothing made."""
+"""Which steps are missing: all keys in one pass, one look at what the store's shelves say, nothing made."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,9 +9,10 @@ from functools import partial
 
 from bpfcompat import plan
 from bpfcompat.action import Action
-from bpfcompat.config import expected_on
+from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import BpfcompatError
-from bpfcompat.plan import Pair
+from bpfcompat.index import Index, Proof, raw, seen
+from bpfcompat.plan import AskedRow, Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.session import Session
 from bpfcompat.store import Entry
@@ -18,7 +20,7 @@ from bpfcompat.store import Entry
 
 @dataclass(slots=True)
 class Missing:
-    """What the store lacks, by name; `keys` has the probe key of each pair whose key can be known already.
+    """What the store lacks, by name.
 
     `settled` stands for the whole matrix, and is there when no pair is missing; `summary` is its entry, if it has one.
     """
@@ -29,7 +31,6 @@ class Missing:
     validator: bool = False
     probes: set[Pair] = field(default_factory=set)
     verdicts: set[Pair] = field(default_factory=set)
-    keys: dict[Pair, str] = field(default_factory=dict)
     settled: Action | None = None
     summary: Entry | None = None
 
@@ -46,27 +47,30 @@ def without_gc() -> Iterator[None]:
             gc.enable()
 
 
-def survey(session: Session) -> Missing:
-    """Compare every pair's key with the store; touches neither network nor guest."""
+def survey(session: Session, fresh: bool = False) -> Missing:
+    """Compare every pair with the store; touches neither network nor guest.
+
+    `fresh`: this run has looked at nothing yet, so that what is found may be remembered as the store's state.
+    """
     with without_gc():
-        missing = Missing()
-        columns = _columns(session, missing)
-        objects = _objects(session, missing)
-        have = session.asker.shop.store.keys("probe")
-        for pair in session.matrix.pairs:
-            column, digest = columns.get(pair.kernel), objects.get(pair.object)
-            if column is None or digest is None:
-                missing.probes.add(pair)
-                continue
-            key = plan.probe_action(pair, column, digest, session.asker.probe_spec(pair)).key()
-            missing.keys[pair] = key
-            if key not in have:
-                missing.probes.add(pair)
-        settled = None if missing.probes else _summary_action(session, missing)
-        missing.summary = _vouched(session, settled) if settled else None
+        missing, asker = Missing(), session.asker
+        index = Index(asker.shop.store.root, digest_bytes(os.fsencode(session.config.root))[7:23])
+        if fresh:
+            asker.recall(index.entries())
+        columns, objects = _columns(session, missing), _objects(session, missing)
+        shared = asker.recalled() if fresh else {}
+        settled = _settled(session, columns, objects)
+        if settled is not None and index.settled == settled.key():
+            missing.summary = asker.shop.store.get(settled)
         if missing.summary is None:
-            _verdicts(session, missing)
-        missing.settled = None if missing.probes or missing.verdicts else settled
+            pairs = _Pairs(session, missing, index)
+            pairs.look(columns, objects)
+            if not missing.probes and not missing.verdicts and settled is not None:
+                missing.summary = asker.shop.store.get(settled)
+            elif settled is not None:
+                settled = None
+            pairs.remember(settled.key() if settled else None, shared, fresh)
+        missing.settled = settled
         return missing
 
 
@@ -76,7 +80,7 @@ def _columns(session: Session, missing: Missing) -> dict[str, plan.Column]:
         session.asker.validator(make=False)
     except (NotThere, BpfcompatError):
         missing.validator = True
-    for name in dict.fromkeys(p.kernel for p in session.matrix.pairs):
+    for name in session.matrix.columns:
         if not session.asker.there(partial(session.asker.kernel, name, make=False)):
             missing.kernels.add(name)
         try:
@@ -88,7 +92,7 @@ def _columns(session: Session, missing: Missing) -> dict[str, plan.Column]:
 
 def _objects(session: Session, missing: Missing) -> dict[str, str]:
     found = {}
-    for name in dict.fromkeys(p.object for p in session.matrix.pairs):
+    for name in session.matrix.rows:
         try:
             found[name] = session.asker.object(name, make=False).digest
         except (NotThere, BpfcompatError):
@@ -101,32 +105,86 @@ def _objects(session: Session, missing: Missing) -> dict[str, str]:
     return found
 
 
-def _verdicts(session: Session, missing: Missing) -> None:
-    """Without a summary each pair is looked at."""
-    asker = session.asker
-    for pair in session.matrix.pairs:
-        if pair in missing.probes:
-            continue
-        if not asker.there(partial(asker.probe, pair, make=False)):
-            missing.probes.add(pair)
-        elif not asker.there(partial(asker.verdict_entry, pair, make=False)):
-            missing.verdicts.add(pair)
-
-
-def _vouched(session: Session, settled: Action) -> Entry | None:
-    """The summary of the same rows, if all that it rests on is there: it vouches for all verdicts at once."""
-    store = session.asker.shop.store
-    entry = store.get(settled)
-    if entry is None or not set(entry.facts["verdicts"]) <= store.keys("verdict"):
+def _settled(session: Session, columns: dict[str, plan.Column], objects: dict[str, str]) -> Action | None:
+    """The action that stands for the whole matrix; everything below the pairs must be known."""
+    matrix, asker = session.matrix, session.asker
+    if len(columns) != len(matrix.columns) or len(objects) != len(matrix.rows):
         return None
-    return entry if set(entry.facts["blobs"]) <= store.blobs() else None
+    every = len(columns)
+    rows = [
+        AskedRow(
+            name=name,
+            object=digest,
+            spec=_spec(session, name),
+            expect={pattern: str(wanted) for pattern, wanted in matrix.objects[name].expect.items()},
+            required=not matrix.objects[name].optional,
+            kernels=() if len(matrix.rows[name]) == every else tuple(sorted(matrix.rows[name])),
+        )
+        for name, digest in objects.items()
+    ]
+    return plan.matrix_action(rows, columns.items(), asker.classifier(), asker.presentation())
 
 
-def _summary_action(session: Session, missing: Missing) -> Action:
-    """The action that stands for the whole matrix; all probe keys must be known."""
-    objects = session.matrix.objects
-    rows = (
-        (str(p), missing.keys[p], str(expected_on(objects[p.object], p.kernel)), not objects[p.object].optional)
-        for p in session.matrix.pairs
-    )
-    return plan.matrix_action(rows, session.asker.classifier(), session.asker.presentation())
+def _spec(session: Session, name: str) -> dict[str, object]:
+    """What is asked about an object; the same on every kernel."""
+    return session.asker.probe_spec(Pair(name, session.matrix.columns[0]))
+
+
+class _Pairs:
+    """All pairs against the index; those that it does not know are looked at one by one."""
+
+    def __init__(self, session: Session, missing: Missing, index: Index) -> None:
+        self.session, self.missing, self.index = session, missing, index
+        self.proved = index.proved(session.asker.classifier())
+        self.kept: list[bytes] = []
+        self.new: list[Proof] = []
+
+    def look(self, columns: dict[str, plan.Column], objects: dict[str, str]) -> None:
+        """Fill `missing` with the pairs whose report or verdict is not there."""
+        rows = self.session.matrix.rows
+        known = [
+            (name, rows[name], canonical(digest), canonical(_spec(self.session, name)))
+            for name, digest in objects.items()
+        ]
+        for kernel in self.session.matrix.columns:
+            column = columns.get(kernel)
+            absent = rows if column is None else self.missing.objects
+            self.missing.probes.update(Pair(name, kernel) for name in absent if kernel in rows[name])
+            if column is not None:
+                self._column(kernel, plan.Template(column), known)
+
+    def _column(
+        self, kernel: str, template: plan.Template, known: list[tuple[str, frozenset[str], bytes, bytes]]
+    ) -> None:
+        key, proved, keep = template.raw_key, self.proved, self.kept.append
+        for name, asked, digest, spec in known:
+            if kernel in asked:
+                probe = key(digest, spec)
+                proof = proved.get(probe)
+                if proof is None:
+                    self._pair(Pair(name, kernel), probe)
+                else:
+                    keep(proof)
+
+    def _pair(self, pair: Pair, probe: bytes) -> None:
+        asker, store = self.session.asker, self.session.asker.shop.store
+        place = store.entry_path("probe", f"sha256:{probe.hex()}")
+        if not os.path.exists(place) or not asker.there(partial(asker.probe, pair, make=False)):
+            self.missing.probes.add(pair)
+        elif not asker.there(partial(asker.verdict_entry, pair, make=False)):
+            self.missing.verdicts.add(pair)
+        else:
+            report, verdict = asker.probe(pair, make=False), asker.verdict_entry(pair, make=False)
+            blobs = tuple(raw(b.digest) for e in (report, verdict) for b in e.outputs.values())
+            key = raw(asker.verdict_action(pair, make=False).key())
+            try:
+                self.new.append(Proof(probe, seen(place), key, blobs))
+            except OSError:  # another process dropped it a moment ago: the next run will see
+                return
+
+    def remember(self, settled: str | None, shared: dict[str, Entry], fresh: bool) -> None:
+        """Save what was learned, if anything was."""
+        known = self.index.current and settled in (None, self.index.settled)
+        if self.new or (fresh and not known):
+            classifier = self.session.asker.classifier()
+            self.index.save(settled, classifier, shared, self.kept, self.new, fresh)

@@ -58,16 +58,8 @@ def judge(session: Session, proved: Entry | None) -> None:
     settled = survey(session).settled
     if settled is not None:
         text = reports.table(rows) + "\n\n" + reports.summary([r.cached() for r in rows])
-        facts = {"exit": int(decide(rows).exit), "text": text, **_rests_on(session)}
+        facts = {"exit": int(decide(rows).exit), "text": text}
         session.asker.shop.store.put(settled, {}, facts)
-
-
-def _rests_on(session: Session) -> dict[str, list[str]]:
-    """The verdicts that a summary vouches for, by key, and the bytes below them, by digest."""
-    asker, pairs = session.asker, session.matrix.pairs
-    entries = [e for p in pairs for e in (asker.probe(p, make=False), asker.verdict_entry(p, make=False))]
-    blobs = {blob.digest for entry in entries for blob in entry.outputs.values()}
-    return {"verdicts": sorted({asker.verdict_action(p, make=False).key() for p in pairs}), "blobs": sorted(blobs)}
 
 
 # --- reports

@@ -76,8 +76,8 @@ def roots(found: Iterable[Session]) -> Roots:
 
 def _roots(session: Session) -> Roots:
     missing = survey(session)
-    keys = set(missing.keys.values())
-    for look in _looks(session, settled=missing.settled is not None):
+    keys: set[str] = set()
+    for look in _looks(session):
         try:
             keys.add(look().key())
         except (NotThere, BpfcompatError):  # has no key yet: `names` has its last one
@@ -88,16 +88,16 @@ def _roots(session: Session) -> Roots:
     return Roots(frozenset(keys), frozenset(_downloads(session)), frozenset(names))
 
 
-def _looks(session: Session, settled: bool) -> Iterator[Callable[[], Action]]:
-    """How to learn the key of each step; a settled matrix leads to its verdicts by itself."""
+def _looks(session: Session) -> Iterator[Callable[[], Action]]:
+    """How to learn the key of each step."""
     asker, matrix = session.asker, session.matrix
     yield asker.validator_action
     yield partial(asker.header_action, False)
     yield from (partial(asker.kernel_action, k) for k in matrix.kernels)  # all that are locked or otherwise known
     yield from (partial(asker.initramfs_action, k, False) for k in {p.kernel for p in matrix.pairs})
     yield from (partial(asker.object_action, o, False) for o in {p.object for p in matrix.pairs})
-    if not settled:
-        yield from (partial(asker.verdict_action, p, False) for p in matrix.pairs)
+    yield from (partial(asker.probe_action, p, False) for p in matrix.pairs)
+    yield from (partial(asker.verdict_action, p, False) for p in matrix.pairs)
 
 
 def _downloads(session: Session) -> Iterator[str]:

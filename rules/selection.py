@@ -42,3 +42,8 @@ def named(label: str) -> bool:
 def any_named(labels: Iterable[str]) -> bool:
     """True when any of these is asked for."""
     return any(named(label) for label in labels)
+
+
+def may_name(groups: Iterable[str]) -> bool:
+    """False when nothing that is asked for can be a task of these groups, so that none of them must be looked at."""
+    return _selected is None or any("*" in n or n.partition(":")[0] in groups for n in _selected)

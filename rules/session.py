@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfcompat import plan
 from bpfcompat.asking import Asker
@@ -20,6 +20,9 @@ from bpfcompat.realise import NotThere, Workshop
 from bpfcompat.rules import selection
 from bpfcompat.store import Store
 from bpfcompat.voice import Terminal, Voice
+
+if TYPE_CHECKING:
+    from bpfcompat.rules.planning import Missing
 
 _sessions: dict[Path, "Session"] = {}
 AFTER = ("report", "publish", "matrix")  # what comes after the pairs, and of which the gate knows nothing
@@ -41,6 +44,7 @@ class Session:
         self.asker = Asker(Workshop(config, self.matrix, lock, store, memo, self.voice))
         self.troubles: dict[str, BpfcompatError] = {}
         self.exit: Exit | None = None
+        self.missing: Missing | None = None  # what was found when the tasks were made
         self.conflict = False  # a question with two signed answers was published
         self._done = 0
         self._total = 0

@@ -42,17 +42,15 @@ def task(
     return {**made, "name": name} if name else made
 
 
-def possible(session: Session) -> tuple[str, ...]:
+def possible(session: Session) -> Iterator[str]:
     """Every task name of a project, made or not; for completion and for nearest names."""
     matrix = session.matrix
-    return (
-        "matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock",
-        *("kernel", "guest", "template", "object", "probe", "verdict", "kernels"),
-        *(f"kernel:{k}" for k in matrix.kernels),
-        *(f"{kind}:{k}" for k in dict.fromkeys(p.kernel for p in matrix.pairs) for kind in ("guest", "template")),
-        *(f"object:{o}" for o in matrix.objects),
-        *(f"{kind}:{p}" for p in matrix.pairs for kind in ("probe", "verdict")),
-    )  # fmt: skip
+    yield from ("matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock")
+    yield from ("kernel", "guest", "template", "object", "probe", "verdict", "kernels")
+    yield from (f"kernel:{k}" for k in matrix.kernels)
+    yield from (f"{kind}:{k}" for k in matrix.columns for kind in ("guest", "template"))
+    yield from (f"object:{o}" for o in matrix.objects)
+    yield from (f"{kind}:{p}" for p in matrix.pairs for kind in ("probe", "verdict"))
 
 
 def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
@@ -65,7 +63,7 @@ def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
         yield from _service_tasks(session)
     if not selection.everything() and not selection.any_named(n for n in possible(session) if n not in SERVICES):
         return
-    missing = survey(session)
+    session.missing = missing = survey(session, fresh=True)
     session.asker.shop.memo.save()
     yield from _wanted(session, missing, publish)
 
@@ -104,7 +102,8 @@ def _service_tasks(session: Session) -> Iterator[Task]:
 def _wanted(session: Session, missing: Missing, publish: bool) -> Iterator[Task]:
     whole = selection.any_named(("matrix", "report", "publish"))
     graph = Graph(session, missing)
-    for pair in session.matrix.pairs:
+    lacked = session.matrix.ordered(missing.probes | missing.verdicts)
+    for pair in session.matrix.pairs if selection.may_name(("probe", "verdict")) else lacked:
         lacking = pair in missing.probes
         if selection.named(f"probe:{pair}") or (whole and lacking):
             graph.probe(pair)
@@ -130,7 +129,7 @@ class Graph:
         """Add the steps below the pairs that were asked for by name."""
         if selection.named("validator"):
             self.validator()
-        asked = dict.fromkeys(p.kernel for p in self.session.matrix.pairs)
+        asked = self.session.matrix.columns
         for name in asked if selection.plain() else self.session.matrix.kernels:
             if selection.named(f"kernel:{name}"):
                 self.kernel(name)

@@ -16,7 +16,7 @@ from bpfcompat.config import from_dict
 from bpfcompat.digest import canonical, digest_bytes, short
 from bpfcompat.errors import ConfigError
 from bpfcompat.model import Answer, AptSource, AttachMode, Blob, DirSource, Expectation, Kernel, KernelSpec, ObjectSpec
-from bpfcompat.plan import Pair
+from bpfcompat.plan import AskedRow, Column, Pair, Template
 from bpfcompat.qemu import machine_class
 
 
@@ -118,6 +118,29 @@ def test_probe_key_property(keyed: set[str], unkeyed: set[str]) -> None:
     assert said == sorted(KEYED[what][1] for what in keyed)
 
 
+@given(st.sets(st.sampled_from(sorted(KEYED.keys() - {"no config"}))), st.booleans())
+def test_template(changed: set[str], config: bool) -> None:
+    """A template gives every pair of its kernel the very key that the canonical encoder gives."""
+    world = World()
+    for change in [*(KEYED[what][0] for what in changed), *([] if config else [KEYED["no config"][0]])]:
+        world = change(world)
+    action = world.probe()
+    inputs = {n: v for n, v in action.inputs.items() if n not in ("object", "spec")}
+    template = Template(Column(world.kernel, inputs))
+    made = template.raw_key(canonical(world.object), canonical(action.inputs["spec"]))
+    assert f"sha256:{made.hex()}" == action.key()
+
+
+@pytest.mark.parametrize("change", ["name", "object", "spec", "expect", "required", "kernels"])
+def test_matrix_row_is_keyed(change: str) -> None:
+    """Whatever a row says enters the matrix's key, the order of its expectations too."""
+    row = AskedRow("x", d("x"), {"attach": "load"}, {"*": "any", "mine": "compatible"}, True, ("mine",))
+    other: dict[str, Any] = {"name": "y", "object": d("y"), "spec": {}, "required": False, "kernels": ()}
+    other["expect"] = dict(reversed(row.expect.items()))
+    keys = [plan.matrix_action([r], [], "c", "p").key() for r in (row, replace(row, **{change: other[change]}))]
+    assert keys[0] != keys[1]
+
+
 def test_no_time_no_place() -> None:
     """Nothing in a probe's preimage names this machine: it is equal on every host, byte for byte."""
     text = World().probe().preimage().decode()
@@ -146,7 +169,11 @@ ARGUMENTS: dict[str, tuple[Callable[..., Action], tuple[st.SearchStrategy[Any], 
     "verdict": (lambda *a: plan.verdict_action(Pair("x", "k"), *a), (DIGESTS, DIGESTS, TEXT, DIGESTS)),
     "matrix": (
         plan.matrix_action,
-        (st.lists(st.tuples(TEXT, DIGESTS, TEXT, st.booleans()), max_size=3), DIGESTS, DIGESTS),
+        (
+            st.lists(st.builds(AskedRow, TEXT, DIGESTS, MAPS, MAPS, st.booleans(), st.just(())), max_size=3),
+            st.lists(st.tuples(TEXT, MAPS.map(lambda m: Column(KERNEL, m))), max_size=3),
+            *(DIGESTS, DIGESTS),
+        ),
     ),
 }
 

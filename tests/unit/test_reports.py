@@ -191,3 +191,17 @@ def test_repeatable() -> None:
     """Equal rows give equal bytes."""
     for make in (reports.as_json, reports.as_junit, reports.as_markdown, reports.table):
         assert make(ROWS) == make(list(ROWS))
+
+
+# --- a matrix that no terminal can show
+
+
+@pytest.mark.parametrize(("objects", "kernels"), [(101, 1), (1, 31), (400, 250)])
+def test_large(objects: int, kernels: int) -> None:
+    """Of a large matrix as expected there is its size; otherwise a table of what is not, bounded."""
+    rows = [row(YES, name=f"o{o}@k{k}") for o in range(objects) for k in range(kernels)]
+    assert reports.table(rows) == f"{objects} objects on {kernels} kernels; the reports show every pair"
+    wrong = [row(NO, "x", expects(YES), name=str(r.pair)) if n in (0, 7) else r for n, r in enumerate(rows)]
+    assert reports.table(wrong).count(" x !") == 2
+    every = [row(NO, "x", expects(YES), name=str(r.pair)) for r in rows]
+    assert len(reports.table(every)) < 100_000
