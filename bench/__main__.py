@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.measure import DOIT, ROOT, Row, as_json, environ, hyperfine, machine, max_rss_mb, once, output, table
 from bench.synthetic import Size, change, guest_seconds, prove, unproved, write_ninja, write_project
+from bench.virtme import virtme
 from bpfcompat.errors import BpfcompatError, BuildError
 from bpfcompat.files import write_atomic
 
@@ -101,6 +102,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "plan-1000": partial(plan, Size(40, 25)),
     "plan-10000": partial(plan, Size(100, 100)),
     "matrix": matrix,
+    "virtme": virtme,
 }
 
 
