@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.measure import DOIT, ROOT, Row, as_json, environ, hyperfine, machine, max_rss_mb, once, output, table
 from bench.plot import Line, draw
 from bench.synthetic import Size, change, guest_seconds, large, unproved
+from bench.virtme import virtme
 from bpfcompat.errors import BpfcompatError, BuildError
 from bpfcompat.files import write_atomic
 from bpfcompat.memo import YOUNG_NS
@@ -130,6 +131,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "plan-100000": partial(plan, LARGEST),
     "growth": growth,
     "matrix": matrix,
+    "virtme": virtme,
 }
 
 
