@@ -70,15 +70,19 @@ class Partial:
 
 
 def parse_partial(data: bytes, nonce: str) -> Partial | None:
-    """The whole frames of a report that broke off; None if it said nothing of an object, or not in our words."""
+    """The whole frames of a report that broke off, or whose validator lost a process, up to there.
+
+    None if it said nothing of an object, or not in our words.
+    """
     whole = data[: data.rfind(b"\n") + 1]
     found: list[Any] = []
     try:
         found.extend(_frames_until_cut(whole, nonce))
-        kinds = [frame.get("kind") for frame in found if isinstance(frame, dict)]
-        if "end" in kinds or not found:
+        kinds = [frame.get("kind") for frame in found]
+        told = kinds.index("died") if "died" in kinds else len(kinds)
+        if told == 0 or "end" in kinds[:told]:
             return None
-        return _partial(_Reader(iter(f for f in found if f.get("kind") != "died")), len(found))
+        return _partial(_Reader(iter(found[:told])), told)
     except (ValueError, TrustError, AttributeError):
         return None
 

@@ -75,7 +75,7 @@ def test_panic(kernel: str, judge: Judge) -> None:
 
 @pytest.mark.parametrize(("name", "kernel"), [("oops_file", "debian-13"), ("oops_task", "debian-11")])
 def test_oops(name: str, kernel: str, judge: Judge) -> None:
-    """A kernel that has an oops while it is asked, and goes on, has crashed all the same: the console is the evidence."""
+    """A kernel that has an oops while it is asked, and goes on, has crashed all the same: the console tells."""
     found = judge(name, kernel)
     assert found.cause == "kernel-crash"
     assert any("BUG: " in line or "Oops" in line for line in found.evidence)

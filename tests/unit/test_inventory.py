@@ -129,11 +129,10 @@ def test_damaged_entries(store: Store) -> None:
     assert [i.keys for i in items(store, "name")] == [frozenset()]
 
 
-def test_a_matrix_reaches(store: Store) -> None:
-    """A matrix leads to its probes, its verdicts and their blobs; a report says of which matrix it is."""
-    matrix = Action("matrix", "", {"rows": [["a@b", "sha256:p", "any", True]]})
-    store.put(matrix, {}, {"verdicts": ["sha256:v"], "blobs": ["sha256:b"]})
+def test_what_is_about_a_matrix(store: Store) -> None:
+    """A report says of which matrix it is."""
+    matrix = Action("matrix", "", {"rows": []})
+    store.put(matrix, {}, {})
     store.put(Action("report", "", {"matrix": matrix.key()}), {})
     found = {i.path.parts[-3]: i for i in items(store, "entry")}
-    assert found["matrix"].keys == {"sha256:p", "sha256:v"} and found["matrix"].blobs == {"sha256:b"}
     assert found["report"].about == {matrix.key()}
