@@ -13,6 +13,7 @@ from bench.measure import DOIT, ROOT, Row, as_json, environ, hyperfine, machine,
 from bench.plot import Line, draw
 from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bench.virtme import virtme
+from bench.warm import first, many
 from bpfcompat.errors import BpfcompatError, BuildError
 from bpfcompat.files import write_atomic
 from bpfcompat.memo import YOUNG_NS
@@ -51,7 +52,7 @@ def pair(quick: bool) -> Iterator[Row]:
         env = environ(**places)
         output([DOIT, f"probe:{PAIR}"], ROOT, env)  # now the accelerator is chosen and the file cache warm
         whole, guest = [], []
-        for _ in range(3 if quick else 10):
+        for _ in range(3 if quick else 30):
             output([DOIT, "forget", f"probe:{PAIR}"], ROOT, env)
             whole.append(once([DOIT, f"probe:{PAIR}"], ROOT, env)[0])
             guest.append(guest_seconds(store, PAIR))
@@ -126,6 +127,8 @@ def growth(quick: bool) -> Iterator[Row]:
 BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "null": null,
     "pair": pair,
+    "first": first,
+    "many": many,
     "plan-1000": partial(plan, Size(40, 25)),
     "plan-10000": partial(plan, Size(100, 100)),
     "plan-100000": partial(plan, LARGEST),

@@ -78,6 +78,12 @@ class GuestError(BpfcompatError):
         self.splats: tuple[str, ...] = ()
 
 
+class ControlError(GuestError):
+    """A thawed guest and a booted one said different things: no thawed guest of this host is to be believed."""
+
+    exit_code = Exit.UNTRUSTED
+
+
 class StoreError(BpfcompatError):
     """The store or the registry's folder cannot be read or written."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a null run needs none of them
 TEMPLATE_FORMAT = 1  # raise it when what is frozen, or how, changes
 ATTEMPTS = 2
 CONSOLE_S = 2.0
+NOTE_CHARS = 100  # of why an accelerator does not work: once a run, and host/accelerator.json has it all
 
 
 class Keeper(Realiser):
@@ -54,7 +55,8 @@ class Keeper(Realiser):
                 chosen, note = choose_accelerator(
                     found, job.vmlinuz, job.initramfs, config["guest.accelerator"], store.root / "host"
                 )
-                self.shop.voice.say(f"   guests: QEMU {chosen.version}, {chosen.accelerator}{note and ': ' + note}")
+                shown = f": {note[:NOTE_CHARS]}{'…' if len(note) > NOTE_CHARS else ''}" if note else ""
+                self.shop.voice.say(f"   guests: QEMU {chosen.version}, {chosen.accelerator}{shown}")
                 self._qemu = chosen
             return self._qemu
 

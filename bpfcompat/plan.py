@@ -173,6 +173,16 @@ class Template:
         return raw_digest(self._head + object_digest + self._between + spec + self._tail)
 
 
+def control_action(pair: Pair, probe_key: str, template_format: int) -> Action:
+    """Ask a pair both ways, thawed and booted, and compare; what a template is made like is part of the question."""
+    return Action("control", str(pair), {"probe": probe_key, "template": template_format})
+
+
+def sampled(key: str, percent: float) -> bool:
+    """True for that share of all keys, always the same ones."""
+    return int(key[7:15], 16) / 2**32 * 100 < percent
+
+
 def verdict_action(pair: Pair, report: str, object_digest: str, attach: str, classifier: str) -> Action:
     """Classify one report; needs no boot."""
     inputs = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}

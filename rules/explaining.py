@@ -102,9 +102,10 @@ def _explain(session: Session, label: str, action_of: Callable[[], Action]) -> I
 def _action_of(session: Session, label: str) -> Callable[[], Action] | None:
     kind, _, name = label.partition(":")
     asker = session.asker
-    if kind in ("probe", "verdict"):
+    of_pairs = {"probe": asker.probe_action, "verdict": asker.verdict_action, "control": asker.control_action}
+    if kind in of_pairs:
         pair = Pair(*name.rsplit("@", 1))
-        return lambda: (asker.probe_action if kind == "probe" else asker.verdict_action)(pair, make=False)
+        return lambda: of_pairs[kind](pair, make=False)
     makers: dict[str, Callable[[], Action]] = {
         "kernel": lambda: asker.kernel_action(name),
         "guest": lambda: asker.initramfs_action(name, make=False),

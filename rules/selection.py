@@ -39,6 +39,11 @@ def named(label: str) -> bool:
     return any(n in (label, group) or ("*" in n and fnmatch.fnmatch(label, n)) for n in _selected)
 
 
+def exactly(label: str) -> bool:
+    """True when a task is asked for by its whole name."""
+    return _selected is not None and label in _selected
+
+
 def any_named(labels: Iterable[str]) -> bool:
     """True when any of these is asked for."""
     return any(named(label) for label in labels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bpfcompat import plan
 from bpfcompat.asking import Asker
 from bpfcompat.config import Config, expected_on, load
-from bpfcompat.errors import BpfcompatError, ConfigError, Exit, GuestError, KernelError
+from bpfcompat.errors import BpfcompatError, ConfigError, ControlError, Exit, GuestError, KernelError
 from bpfcompat.gate import Row, decide
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.kernels.lock import Lock, read_lock
@@ -45,6 +45,7 @@ class Session:
         self.troubles: dict[str, BpfcompatError] = {}
         self.exit: Exit | None = None
         self.missing: Missing | None = None  # what was found when the tasks were made
+        self.halted = False
         self.conflict = False  # a question with two signed answers was published
         self._done = 0
         self._total = 0
@@ -63,15 +64,18 @@ class Session:
         trouble and become inconclusive, and the gate names them all.  The exit code comes from `outcome`.
         """
         started = time.monotonic()
+        if self.halted:  # by what a control found: nothing more is asked, published or judged
+            return selection.managed()
         try:
             work()
-            if label in self.asker.ran and not label.startswith(("probe:", "verdict:")):
+            if label in self.asker.ran and not label.startswith(("probe:", "verdict:", "control:")):
                 self.voice.say(f".  {label}  (made, {time.monotonic() - started:.1f} s)")
         except BpfcompatError as error:
             with self._guard:
                 again = not isinstance(error, GuestError)  # each lost guest is news, a missing kernel only once
                 known = again and any(str(error) == str(t) for t in self.troubles.values())
                 self.troubles[label] = error
+                self.halted = self.halted or isinstance(error, ControlError)
             if not known:
                 self.voice.say(f"!! {label}: {error}")
             if not selection.managed():
@@ -89,6 +93,8 @@ class Session:
         """Probe a pair, classify it, and say its line."""
         try:
             self.asker.verdict(pair)
+            if f"probe:{pair}" in self.asker.ran and self.asker.is_sampled(pair):
+                self.control(pair)
         finally:
             with self._guard:
                 self._done += 1
@@ -100,6 +106,16 @@ class Session:
         for reason in row.why:
             if row.ran and reason != "never run before":
                 self.voice.say(f"      because {reason}")
+
+    def control(self, pair: Pair, always: bool = True) -> None:
+        """Ask a pair both ways, if it is of the sample (or `always`), and say what came of it."""
+        if not always and not self.asker.is_sampled(pair):
+            return
+        label = f"control:{pair}"
+        if self.asker.control(pair) is None:
+            self.voice.say(f"-  {label}: not thawed, or asked both ways already: nothing to compare")
+        elif label in self.asker.ran:
+            self.voice.say(f".  {label:42} a thawed guest and a booted one say the same, byte for byte")
 
     def outcome(self) -> Exit:
         """The run's exit code: the worst trouble's, or the gate's, which knows what matters of the pairs."""

@@ -46,11 +46,11 @@ def possible(session: Session) -> Iterator[str]:
     """Every task name of a project, made or not; for completion and for nearest names."""
     matrix = session.matrix
     yield from ("matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock")
-    yield from ("kernel", "guest", "template", "object", "probe", "verdict", "kernels")
+    yield from ("kernel", "guest", "template", "object", "probe", "verdict", "control", "kernels")
     yield from (f"kernel:{k}" for k in matrix.kernels)
     yield from (f"{kind}:{k}" for k in matrix.columns for kind in ("guest", "template"))
     yield from (f"object:{o}" for o in matrix.objects)
-    yield from (f"{kind}:{p}" for p in matrix.pairs for kind in ("probe", "verdict"))
+    yield from (f"{kind}:{p}" for p in matrix.pairs for kind in ("probe", "verdict", "control"))
 
 
 def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
@@ -75,6 +75,7 @@ GROUPS = {
     "object": "object:NAME: compile, fetch or read one object",
     "probe": "probe:OBJECT@KERNEL: ask one kernel about one object",
     "verdict": "verdict:OBJECT@KERNEL: classify one report again, without a boot",
+    "control": "control:OBJECT@KERNEL: ask a pair both ways, thawed and booted, and compare the reports",
     "kernels": "kernels:lock: pick the newest packages and write the lock",
 }
 SERVICES = ("verify", "serve", "kernels", "kernels:lock")
@@ -103,12 +104,14 @@ def _wanted(session: Session, missing: Missing, publish: bool) -> Iterator[Task]
     whole = selection.any_named(("matrix", "report", "publish"))
     graph = Graph(session, missing)
     lacked = session.matrix.ordered(missing.probes | missing.verdicts)
-    for pair in session.matrix.pairs if selection.may_name(("probe", "verdict")) else lacked:
+    for pair in session.matrix.pairs if selection.may_name(("probe", "verdict", "control")) else lacked:
         lacking = pair in missing.probes
         if selection.named(f"probe:{pair}") or (whole and lacking):
             graph.probe(pair)
         if selection.named(f"verdict:{pair}") or (whole and pair in missing.verdicts):
             graph.verdict(pair)
+        if selection.named(f"control:{pair}"):
+            graph.control(pair)
     graph.named()
     session.expect_steps(sum(label.startswith("probe:") for label in graph.tasks))
     yield from graph.tasks.values()
@@ -209,9 +212,24 @@ class Graph:
         asker = self.session.asker
         if f"template:{name}" in self.tasks:
             return [f"template:{name}"]
-        if self.session.config["guest.cold"] or asker.there(partial(asker.template, name, make=False)):
+        if (
+            self.session.config["guest.cold"]
+            or selection.everything()
+            or asker.there(partial(asker.template, name, make=False))
+        ):
             return []
         return [self.template(name)]
+
+    def control(self, pair: Pair) -> str:
+        """`control:<object>@<kernel>`: ask a pair both ways; a group or a pattern takes those of the sample."""
+        session, label = self.session, f"control:{pair}"
+        deps = [self.probe(pair)] if pair in self.missing.probes else []
+        deps += self._templates(pair.kernel)
+        look = partial(session.asker.control, pair, make=False)
+        ready = not deps and not selection.everything() and session.asker.there(look)
+        work = partial(session.control, pair, always=selection.exactly(label))
+        action = partial(session.asker.control_action, make=False)
+        return self._add(label, "ask a pair both ways and compare the reports", work, action, pair, ready, deps)
 
     def _kernels(self, name: str) -> list[str]:
         return [self.kernel(name)] if name in self.missing.kernels else []

@@ -3,7 +3,7 @@
  * Measured on 5.10, 6.1 and 6.12: as hang.bpf.c, soft lockup after some 22 s.  On 7.3 the console stays
  * silent for 90 s.
  * Whether init runs on meanwhile is for its heartbeat to say: no validator without one can tell (see
- * docs/deaths-notes.md).  A signal does not end it: the program never returns to where signals are looked at.
+ * docs/deaths.md).  A signal does not end it: the program never returns to where signals are looked at.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
