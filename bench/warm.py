@@ -63,7 +63,7 @@ def _write(root: Path, store: Path, count: int) -> None:
         "objects": {n: {"prebuilt": f"{n}.bpf.o", "expect": "any"} for n in _names(count)},
     }
     (root / "bpfcompat.toml").write_text(toml.dumps(settings))
-    (root / "dodo.py").write_text(DODO)
+    (root / "dodo.py").write_text(DODO.format(publish=True))
     shutil.copy(ROOT / "pyproject.toml", root)
     for number, name in enumerate(_names(count)):
         blob = asker.object(EXAMPLES[number % len(EXAMPLES)])

@@ -29,6 +29,14 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "data/helpers.json")
 
+
+def _meanwhile(_size: int) -> None:
+    """While the guest goes on with its answer, load what will classify it."""
+    import bpfcompat.elf
+    import bpfcompat.reports
+    import bpfcompat.verdict  # noqa: F401
+
+
 CONTROL_HINT = "set [guest] cold = true, and report both"
 
 
@@ -129,7 +137,7 @@ class Asker(Keeper):
             return ended
         template = self.template(pair.kernel)
         try:
-            return run_clone(qemu, job, template.frozen, limits, wire.is_complete)
+            return run_clone(qemu, job, template.frozen, limits, wire.is_complete, _meanwhile)
         except GuestError as error:
             if not error.heard:  # it never came to the object: the template may be no good on this host
                 self.drop_template(pair.kernel, error.message)

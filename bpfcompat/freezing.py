@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError, GuestError
+from bpfcompat.model import Blob
 from bpfcompat.realise import NotThere, Realiser, Workshop
 
 if TYPE_CHECKING:  # a null run needs none of them
@@ -38,19 +39,27 @@ class Keeper(Realiser):
         """A guest of this kernel with an object in hand."""
         from bpfcompat.qemu import COMMAND_LINE, Job
 
-        store = self.shop.store
-        vmlinuz, image = store.checked(self.kernel(kernel).vmlinuz), store.checked(self.initramfs(kernel))
+        vmlinuz, image = self._hashed(self.kernel(kernel).vmlinuz), self._hashed(self.initramfs(kernel))
         return Job(vmlinuz, image, content, spec, COMMAND_LINE, self.shop.config["guest.memory_mb"])
+
+    def _hashed(self, blob: Blob) -> Path:
+        """A blob's path; its bytes are hashed again only when its file is not the very one that was hashed before."""
+        store, path = self.shop.store, self.shop.store.blob_path(blob.digest)
+        try:
+            if self.shop.memo.digest(path) == blob.digest:
+                return path
+        except BpfcompatError:  # not there, or no file: said in the store's words
+            pass
+        return store.checked(blob)
 
     def qemu(self, kernel: str) -> Qemu:
         """QEMU with an accelerator that has really brought a kernel up; chosen once per run."""
         from bpfcompat.guest import choose_accelerator
-        from bpfcompat.qemu import find_qemu
 
         with self._qemu_lock:
             if self._qemu is None:
                 store, config = self.shop.store, self.shop.config
-                found = find_qemu(config["guest.qemu"], own_user=config["guest.user"] == "own")
+                found = self._find_qemu()
                 job = self.job(kernel, b"", b"")
                 chosen, note = choose_accelerator(
                     found, job.vmlinuz, job.initramfs, config["guest.accelerator"], store.root / "host"
@@ -59,6 +68,16 @@ class Keeper(Realiser):
                 self.shop.voice.say(f"   guests: QEMU {chosen.version}, {chosen.accelerator}{shown}")
                 self._qemu = chosen
             return self._qemu
+
+    def _find_qemu(self) -> Qemu:
+        """What QEMU says of itself is asked again when its file changes."""
+        from bpfcompat.process import find_tool
+        from bpfcompat.qemu import BINARY, PACKAGE, Qemu, find_qemu
+
+        config = self.shop.config
+        binary = Path(find_tool(config["guest.qemu"] or BINARY, PACKAGE)).absolute()
+        version = self.shop.memo.recall("qemu", binary.resolve(), lambda: find_qemu(str(binary)).version)
+        return Qemu(str(binary), version, own_user=config["guest.user"] == "own")
 
     # --- pace
 

@@ -30,6 +30,7 @@ CPU = "max"
 COMMAND_LINE = "console=ttyS0 panic=-1 quiet loglevel=5 cryptomgr.notests"
 
 BINARY = "qemu-system-x86_64"
+PACKAGE = "qemu-system-x86"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 PULSE_PORT = 0x402  # validator/env.c writes to it
 OBJECT_BYTES = 64 << 20
@@ -155,14 +156,14 @@ def _monitor(fds: Descriptors) -> tuple[str, ...]:
     return *_chardev("monitor", fds.monitor), "-mon", "chardev=monitor,mode=control", *waits
 
 
-def find_qemu(override: str = "", own_user: bool = True) -> Qemu:
+def find_qemu(override: str = "") -> Qemu:
     """The QEMU of this host, or the one named by the settings; BuildError names the package when it is absent."""
-    binary = str(Path(process.find_tool(override or BINARY, "qemu-system-x86")).absolute())
+    binary = str(Path(process.find_tool(override or BINARY, PACKAGE)).absolute())
     said = process.check([binary, "--version"], what="qemu", cwd=Path("/"), timeout_s=30, max_stdout=1 << 16)
     found = re.match(r"QEMU emulator version ([ -~]{1,100})", said.decode("utf-8", "replace"))
     if found is None:
         raise BuildError(f"{binary}: expected a QEMU, got {said[:80]!r}", hint="correct [guest] qemu")
-    return Qemu(binary, found[1], own_user=own_user)
+    return Qemu(binary, found[1])
 
 
 # --- one process

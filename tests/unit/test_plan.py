@@ -310,3 +310,13 @@ def test_selection_errors(arguments: dict[str, Any], said: str) -> None:
     """A selection of nothing, and a name that is nobody's, is an error with the nearest name."""
     with pytest.raises(ConfigError, match=said):
         pairs(**arguments)
+
+
+def test_sampled() -> None:
+    """A sample is always the same, grows with its share, is about as large as it says, and may be all or none."""
+    keys = [digest_bytes(b"%d" % n) for n in range(2000)]
+    tenth = {k for k in keys if plan.sampled(k, 10)}
+    assert tenth == {k for k in keys if plan.sampled(k, 10)}
+    assert tenth < {k for k in keys if plan.sampled(k, 20)}
+    assert 140 < len(tenth) < 260
+    assert all(plan.sampled(k, 100) for k in keys) and not any(plan.sampled(k, 0) for k in keys)
