@@ -21,9 +21,10 @@ from doit.reporter import ConsoleReporter
 from bpfcompat import process
 from bpfcompat.errors import Exit
 from bpfcompat.rules import explaining, session
-from bpfcompat.rules.loader import DATABASE
+from bpfcompat.rules.loader import DATABASE, override
 from bpfcompat.rules.tasks import OURS
 
+COLD = "--cold"
 STOPPED = 130  # as a shell reports an interrupt
 
 
@@ -54,7 +55,10 @@ class Run(DoitRun):  # type: ignore[misc]
     """`doit run`: as doit's, with our exit codes (docs/architecture.md) and an orderly stop."""
 
     def parse_execute(self, in_args: list[str]) -> int:
-        """Options may stand behind task names too: `doit matrix -n 2`."""
+        """Options may stand behind task names too: `doit matrix -n 2`; `--cold` is short for guest.cold=true."""
+        if COLD in in_args:
+            in_args = [word for word in in_args if word != COLD]
+            override("guest.cold", "true")
         with contextlib.suppress(getopt.GetoptError):  # an option that is a task's own stays where it is
             parser = self.cmdparser
             options, names = getopt.gnu_getopt(in_args, parser.get_short(), parser.get_long())

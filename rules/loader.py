@@ -81,6 +81,11 @@ def check_names(names: list[str], tasks: set[str]) -> None:
         raise ConfigError(f"{name}: no task has this name", hint=hint)
 
 
+def override(setting: str, value: str) -> None:
+    """As if `setting=value` stood on doit's command line."""
+    doit_cmd._CMDLINE_VARS = {**(doit_cmd._CMDLINE_VARS or {}), setting: value}
+
+
 def overrides() -> dict[str, str]:
     """Settings given on doit's command line as `section.key=value`; other variables are the dodo.py's own."""
     given: dict[str, Any] = doit_cmd._CMDLINE_VARS or {}  # doit offers no way to list them, only to ask for one
