@@ -1,7 +1,9 @@
 """Starting programs: bounded in time and bytes, nothing inherited, nobody left behind."""
 
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -201,3 +203,67 @@ def test_dies_with_us(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     assert soon(lambda: not alive(int((tmp_path / "pid").read_text())))
+
+
+# --- jails
+
+SHOW = """import os, resource as r
+print(os.getuid(), os.getgroups(), r.getrlimit(r.RLIMIT_FSIZE), r.getrlimit(r.RLIMIT_NOFILE))"""
+
+
+def test_jail_argv() -> None:
+    """Without a jail a child is ours; with one it gains no rights; with a user of its own it has no group of ours."""
+    if process.bound_to_us(["x"]) == ["x"]:
+        pytest.skip("util-linux is not installed")
+    assert "--no-new-privs" not in process.bound_to_us(["x"])
+    ours = process.bound_to_us(["x"], process.Jail())
+    assert "--no-new-privs" in ours and "--reuid" not in ours
+    other = process.bound_to_us(["x"], process.Jail(61184, (61183,), {resource.RLIMIT_CORE: 0}))
+    assert other[0].endswith("prlimit") and "--core=0" in other
+    assert "--reuid 61184 --regid 61184 --groups 61183" in " ".join(other)
+    assert "--clear-groups" in process.bound_to_us(["x"], process.Jail(61184))
+    assert other[-2:] == ["--", "x"]
+
+
+def test_jail(tmp_path: Path) -> None:
+    """A child in a jail is who it is to be, and its limits are in force from its first moment."""
+    uid = process.spare_uid()
+    if uid is None:
+        pytest.skip("cannot become another user here")
+    jail = process.Jail(uid, (), {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 32})
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        argv = [str(Path("/usr/bin/python3")), "-ISc", SHOW]
+        with process.spawned(argv, cwd=Path("/"), env={}, stdout=theirs.fileno(), jail=jail) as child:
+            assert child.wait(30) == 0
+        assert ours.recv(1000).decode().strip() == f"{uid} [] (0, 0) (32, 32)"
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "found"),
+    [
+        ("0 0 4294967295\n", True),
+        ("0 100000 65536\n", True),
+        ("0 100000 1000\n", False),
+        ("0 0 1\n", False),
+        ("", False),
+    ],
+)
+def test_spare_uid(uid_map: str, found: bool, tmp_path: Path) -> None:
+    """Where the users that nobody has are not mapped, as in a small container, no child gets one."""
+    if os.geteuid() != 0:
+        pytest.skip("only root becomes another user")
+    (tmp_path / "uid_map").write_text(uid_map)
+    uid = process.spare_uid(tmp_path / "uid_map")
+    assert (uid in process.SPARE_UIDS) == found and (uid is None) != found
+
+
+def test_cpu_seconds() -> None:
+    """Processor time is counted for a child that uses it, and none for one that is gone."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
+        give_up = time.monotonic() + 20
+        while process.cpu_seconds(child.pid) == 0 and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert process.cpu_seconds(child.pid) > 0
+        child.kill()
+    assert process.cpu_seconds(child.pid) == 0

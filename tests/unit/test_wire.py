@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from bpfcompat import wire
 from bpfcompat.digest import canonical
 from bpfcompat.errors import GuestError, StoreError
-from bpfcompat.model import Attach, AttachMode, Log
+from bpfcompat.model import Attach, AttachMode, Ending, Fate, Log
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "wire"
 NONCE = "00112233445566778899aabbccddeeff"
@@ -227,3 +228,66 @@ def test_spec() -> None:
     seed = "5" * 64
     expected = f"nonce={NONCE}\nclock=1700000000000000000\nseed={seed}\nattach=load\nlog_max=4096\n".encode()
     assert wire.spec(NONCE, AttachMode.LOAD, 4096, 1_700_000_000_000_000_000, seed) == expected
+
+
+# --- reports that broke off
+
+DIED = {"kind": "died", "phase": "program", "index": 0, "signal": 9, "errno": 0}
+
+
+@pytest.mark.parametrize(
+    ("frames", "phase", "program", "told"),
+    [
+        ((HELLO,), "open", "", 0),
+        ((HELLO, OPEN), "load", "", 0),
+        ((HELLO, OPEN, LOAD), "program", "p", 0),
+        ((HELLO, OPEN, LOAD, PROGRAM), "program", "", 1),
+        ((HELLO, OPEN, LOAD, DIED, {**END, "frames": 4}), "program", "p", 0),
+        ((HELLO, {**DIED, "phase": "open"}, {**END, "frames": 2}), "open", "", 0),
+    ],
+)
+def test_partial(frames: tuple[Any, ...], phase: str, program: str, told: int) -> None:
+    """A report that broke off tells what the guest had said, and what it was being asked then."""
+    found = wire.parse_partial(written(*frames), NONCE)
+    assert found is not None
+    assert (found.phase, found.program, len(found.report.programs)) == (phase, program, told)
+    assert found.report.guest["release"] == "6.1.0"
+
+
+@pytest.mark.parametrize("cut", [1, 40, 200])
+def test_partial_cut(cut: int) -> None:
+    """The frame in which it broke off was not said."""
+    whole, more = written(HELLO, OPEN), frame(2, json.dumps(LOAD).encode())
+    found = wire.parse_partial(whole + more[:cut], NONCE)
+    assert found is not None and found.phase == "load"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"BPFC1", b"\n", written(*FRAMES), frame(0, b"[]"), frame(0, b"1"), frame(0, b'{"kind":[]}'),
+     written(OPEN), written(HELLO, LOAD, LOAD), written(HELLO, OPEN, LOAD, END), written(DIED)],
+)  # fmt: skip
+def test_no_partial(data: bytes) -> None:
+    """What is complete, empty, of another kind or out of order tells nothing of what was asked."""
+    assert wire.parse_partial(data, NONCE) is None
+    assert wire.parse_partial(written(HELLO), "f" * 32) is None
+
+
+@given(st.integers(0, len(GOOD)))
+def test_partial_anywhere(at: int) -> None:
+    """A real report that breaks off at any byte tells as many programs as it had whole."""
+    found = wire.parse_partial(GOOD[:at], NONCE)
+    frames = GOOD[:at].count(b"\nBPFC1 ")
+    assert found is None or len(found.report.programs) in (max(0, frames - 3), max(0, frames - 2))
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_stored_ending(fate: Fate) -> None:
+    """A kernel's fate is stored with the report and read again; a report without one is written as it always was."""
+    report = wire.parse(written(*FRAMES), NONCE)
+    ended = replace(report, ending=Ending(fate, "program", "p", ("BUG: x", ""), 3))
+    assert wire.report_from_bytes(canonical(wire.report_to_json(ended))) == ended
+    assert "ending" not in wire.report_to_json(report)
+    broken = {**wire.report_to_json(ended), "ending": {"fate": str(fate)}}
+    with pytest.raises(StoreError, match="ending"):
+        wire.report_from_json(broken)
