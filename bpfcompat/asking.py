@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from bpfcompat import plan
 from bpfcompat.action import Action
 from bpfcompat.digest import canonical, digest_json
-from bpfcompat.errors import ControlError, GuestError, StoreError
-from bpfcompat.freezing import TEMPLATE_FORMAT, Keeper
+from bpfcompat.errors import GuestError, StoreError
+from bpfcompat.freezing import Keeper
 from bpfcompat.model import AttachMode, Ending, Fate, GuestRun, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Made, Workshop
@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "data/helpers.json")
 
+UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
+
 
 def _meanwhile(_size: int) -> None:
     """While the guest goes on with its answer, load what will classify it."""
@@ -37,16 +39,13 @@ def _meanwhile(_size: int) -> None:
     import bpfcompat.verdict  # noqa: F401
 
 
-CONTROL_HINT = "set [guest] cold = true, and report both"
-
-
 def flaky(pair: Pair, words: str, kept: Path) -> GuestError:
     """The pair has no answer, because it has two."""
     hint = f"doit forget probe:{pair} asks anew"
     return GuestError(f"{pair}: flaky: {words}; both reports: {kept}", hint, "report", death="flaky")
 
 
-def _after(error: GuestError, pair: Pair, attempts: int) -> GuestError:
+def after(error: GuestError, pair: Pair, attempts: int) -> GuestError:
     """The same error, with the pair's name and how often it was asked."""
     times = f" ({attempts} attempts)" if attempts > 1 else ""
     error.message = f"{pair}: {error.message}{times}"
@@ -75,12 +74,12 @@ class Asker(Keeper):
         attempts: list[Attempt] = []
         while not isinstance(step := following(attempts, policy, self._cold(pair.kernel)), Settled):
             if isinstance(step, Lost):
-                raise _after(step.error, pair, len(attempts))
+                raise after(step.error, pair, len(attempts))
             if not isinstance(step, Again):
                 raise self._quarantine(pair, step)
             if step.why:
                 self.shop.voice.say(f"   probe:{pair}: {step.why}")
-            attempts.append(self._attempt(pair, step.cold))
+            attempts.append(self.attempt(pair, step.cold))
         last = attempts[-1]
         self._compare_with_before(pair, step.report)
         console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
@@ -100,7 +99,7 @@ class Asker(Keeper):
             "console_cut": bool(last.ended and last.ended.console.cut),
         }
 
-    def _attempt(self, pair: Pair, cold: bool) -> Attempt:
+    def attempt(self, pair: Pair, cold: bool) -> Attempt:
         """Ask one guest."""
         from bpfcompat import wire
         from bpfcompat.guest import broken
@@ -139,7 +138,7 @@ class Asker(Keeper):
         try:
             return run_clone(qemu, job, template.frozen, limits, wire.is_complete, _meanwhile)
         except GuestError as error:
-            if not error.heard:  # it never came to the object: the template may be no good on this host
+            if error.death in UNTHAWED and not error.heard:  # the template may be no good on this host
                 self.drop_template(pair.kernel, error.message)
             raise
         finally:
@@ -200,63 +199,6 @@ class Asker(Keeper):
         """How the guest ran that gave a pair's report."""
         run = self.probe(pair).facts["run"]
         return GuestRun(**{**run, "deaths": tuple(run.get("deaths", ()))})
-
-    # --- control
-
-    def control_action(self, pair: Pair, make: bool = True) -> Action:
-        """The action of asking a pair both ways."""
-        return plan.control_action(pair, self.probe_action(pair, make).key(), TEMPLATE_FORMAT)
-
-    def is_sampled(self, pair: Pair) -> bool:
-        """True for the pairs of which [run] control_percent says that they are asked both ways."""
-        return plan.sampled(self.probe_action(pair).key(), self.shop.config["run.control_percent"])
-
-    def control(self, pair: Pair, make: bool = True) -> Entry | None:
-        """Proof that a thawed guest and a booted one say the same of a pair, byte for byte; ControlError if not.
-
-        None where guests are only booted, and where the answer was found by asking both ways already.
-        """
-        if self.shop.config["guest.cold"] or (make and self._asked_both_ways(pair)):
-            return None
-        return self.have(self.control_action(pair, make), lambda work: self._make_control(pair), make)
-
-    def _asked_both_ways(self, pair: Pair) -> bool:
-        return self.report(pair).ending is not None or self._cold(pair.kernel)
-
-    def _make_control(self, pair: Pair) -> Made:
-        """Nothing in a report depends on time, so there is nothing to leave out."""
-        from bpfcompat import wire
-
-        store, first = self.shop.store, self.probe(pair)
-        cold = self.run_of(pair).start != "cold"
-        other = self._second_opinion(pair, cold)
-        body = canonical(wire.report_to_json(other))
-        blob = store.put_bytes(body)
-        if blob != first.outputs["report"]:
-            start = "booted" if cold else "thawed"
-            words = f"a {start} guest says other things than the one before it"
-            key = self.probe_action(pair).key()
-            store.quarantine(key, str(pair), words, [first.outputs["report"], blob])
-            self.forget_answer(pair)
-            kept = store.quarantine_path(key)
-            raise ControlError(f"{pair}: control: {words}; both reports: {kept}", CONTROL_HINT, "report")
-        return Made({"report": body}, {"other": "cold" if cold else "clone"})
-
-    def _second_opinion(self, pair: Pair, cold: bool) -> Report:
-        """A report of the same pair by the other way; GuestError when it cannot be had."""
-        for _ in range(self.shop.config["run.retries"] + 1):
-            attempt = self._attempt(pair, cold)
-            if attempt.report is not None and attempt.clean:
-                return attempt.report
-        raise _after(
-            attempt.error or GuestError("guest: the kernel complained"), pair, self.shop.config["run.retries"] + 1
-        )
-
-    def forget_answer(self, pair: Pair) -> None:
-        """Drop a pair's report, and leave its quarantine as it is."""
-        action = self.probe_action(pair)
-        self._done.pop(action.key(), None)
-        self.shop.store.drop(action.kind, action.key())
 
     # --- answers that are not the same twice
 

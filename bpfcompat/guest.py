@@ -22,9 +22,8 @@ from bpfcompat import process, qemu
 from bpfcompat.console import END, OOPS, PANIC, Tail, clean_console, headline, out_of_memory, panic_line, splats
 from bpfcompat.errors import BpfcompatError, BuildError, GuestError
 from bpfcompat.files import read_bounded, write_atomic
-from bpfcompat.qemu import Frozen, Job, Qemu, Running
+from bpfcompat.qemu import KVM_DEVICE, Frozen, Job, Qemu, Running
 
-KVM_DEVICE = Path("/dev/kvm")
 PROBE_S = 10.0
 READY = b"BPFCR\n"  # validator/main.c says it where it can be frozen
 _CHUNK = 1 << 16
@@ -119,8 +118,7 @@ def choose_accelerator(
     """
     if wanted == "tcg":
         return found, ""
-    # the device is the one thing that a user of its own may not open
-    with_kvm, memory = replace(found, accelerator="kvm", own_user=False), state_dir / "accelerator.json"
+    with_kvm, memory = replace(found, accelerator="kvm"), state_dir / "accelerator.json"
     if os.access(device, os.R_OK | os.W_OK):
         trouble = _kvm_trouble(with_kvm, vmlinuz, initramfs, memory)
     else:

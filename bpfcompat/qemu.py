@@ -33,6 +33,7 @@ BINARY = "qemu-system-x86_64"
 PACKAGE = "qemu-system-x86"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 PULSE_PORT = 0x402  # validator/env.c writes to it
+KVM_DEVICE = Path("/dev/kvm")
 OBJECT_BYTES = 64 << 20
 STATE_BYTES = 64 << 20
 # TCG keeps up to 1 GiB of translated code, and QEMU 7.2 itself reserves as much again.
@@ -181,6 +182,14 @@ def limits(memory_mb: int, seconds: float) -> dict[int, int]:
     }
 
 
+def kvm_groups(device: Path) -> tuple[int, ...] | None:
+    """The groups that a user must be in to open the KVM device; None where no other user but its owner may."""
+    found = device.stat()
+    if found.st_mode & 0o006 == 0o006:
+        return ()
+    return (found.st_gid,) if found.st_mode & 0o060 == 0o060 else None
+
+
 @contextlib.contextmanager
 def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze: bool = False) -> Iterator[Running]:
     """QEMU for one job: cold, or over a template's RAM file, or (`freeze`) to become a template.
@@ -200,8 +209,10 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
                 phase="start",
                 death="host",
             ) from error
-        uid = process.spare_uid() if qemu.own_user else None
-        jail = process.Jail(uid, (TEMPLATES_GID,) if ram is not None else (), limits(job.memory_mb, seconds))
+        devices = kvm_groups(KVM_DEVICE) if qemu.accelerator == "kvm" else ()
+        uid = process.spare_uid() if qemu.own_user and devices is not None else None
+        groups = (*((TEMPLATES_GID,) if ram is not None else ()), *(devices or ()))
+        jail = process.Jail(uid, groups, limits(job.memory_mb, seconds))
         child = stack.enter_context(process.spawned(
             argv(qemu, job, fds), cwd=Path(folder), env={}, stderr=pairs["stderr"][1].fileno(), pass_fds=fds.all(),
             jail=jail,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfcompat import plan
-from bpfcompat.asking import Asker
 from bpfcompat.config import Config, expected_on, load
+from bpfcompat.control import Controller
 from bpfcompat.errors import BpfcompatError, ConfigError, ControlError, Exit, GuestError, KernelError
 from bpfcompat.gate import Row, decide
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
@@ -41,7 +41,7 @@ class Session:
         place = config.path("paths.lock")
         lock = read_lock(place) if place.exists() else Lock()  # what needs an entry says so; kernels:lock needs none
         memo = Memo(store.root / "memo.json")
-        self.asker = Asker(Workshop(config, self.matrix, lock, store, memo, self.voice))
+        self.asker = Controller(Workshop(config, self.matrix, lock, store, memo, self.voice))
         self.troubles: dict[str, BpfcompatError] = {}
         self.exit: Exit | None = None
         self.missing: Missing | None = None  # what was found when the tasks were made

@@ -23,7 +23,7 @@ LAYERS = {
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
         "reports",
     ),
-    4: ("realise", "freezing", "asking", "keeping", "checking", "registry", "registry.*"),
+    4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
     5: ("rules", "rules.*"),
     6: ("cli", "__main__"),
 }

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bpfcompat.asking import Asker
 from bpfcompat.config import load
+from bpfcompat.control import Controller
 from bpfcompat.digest import canonical
 from bpfcompat.errors import ControlError, Exit, GuestError
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
@@ -21,7 +21,7 @@ from tests.hosting import ROOT
 pytestmark = pytest.mark.guest
 
 
-def test_all_examples(asker: Asker, vmlinuz: dict[str, Path]) -> None:
+def test_all_examples(asker: Controller, vmlinuz: dict[str, Path]) -> None:
     """Every example says the same on every kernel, byte for byte, thawed and booted."""
     argv = [str(Path(sys.executable).parent / "doit"), "run.control_percent=100", "control"]
     done = subprocess.run(argv, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=1200)
@@ -31,7 +31,7 @@ def test_all_examples(asker: Asker, vmlinuz: dict[str, Path]) -> None:
     assert all(proved), f"{proved.count(False)} of {len(proved)} pairs were not asked both ways\n{done.stdout}"
 
 
-def test_a_difference(asker: Asker, vmlinuz: dict[str, Path], tmp_path: Path) -> None:
+def test_a_difference(asker: Controller, vmlinuz: dict[str, Path], tmp_path: Path) -> None:
     """A pair whose other guest says other things has no answer any more: both are kept, and the run stops with 4."""
     store = asker.shop.store
     text = f'[paths]\nstore = "{store.root.resolve()}"\nlock = "{ROOT}/bpfcompat.lock"\n'

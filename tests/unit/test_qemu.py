@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bpfcompat.errors import BuildError, GuestError
-from bpfcompat.qemu import Descriptors, Job, Monitor, Qemu, argv, find_qemu, machine_class
+from bpfcompat.qemu import Descriptors, Job, Monitor, Qemu, argv, find_qemu, kvm_groups, machine_class
 
 JOB = Job(Path("/k/vmlinuz"), Path("/k/initramfs"), b"object", b"spec")
 FakeQemu = Callable[[str], Path]
@@ -76,6 +76,18 @@ def test_find_other_program() -> None:
     """A program that does not call itself a QEMU of some version is refused."""
     with pytest.raises(BuildError, match="expected a QEMU"):
         find_qemu("true")
+
+
+# --- users
+
+
+@pytest.mark.parametrize(("mode", "groups"), [(0o666, ()), (0o660, "own"), (0o600, None), (0o640, None)])
+def test_kvm_groups(mode: int, groups: object, tmp_path: Path) -> None:
+    """A guest's own user joins the KVM device's group; where only its owner may open it, there is no such user."""
+    (tmp_path / "kvm").touch()
+    (tmp_path / "kvm").chmod(mode)
+    own = ((tmp_path / "kvm").stat().st_gid,)
+    assert kvm_groups(tmp_path / "kvm") == (own if groups == "own" else groups)
 
 
 # --- templates
