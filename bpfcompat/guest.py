@@ -139,7 +139,7 @@ def _kvm_trouble(with_kvm: Qemu, vmlinuz: Path, initramfs: Path, memory: Path) -
     """Why KVM does not work on this host, "" when it does; asked once per boot of the host and version of QEMU."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     asked = {"boot_id": boot_id, "qemu": with_kvm.version, "binary": with_kvm.binary}
-    with contextlib.suppress(BpfcompatError, ValueError):
+    with contextlib.suppress(BpfcompatError, ValueError, RecursionError):
         known = json.loads(read_bounded(memory, 1 << 16))
         if isinstance(known, dict) and known.get("asked") == asked and isinstance(known.get("trouble"), str):
             return str(known["trouble"])

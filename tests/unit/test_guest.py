@@ -106,7 +106,7 @@ def test_remembered(fake_qemu: FakeQemu, tmp_path: Path) -> None:
     assert choose(Qemu(mended.binary, "9.9", own_user=False), "auto", tmp_path)[0].accelerator == "kvm"
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"asked": 1}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"asked": 1}', b"\xff", b"[" * 60_000])
 def test_memory_damaged(damage: bytes, fake_qemu: FakeQemu, tmp_path: Path) -> None:
     """A damaged memory is no answer: the host is asked again."""
     (tmp_path / "state").mkdir()
