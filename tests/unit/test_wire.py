@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from bpfcompat import wire
 from bpfcompat.digest import canonical
 from bpfcompat.errors import GuestError, StoreError
-from bpfcompat.model import Attach, AttachMode, Log
+from bpfcompat.model import Attach, AttachMode, Ending, Fate, Log
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "wire"
 NONCE = "00112233445566778899aabbccddeeff"
@@ -227,3 +228,163 @@ def test_spec() -> None:
     seed = "5" * 64
     expected = f"nonce={NONCE}\nclock=1700000000000000000\nseed={seed}\nattach=load\nlog_max=4096\n".encode()
     assert wire.spec(NONCE, AttachMode.LOAD, 4096, 1_700_000_000_000_000_000, seed) == expected
+
+
+# --- a report that broke off
+
+SECOND = {**LISTED, "name": "q"}
+TWO = (
+    HELLO,
+    {**OPEN, "programs": [LISTED, SECOND]},
+    LOAD,
+    PROGRAM,
+    {**PROGRAM, **SECOND},
+    {"kind": "end", "frames": 5},
+)
+ASKED = {1: ("open", ""), 2: ("load", ""), 3: ("program", "p"), 4: ("program", "q"), 5: ("program", "")}
+DIED = {"kind": "died", "phase": "program", "index": 1, "signal": 9, "errno": 0}
+
+
+@pytest.mark.parametrize("count", ASKED)
+def test_partial(count: int) -> None:
+    """After each whole frame it is known what was being asked, and all that was said before is there."""
+    found = wire.parse_partial(written(*TWO[:count]), NONCE)
+    assert found is not None
+    assert (found.phase, found.program) == ASKED[count]
+    assert found.report.guest["release"] == "6.1.0"
+    assert found.report.load_errno == (0 if count >= 3 else None)
+    assert [p.name for p in found.report.programs] == ["p", "q"][: max(0, count - 3)]
+    assert bool(found.report.maps) == (count >= 2)
+
+
+def test_partial_at_every_byte() -> None:
+    """Wherever a report is cut, the frames that are whole count, and only they."""
+    whole = written(*TWO)
+    ends = [len(written(*TWO[:count])) for count in range(len(TWO) + 1)]
+    for size in range(len(whole)):
+        count = max(n for n, end in enumerate(ends) if end <= size)
+        found = wire.parse_partial(whole[:size], NONCE)
+        assert (found and (found.phase, found.program)) == ASKED.get(count), size
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
+def test_partial_of_real_reports(path: Path) -> None:
+    """A real guest's report that is cut anywhere tells of a beginning of what the whole one says."""
+    data = path.read_bytes()
+    whole = wire.parse(data, NONCE)
+    for size in {*range(0, len(data), max(1, len(data) // 300)), len(data) - 1}:
+        found = wire.parse_partial(data[:size], NONCE)
+        if found is None:
+            assert data.count(b"\n", 0, size) < 2
+            continue
+        told = found.report.programs
+        assert told == whole.programs[: len(told)]
+        assert found.phase == "program" or not told
+        if found.phase == "program" and len(told) < len(whole.programs):
+            assert found.program == whole.programs[len(told)].name
+        assert wire.report_from_bytes(canonical(wire.report_to_json(found.report))) == found.report
+
+
+def test_partial_of_a_whole_report() -> None:
+    """A complete report did not break off."""
+    assert wire.parse_partial(written(*FRAMES), NONCE) is None
+    assert wire.parse_partial(GOOD, NONCE) is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_partial_of_a_process_that_died(count: int) -> None:
+    """A validator that lost a process was asking then what came before that; what follows tells nothing."""
+    for after in ([], [{"kind": "end", "frames": count + 1}], [PROGRAM, END]):
+        found = wire.parse_partial(written(*TWO[:count], DIED, *after), NONCE)
+        assert found is not None
+        assert (found.phase, found.program) == ASKED[count]
+
+
+def test_partial_of_nothing() -> None:
+    """A guest that said nothing of an object, or died before it could, had none in hand."""
+    assert wire.parse_partial(b"", NONCE) is None
+    assert wire.parse_partial(b"BPFC0 spec: no nonce\n", NONCE) is None
+    assert wire.parse_partial(written(DIED), NONCE) is None
+    assert wire.parse_partial(written(*FRAMES).replace(NONCE.encode(), b"f" * 32), NONCE) is None
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        (OPEN,),
+        (HELLO, HELLO),
+        (HELLO, LOAD),
+        (HELLO, OPEN, PROGRAM),
+        (HELLO, OPEN, LOAD, {**PROGRAM, "name": "other"}),
+        ({**HELLO, "release": 6},),
+        (HELLO, {**OPEN, "errno": -1}),
+        ([],),
+        (HELLO, []),
+        (HELLO, None, OPEN),
+        (HELLO, {"kind": ["died"]}),
+        (HELLO, OPEN, LOAD, PROGRAM, PROGRAM),
+        (HELLO, {**OPEN, "errno": 22}),
+        (HELLO, {"kind": "open", "errno": 0, "log": NO_LOG}),
+        (HELLO, {"kind": "open", "errno": 22, "log": NO_LOG}, LOAD, PROGRAM),
+    ],
+)
+def test_partial_not_in_our_words(frames: tuple[Any, ...]) -> None:
+    """Frames that a validator would not have written are no beginning of a report."""
+    assert wire.parse_partial(written(*frames), NONCE) is None
+
+
+def test_partial_of_an_object_that_did_not_open() -> None:
+    """After an open that failed only the end is missing, and the errno is kept."""
+    opened = {"kind": "open", "errno": 22, "log": NO_LOG}
+    found = wire.parse_partial(written(HELLO, opened), NONCE)
+    assert found is not None
+    assert (found.report.open_errno, found.report.load_errno, found.report.programs) == (22, None, ())
+
+
+@given(st.binary(max_size=300), st.integers(0, 5))
+def test_partial_of_noise(noise: bytes, count: int) -> None:
+    """Noise behind whole frames changes nothing of what they say, and alone says nothing."""
+    found = wire.parse_partial(written(*TWO[:count]) + b"?" + noise, NONCE)
+    assert (found and (found.phase, found.program)) == ASKED.get(count)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
+def test_partial_of_a_changed_byte(at: int, change: int) -> None:
+    """A frame with one other byte is no frame; those before it count."""
+    found = wire.parse_partial(GOOD[:at] + bytes([GOOD[at] ^ change]) + GOOD[at + 1 :], NONCE)
+    assert found is None or found.report.programs == wire.parse(GOOD, NONCE).programs[: len(found.report.programs)]
+
+
+# --- an ending
+
+
+@pytest.mark.parametrize("fate", list(Fate))
+def test_ending_is_stored(fate: Fate) -> None:
+    """A kernel's fate is stored with the report, and read again as it was."""
+    report = replace(wire.parse(GOOD, NONCE), ending=Ending(fate, "program", "p", ("BUG: x", "", "\u00e9"), 3))
+    assert wire.report_from_bytes(canonical(wire.report_to_json(report))) == report
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
+def test_reports_without_an_ending(path: Path) -> None:
+    """A report of a kernel that lived is stored in the very bytes in which it was before there were endings."""
+    stored = path.with_suffix(".json").read_bytes()
+    report = wire.report_from_bytes(stored)
+    assert report.ending is None
+    assert canonical(wire.report_to_json(report)) == stored
+    assert b'"ending"' not in stored
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"fate": "well"}, {"fate": 1}, {"runs": 0}, {"runs": 101}, {"runs": True}, {"console": "BUG"}, {"phase": None},
+     {"console": ["x"] * 1001}, {"console": [1]}, {"extra": 1}],
+)  # fmt: skip
+def test_ending_nonsense(changes: dict[str, Any]) -> None:
+    """An ending that is not one is a fault of the store."""
+    ending = {"fate": "crash", "phase": "load", "program": "", "console": ["x"], "runs": 3}
+    whole = wire.report_to_json(wire.parse(GOOD, NONCE))
+    assert wire.report_from_json({**whole, "ending": ending}).ending is not None
+    for wrong in ({**ending, **changes}, None, []):
+        with pytest.raises(StoreError, match="ending"):
+            wire.report_from_json({**whole, "ending": wrong})
