@@ -111,7 +111,7 @@ def test_two_at_once(qemu: Qemu, job: Callable[..., Job]) -> None:
         ("panic", LIMITS, Death.PANIC, "report", "Attempted to kill init", "not syncing: Attempted to kill init"),
         ("poweroff", LIMITS, Death.EXIT, "report", "powered off", "reboot: Power down"),
         ("restart", LIMITS, Death.EXIT, "boot", "powered off", "reboot: Restarting system"),
-        ("silent", Limits(120, 2, 90), Death.SILENCE, "report", "silent for 2 s", ""),
+        ("silent", Limits(120, 2, 90), Death.SILENCE, "report", "silent and idle for 2 s", ""),
         ("mute", Limits(120, 60, 12), Death.FIRST_BYTE, "boot", "within 12 s", "init: here"),
         ("endless_report", Limits(120, 60, 90, report_bytes=100_000), Death.FLOOD, "report", "100000 bytes", ""),
         ("endless_report", Limits(12, 60, 90), Death.DEADLINE, "report", "within 12 s", ""),
