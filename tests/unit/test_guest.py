@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bpfcompat.errors import BuildError, GuestError, ObjectError
-from bpfcompat.guest import Death, Heard, Limits, choose_accelerator, run_cold
-from bpfcompat.qemu import Job, Qemu
+from bpfcompat.guest import Death, Heard, Limits, choose_accelerator, run_clone, run_cold
+from bpfcompat.qemu import Frozen, Job, Qemu
 
 LIMITS = Limits(total_s=60, silence_s=30, first_byte_s=30)
 NOTHING = Path("/dev/null")
@@ -23,7 +23,7 @@ import os, re, signal, sys, time
 if "--version" in sys.argv:
     print("QEMU emulator version 9.8.7 (Fake)")
     sys.exit()
-console, report, pulse = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
+console, report, pulse, *monitor = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
 {body}
 """
 
@@ -397,3 +397,26 @@ def test_word_before_the_report_ends(fake_qemu: FakeQemu) -> None:
     ended = run_cold(fake_qemu(WORD + "time.sleep(.2); os.write(report, b'done\\n'); time.sleep(60)"), JOB,
                      with_console(30), done)  # fmt: skip
     assert ended.seconds < 30
+
+
+# --- a template that cannot be thawed
+
+
+@pytest.mark.parametrize(
+    ("body", "death", "words"),
+    [
+        ("sys.exit('no such thing as -incoming')", Death.REFUSED, "exit code 1; qemu said: no such thing as -incoming"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", Death.KILLED, "qemu killed by SIGKILL"),
+        ("os.write(monitor[0], b'what?\\n'); time.sleep(60)", Death.REFUSED, "expected a JSON object"),
+    ],
+)
+def test_not_thawed(body: str, death: Death, words: str, fake_qemu: FakeQemu) -> None:
+    """A QEMU that ends before it thaws says why by its end, not by its monitor's; one that lives, by its monitor."""
+    ram = os.memfd_create("ram")
+    try:
+        with pytest.raises(GuestError) as lost:
+            run_clone(fake_qemu(body), JOB, Frozen(ram, b"state"), LIMITS, done)
+    finally:
+        os.close(ram)
+    assert (lost.value.death, lost.value.heard, lost.value.phase) == (death, b"", "start")
+    assert words in lost.value.message
