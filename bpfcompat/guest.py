@@ -29,6 +29,7 @@ READY = b"BPFCR\n"  # validator/main.c says it where it can be frozen
 _CHUNK = 1 << 16
 _STDERR_BYTES = 8 << 10
 _PANIC_GRACE_S = 1.0  # for the lines that follow the first
+_GOING_S = 0.5  # between a port's end and the process's
 _BUSY = 0.5  # a guest that is silent and uses this share of a processor or more hangs; with less, the host starves it
 
 
@@ -137,7 +138,7 @@ def _kvm_trouble(with_kvm: Qemu, vmlinuz: Path, initramfs: Path, memory: Path) -
     """Why KVM does not work on this host, "" when it does; asked once per boot of the host and version of QEMU."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     asked = {"boot_id": boot_id, "qemu": with_kvm.version, "binary": with_kvm.binary}
-    with contextlib.suppress(BpfcompatError, ValueError):
+    with contextlib.suppress(BpfcompatError, ValueError, RecursionError):
         known = json.loads(read_bounded(memory, 1 << 16))
         if isinstance(known, dict) and known.get("asked") == asked and isinstance(known.get("trouble"), str):
             return str(known["trouble"])
@@ -226,7 +227,11 @@ def _explained(running: Running, heard: "Heard") -> Iterator[None]:
     try:
         yield
     except GuestError as error:
+        code = process.exit_code(running.child, _GOING_S) if error.death == Death.REFUSED else None
         _drain(running.ports, heard)
+        if code is not None:  # the monitor only knows that it was closed
+            known = heard.lost(_exit_death(code), code)
+            error.message, error.death = known.message, known.death
         error.phase, error.console = heard.phase, clean_console(heard.console.last())
         error.heard, error.splats = bytes(heard.report), splats(heard.console.last())
         raise

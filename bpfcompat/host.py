@@ -1,6 +1,7 @@
 """What this host is: told from others, and how fast it boots a guest."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -31,9 +32,10 @@ def remembered(place: Path, asked: dict[str, str]) -> float | None:
     """Seconds of the first boot on this host with this accelerator and QEMU, if they were measured."""
     try:
         known = json.loads(read_bounded(place, 1 << 16))
-        return float(known["boot_s"]) if known["asked"] == asked else None
-    except (BpfcompatError, ValueError, KeyError, TypeError):
+        boot_s = float(known["boot_s"]) if known["asked"] == asked else 0.0
+    except (BpfcompatError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
+    return boot_s if 0 < boot_s < math.inf else None
 
 
 def remember(place: Path, asked: dict[str, str], boot_s: float) -> None:

@@ -140,6 +140,14 @@ def spawned(
             _live.discard(child.pid)
 
 
+def exit_code(child: subprocess.Popen[bytes], within_s: float) -> int | None:
+    """How a child ended, which perhaps it is just doing; None if it lives on."""
+    try:
+        return child.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return None
+
+
 def end_group(child: subprocess.Popen[bytes]) -> None:
     """Kill the process group of a child and wait for the child."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

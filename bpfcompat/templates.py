@@ -6,6 +6,7 @@ believed is dropped, and made again by who needs it.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -19,12 +20,22 @@ from typing import Any
 from bpfcompat.action import Action
 from bpfcompat.digest import canonical, digest_bytes, digest_stream, hex_of, is_digest
 from bpfcompat.errors import BpfcompatError, StoreError
-from bpfcompat.files import TEMP_PREFIX, ensure_dir, explain_os, read_bounded, sync_dir, write_atomic
+from bpfcompat.files import TEMP_PREFIX, ensure_dir, explain_os, is_resource, read_bounded, sync_dir, write_atomic
 from bpfcompat.guest import ram_pieces
 from bpfcompat.qemu import STATE_BYTES, TEMPLATES_GID, Frozen
 
 RAM, STATE, META = "ram", "state", "template.json"
 MAX_META = 1 << 16
+_NOT_WHOLE = (
+    BpfcompatError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +68,17 @@ class Templates:
         return self.root / hex_of(action.key())
 
     def open(self, action: Action) -> Template | None:
-        """A template that is as it was written, or None; a damaged one is dropped, and that is said."""
+        """A template that is as it was written, or None; a damaged one is dropped, and that is said.
+
+        StoreError where this host or user cannot open it now, which is no fault of the template.
+        """
         folder = self.folder(action)
         if not os.path.lexists(folder):
             return None
         try:
             return _opened(folder, action.key())
-        except (BpfcompatError, OSError, ValueError, KeyError, TypeError) as error:
+        except _NOT_WHOLE as error:
+            _raise_resource(error, folder)
             self._say(f"   {action.label}: dropped: {error}")
             self.drop(action)
             return None
@@ -86,9 +101,18 @@ class Templates:
         folder = self.folder(action)
         if not os.path.lexists(folder):
             return False
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+        except OSError as error:
+            raise explain_os(error, folder, "cannot drop the template") from error
         return True
+
+
+def _raise_resource(error: BaseException, folder: Path) -> None:
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError) and (is_resource(cause) or cause.errno == errno.EROFS):
+        raise explain_os(cause, folder, "cannot open the template") from error
 
 
 def _write(folder: Path, action: Action, ram: int, state: bytes, boot_s: float) -> None:

@@ -102,13 +102,15 @@ def _partial(reader: "_Reader", count: int) -> Partial:
     silent = Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""))
     if count == 1:
         return Partial(silent, "open", "")
-    opened = reader.take("open", _OPENED, _NOT_OPENED)
+    opened = _opened(reader)
     silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()))
-    if count == 2 or "programs" not in opened:
+    if count == 2:
         return Partial(silent, "load", "")
     loaded = reader.take("load", _LOADED)
-    listed = opened["programs"]
-    told = tuple(_program(reader, listed[n]) for n in range(min(count - 3, len(listed))))
+    listed = opened.get("programs", ())
+    if count - 3 > len(listed):
+        raise ValueError(f"{count - 3} program frames, at most {len(listed)} expected")
+    told = tuple(_program(reader, listed[n]) for n in range(count - 3))
     log = _joined(loaded["log"], loaded["verifier"])
     report = replace(silent, load_errno=loaded["errno"], load_log=log, programs=told)
     return Partial(report, "program", listed[len(told)]["name"] if len(told) < len(listed) else "")
@@ -223,9 +225,7 @@ def _death(frame: dict[str, Any]) -> str:
 
 def _report(reader: _Reader) -> Report:
     guest = reader.take("hello", _HELLO)
-    opened = reader.take("open", _OPENED, _NOT_OPENED)
-    if ("programs" in opened) != (opened["errno"] == 0):
-        raise ValueError("open: programs and maps go with errno 0, and with no other")
+    opened = _opened(reader)
     loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
     programs = tuple(_program(reader, listed) for listed in opened.get("programs", ()))
     before_end = reader.count
@@ -241,6 +241,13 @@ def _report(reader: _Reader) -> Report:
         programs=programs,
         maps=opened.get("maps", ()),
     )
+
+
+def _opened(reader: _Reader) -> dict[str, Any]:
+    opened = reader.take("open", _OPENED, _NOT_OPENED)
+    if ("programs" in opened) != (opened["errno"] == 0):
+        raise ValueError("open: programs and maps go with errno 0, and with no other")
+    return opened
 
 
 def _program(reader: _Reader, listed: Mapping[str, Any]) -> ProgramReport:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bpfcompat.errors import BuildError, GuestError, ObjectError
-from bpfcompat.guest import Death, Heard, Limits, choose_accelerator, run_cold
-from bpfcompat.qemu import Job, Qemu
+from bpfcompat.guest import Death, Heard, Limits, choose_accelerator, run_clone, run_cold
+from bpfcompat.qemu import Frozen, Job, Qemu
 
 LIMITS = Limits(total_s=60, silence_s=30, first_byte_s=30)
 NOTHING = Path("/dev/null")
@@ -23,7 +23,7 @@ import os, re, signal, sys, time
 if "--version" in sys.argv:
     print("QEMU emulator version 9.8.7 (Fake)")
     sys.exit()
-console, report, pulse = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
+console, report, pulse, *monitor = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
 {body}
 """
 
@@ -106,7 +106,7 @@ def test_remembered(fake_qemu: FakeQemu, tmp_path: Path) -> None:
     assert choose(Qemu(mended.binary, "9.9", own_user=False), "auto", tmp_path)[0].accelerator == "kvm"
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"asked": 1}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"asked": 1}', b"\xff", b"[" * 60_000])
 def test_memory_damaged(damage: bytes, fake_qemu: FakeQemu, tmp_path: Path) -> None:
     """A damaged memory is no answer: the host is asked again."""
     (tmp_path / "state").mkdir()
@@ -316,3 +316,107 @@ def test_hang(used: float, death: Death) -> None:
     with pytest.raises(GuestError) as lost:
         heard.check(16, lambda: 1.0 + used)
     assert lost.value.death == death
+
+
+def test_oops_without_a_splat() -> None:
+    """An oops is a death once the report stands still: pulses of an init that is well do not count after it."""
+    heard = Heard(Limits(total_s=100, silence_s=5, first_byte_s=50), now=0)
+    heard.hear("report", b"x", now=10)
+    heard.hear("console", b"[ 1.0] BUG: unable to handle page fault\n[ 1.0] Oo", now=12)
+    assert heard.next_death() == (15, Death.SILENCE)
+    heard.hear("console", b"ps: 0002 [#1]\n", now=12.5)  # the word may come in two pieces
+    for now in (13, 14, 15, 16, 17):
+        heard.hear("pulse", b".", now)
+    assert heard.next_death() == (17.5, Death.OOPS)
+    heard.check(17.4, idle)
+    with pytest.raises(GuestError, match="BUG: unable to handle page fault") as lost:
+        heard.check(17.5, idle)
+    assert lost.value.death == Death.OOPS
+
+
+def test_oops_and_more_report() -> None:
+    """While the report grows the guest lives on, oops or not; another oops does not give it more time."""
+    heard = Heard(Limits(total_s=100, silence_s=5, first_byte_s=50), now=0)
+    heard.hear("report", b"x", now=10)
+    heard.hear("console", b"Oops", now=12)
+    heard.hear("report", b"y", now=14)
+    heard.hear("console", b"Oops", now=18)
+    heard.hear("pulse", b".", now=18)
+    heard.hear("report", b"", now=18)
+    assert heard.next_death() == (19, Death.OOPS)
+
+
+def test_panic_after_an_oops() -> None:
+    """A kernel that panics of its oops died of the panic."""
+    heard = Heard(Limits(total_s=100, silence_s=5, first_byte_s=50), now=0)
+    heard.hear("report", b"x", now=10)
+    heard.hear("console", b"Oops: 1\nKernel panic - not syncing: Fatal exception\n", now=12)
+    assert heard.next_death() == (13, Death.PANIC)
+
+
+# --- the console's end
+
+SAYS_LATE = "os.write(report, b'done\\n'); time.sleep(.5); os.write(console, b'WARNING: CPU: 0 PID: 1 at x\\n');"
+WORD = "os.write(console, b'[ 1.2] bpfcompat: '); time.sleep(.1); os.write(console, b'end\\n'); "
+
+
+def with_console(console_s: float) -> Limits:
+    return Limits(60, 30, 30, console_s=console_s)
+
+
+def test_console_is_waited_for(fake_qemu: FakeQemu) -> None:
+    """What a kernel writes after the last frame, and before the validator's word, is heard."""
+    ended = run_cold(fake_qemu(SAYS_LATE + WORD + "time.sleep(60)"), JOB, with_console(30), done)
+    assert ended.splats == ("WARNING: CPU: 0 PID: 1 at x", "bpfcompat: end")
+    assert ended.seconds < 30  # the word ended the wait, not the clock
+
+
+def test_console_without_an_end(fake_qemu: FakeQemu) -> None:
+    """A console without that word is given up after its time, and the answer stays."""
+    ended = run_cold(fake_qemu("os.write(report, b'done\\n'); time.sleep(60)"), JOB, with_console(0.3), done)
+    assert (ended.report, ended.console.data) == (b"done\n", b"")
+    assert 0.3 <= ended.seconds < 30
+
+
+def test_console_that_never_stops(fake_qemu: FakeQemu) -> None:
+    """A console that talks on without the word is given up too, and cut."""
+    body = "os.write(report, b'done\\n')\nwhile True: os.write(console, b'x' * 999 + b'\\n')"
+    ended = run_cold(fake_qemu(body), JOB, Limits(60, 30, 30, console_bytes=10_000, console_s=0.5), done)
+    assert (ended.report, ended.console.cut, len(ended.console.data)) == (b"done\n", True, 10_000)
+
+
+@pytest.mark.parametrize("code", ["sys.exit()", "os.abort()"])
+def test_console_that_closes(code: str, fake_qemu: FakeQemu) -> None:
+    """A guest that ends after its report ends the wait."""
+    ended = run_cold(fake_qemu(SAYS_LATE + code), JOB, with_console(50), done)
+    assert ended.splats and ended.seconds < 50
+
+
+def test_word_before_the_report_ends(fake_qemu: FakeQemu) -> None:
+    """A console that came first is not waited for again."""
+    ended = run_cold(fake_qemu(WORD + "time.sleep(.2); os.write(report, b'done\\n'); time.sleep(60)"), JOB,
+                     with_console(30), done)  # fmt: skip
+    assert ended.seconds < 30
+
+
+# --- a template that cannot be thawed
+
+
+@pytest.mark.parametrize(
+    ("body", "death", "words"),
+    [
+        ("sys.exit('no such thing as -incoming')", Death.REFUSED, "exit code 1; qemu said: no such thing as -incoming"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", Death.KILLED, "qemu killed by SIGKILL"),
+        ("os.write(monitor[0], b'what?\\n'); time.sleep(60)", Death.REFUSED, "expected a JSON object"),
+    ],
+)
+def test_not_thawed(body: str, death: Death, words: str, fake_qemu: FakeQemu) -> None:
+    """A QEMU that ends before it thaws says why by its end, not by its monitor's; one that lives, by its monitor."""
+    ram = os.memfd_create("ram")
+    try:
+        with pytest.raises(GuestError) as lost:
+            run_clone(fake_qemu(body), JOB, Frozen(ram, b"state"), LIMITS, done)
+    finally:
+        os.close(ram)
+    assert (lost.value.death, lost.value.heard, lost.value.phase) == (death, b"", "start")
+    assert words in lost.value.message

@@ -230,64 +230,161 @@ def test_spec() -> None:
     assert wire.spec(NONCE, AttachMode.LOAD, 4096, 1_700_000_000_000_000_000, seed) == expected
 
 
-# --- reports that broke off
+# --- a report that broke off
 
-DIED = {"kind": "died", "phase": "program", "index": 0, "signal": 9, "errno": 0}
+SECOND = {**LISTED, "name": "q"}
+TWO = (
+    HELLO,
+    {**OPEN, "programs": [LISTED, SECOND]},
+    LOAD,
+    PROGRAM,
+    {**PROGRAM, **SECOND},
+    {"kind": "end", "frames": 5},
+)
+ASKED = {1: ("open", ""), 2: ("load", ""), 3: ("program", "p"), 4: ("program", "q"), 5: ("program", "")}
+DIED = {"kind": "died", "phase": "program", "index": 1, "signal": 9, "errno": 0}
+
+
+@pytest.mark.parametrize("count", ASKED)
+def test_partial(count: int) -> None:
+    """After each whole frame it is known what was being asked, and all that was said before is there."""
+    found = wire.parse_partial(written(*TWO[:count]), NONCE)
+    assert found is not None
+    assert (found.phase, found.program) == ASKED[count]
+    assert found.report.guest["release"] == "6.1.0"
+    assert found.report.load_errno == (0 if count >= 3 else None)
+    assert [p.name for p in found.report.programs] == ["p", "q"][: max(0, count - 3)]
+    assert bool(found.report.maps) == (count >= 2)
+
+
+def test_partial_at_every_byte() -> None:
+    """Wherever a report is cut, the frames that are whole count, and only they."""
+    whole = written(*TWO)
+    ends = [len(written(*TWO[:count])) for count in range(len(TWO) + 1)]
+    for size in range(len(whole)):
+        count = max(n for n, end in enumerate(ends) if end <= size)
+        found = wire.parse_partial(whole[:size], NONCE)
+        assert (found and (found.phase, found.program)) == ASKED.get(count), size
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
+def test_partial_of_real_reports(path: Path) -> None:
+    """A real guest's report that is cut anywhere tells of a beginning of what the whole one says."""
+    data = path.read_bytes()
+    whole = wire.parse(data, NONCE)
+    for size in {*range(0, len(data), max(1, len(data) // 300)), len(data) - 1}:
+        found = wire.parse_partial(data[:size], NONCE)
+        if found is None:
+            assert data.count(b"\n", 0, size) < 2
+            continue
+        told = found.report.programs
+        assert told == whole.programs[: len(told)]
+        assert found.phase == "program" or not told
+        if found.phase == "program" and len(told) < len(whole.programs):
+            assert found.program == whole.programs[len(told)].name
+        assert wire.report_from_bytes(canonical(wire.report_to_json(found.report))) == found.report
+
+
+def test_partial_of_a_whole_report() -> None:
+    """A complete report did not break off."""
+    assert wire.parse_partial(written(*FRAMES), NONCE) is None
+    assert wire.parse_partial(GOOD, NONCE) is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_partial_of_a_process_that_died(count: int) -> None:
+    """A validator that lost a process was asking then what came before that; what follows tells nothing."""
+    for after in ([], [{"kind": "end", "frames": count + 1}], [PROGRAM, END]):
+        found = wire.parse_partial(written(*TWO[:count], DIED, *after), NONCE)
+        assert found is not None
+        assert (found.phase, found.program) == ASKED[count]
+
+
+def test_partial_of_nothing() -> None:
+    """A guest that said nothing of an object, or died before it could, had none in hand."""
+    assert wire.parse_partial(b"", NONCE) is None
+    assert wire.parse_partial(b"BPFC0 spec: no nonce\n", NONCE) is None
+    assert wire.parse_partial(written(DIED), NONCE) is None
+    assert wire.parse_partial(written(*FRAMES).replace(NONCE.encode(), b"f" * 32), NONCE) is None
 
 
 @pytest.mark.parametrize(
-    ("frames", "phase", "program", "told"),
+    "frames",
     [
-        ((HELLO,), "open", "", 0),
-        ((HELLO, OPEN), "load", "", 0),
-        ((HELLO, OPEN, LOAD), "program", "p", 0),
-        ((HELLO, OPEN, LOAD, PROGRAM), "program", "", 1),
-        ((HELLO, OPEN, LOAD, DIED, {**END, "frames": 4}), "program", "p", 0),
-        ((HELLO, {**DIED, "phase": "open"}, {**END, "frames": 2}), "open", "", 0),
+        (OPEN,),
+        (HELLO, HELLO),
+        (HELLO, LOAD),
+        (HELLO, OPEN, PROGRAM),
+        (HELLO, OPEN, LOAD, {**PROGRAM, "name": "other"}),
+        ({**HELLO, "release": 6},),
+        (HELLO, {**OPEN, "errno": -1}),
+        ([],),
+        (HELLO, []),
+        (HELLO, None, OPEN),
+        (HELLO, {"kind": ["died"]}),
+        (HELLO, OPEN, LOAD, PROGRAM, PROGRAM),
+        (HELLO, {**OPEN, "errno": 22}),
+        (HELLO, {"kind": "open", "errno": 0, "log": NO_LOG}),
+        (HELLO, {"kind": "open", "errno": 22, "log": NO_LOG}, LOAD, PROGRAM),
     ],
 )
-def test_partial(frames: tuple[Any, ...], phase: str, program: str, told: int) -> None:
-    """A report that broke off tells what the guest had said, and what it was being asked then."""
-    found = wire.parse_partial(written(*frames), NONCE)
+def test_partial_not_in_our_words(frames: tuple[Any, ...]) -> None:
+    """Frames that a validator would not have written are no beginning of a report."""
+    assert wire.parse_partial(written(*frames), NONCE) is None
+
+
+def test_partial_of_an_object_that_did_not_open() -> None:
+    """After an open that failed only the end is missing, and the errno is kept."""
+    opened = {"kind": "open", "errno": 22, "log": NO_LOG}
+    found = wire.parse_partial(written(HELLO, opened), NONCE)
     assert found is not None
-    assert (found.phase, found.program, len(found.report.programs)) == (phase, program, told)
-    assert found.report.guest["release"] == "6.1.0"
+    assert (found.report.open_errno, found.report.load_errno, found.report.programs) == (22, None, ())
 
 
-@pytest.mark.parametrize("cut", [1, 40, 200])
-def test_partial_cut(cut: int) -> None:
-    """The frame in which it broke off was not said."""
-    whole, more = written(HELLO, OPEN), frame(2, json.dumps(LOAD).encode())
-    found = wire.parse_partial(whole + more[:cut], NONCE)
-    assert found is not None and found.phase == "load"
+@given(st.binary(max_size=300), st.integers(0, 5))
+def test_partial_of_noise(noise: bytes, count: int) -> None:
+    """Noise behind whole frames changes nothing of what they say, and alone says nothing."""
+    found = wire.parse_partial(written(*TWO[:count]) + b"?" + noise, NONCE)
+    assert (found and (found.phase, found.program)) == ASKED.get(count)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
+def test_partial_of_a_changed_byte(at: int, change: int) -> None:
+    """A frame with one other byte is no frame; those before it count."""
+    found = wire.parse_partial(GOOD[:at] + bytes([GOOD[at] ^ change]) + GOOD[at + 1 :], NONCE)
+    assert found is None or found.report.programs == wire.parse(GOOD, NONCE).programs[: len(found.report.programs)]
+
+
+# --- an ending
+
+
+@pytest.mark.parametrize("fate", list(Fate))
+def test_ending_is_stored(fate: Fate) -> None:
+    """A kernel's fate is stored with the report, and read again as it was."""
+    report = replace(wire.parse(GOOD, NONCE), ending=Ending(fate, "program", "p", ("BUG: x", "", "\u00e9"), 3))
+    assert wire.report_from_bytes(canonical(wire.report_to_json(report))) == report
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
+def test_reports_without_an_ending(path: Path) -> None:
+    """A report of a kernel that lived is stored in the very bytes in which it was before there were endings."""
+    stored = path.with_suffix(".json").read_bytes()
+    report = wire.report_from_bytes(stored)
+    assert report.ending is None
+    assert canonical(wire.report_to_json(report)) == stored
+    assert b'"ending"' not in stored
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"BPFC1", b"\n", written(*FRAMES), frame(0, b"[]"), frame(0, b"1"), frame(0, b'{"kind":[]}'),
-     written(OPEN), written(HELLO, LOAD, LOAD), written(HELLO, OPEN, LOAD, END), written(DIED)],
+    "changes",
+    [{"fate": "well"}, {"fate": 1}, {"runs": 0}, {"runs": 101}, {"runs": True}, {"console": "BUG"}, {"phase": None},
+     {"console": ["x"] * 1001}, {"console": [1]}, {"extra": 1}],
 )  # fmt: skip
-def test_no_partial(data: bytes) -> None:
-    """What is complete, empty, of another kind or out of order tells nothing of what was asked."""
-    assert wire.parse_partial(data, NONCE) is None
-    assert wire.parse_partial(written(HELLO), "f" * 32) is None
-
-
-@given(st.integers(0, len(GOOD)))
-def test_partial_anywhere(at: int) -> None:
-    """A real report that breaks off at any byte tells as many programs as it had whole."""
-    found = wire.parse_partial(GOOD[:at], NONCE)
-    frames = GOOD[:at].count(b"\nBPFC1 ")
-    assert found is None or len(found.report.programs) in (max(0, frames - 3), max(0, frames - 2))
-
-
-@pytest.mark.parametrize("fate", Fate)
-def test_stored_ending(fate: Fate) -> None:
-    """A kernel's fate is stored with the report and read again; a report without one is written as it always was."""
-    report = wire.parse(written(*FRAMES), NONCE)
-    ended = replace(report, ending=Ending(fate, "program", "p", ("BUG: x", ""), 3))
-    assert wire.report_from_bytes(canonical(wire.report_to_json(ended))) == ended
-    assert "ending" not in wire.report_to_json(report)
-    broken = {**wire.report_to_json(ended), "ending": {"fate": str(fate)}}
-    with pytest.raises(StoreError, match="ending"):
-        wire.report_from_json(broken)
+def test_ending_nonsense(changes: dict[str, Any]) -> None:
+    """An ending that is not one is a fault of the store."""
+    ending = {"fate": "crash", "phase": "load", "program": "", "console": ["x"], "runs": 3}
+    whole = wire.report_to_json(wire.parse(GOOD, NONCE))
+    assert wire.report_from_json({**whole, "ending": ending}).ending is not None
+    for wrong in ({**ending, **changes}, None, []):
+        with pytest.raises(StoreError, match="ending"):
+            wire.report_from_json({**whole, "ending": wrong})

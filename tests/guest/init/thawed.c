@@ -1,44 +1,47 @@
-/* Freezes as the validator does, with the validator's own parts; then tells the time and some random bytes. */
+/* Freezes as wire.md says, with the validator's own hands takes clock and seed of its spec, and says what it then has. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
-#include <termios.h>
 #include <time.h>
-#include <unistd.h>
-
+#include "guest.h"
 #include "env.h"
 #include "fwcfg.h"
 
-static const char *line(const char *text, const char *name)
-{
-	const char *at = strstr(text, name);
-
-	return at ? at + strlen(name) : "";
-}
 
 int main(void)
 {
-	char *spec, *none, seed[SEED_HEX + 1] = "", byte;
-	unsigned long long random = 0;
-	int port;
+	char *freeze, *spec = NULL, *seed, byte, line[64];
+	unsigned char random[16];
+	struct timespec now;
+	int report;
 
 	env_setup();
-	port = env_report_port();
-	fwcfg_open();
-	if (fwcfg_read("opt/bpfcompat/freeze", 16, &none) >= 0) {
-		dprintf(port, "BPFCR\n");
-		tcdrain(port);
-		if (read(port, &byte, 1) != 1)
-			dprintf(port, "nothing came\n");
+	report = env_report_port();
+	if (fwcfg_open())
+		say(report, "no fw_cfg\n");
+	if (fwcfg_read("opt/bpfcompat/freeze", 16, &freeze) >= 0) {
+		say(report, "BPFCR\n");
+		while (read(report, &byte, 1) != 1)
+			;
+		if (fwcfg_open())
+			say(report, "no fw_cfg\n");
 	}
 	fwcfg_read("opt/bpfcompat/spec", 4096, &spec);
-	strncpy(seed, line(spec, "seed="), SEED_HEX);
-	if (env_set_clock(strtoull(line(spec, "clock="), NULL, 10)) || env_seed(seed))
-		dprintf(port, "refused\n");
-	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-		dprintf(port, "no random\n");
-	dprintf(port, "%lld %llx\ndone\n", (long long)time(NULL), random);
-	for (;;)
-		pause();
+	if (env_set_clock(strtoull(strstr(spec, "clock=") + 6, NULL, 10)))
+		say(report, "no clock\n");
+	seed = strstr(spec, "seed=") + 5;
+	seed[SEED_HEX] = '\0';
+	if (env_seed(seed))
+		say(report, "no seed\n");
+	clock_gettime(CLOCK_REALTIME, &now);
+	getrandom(random, sizeof(random), 0);
+	snprintf(line, sizeof(line), "%lld ", (long long)now.tv_sec);
+	say(report, line);
+	for (unsigned i = 0; i < sizeof(random); i++) {
+		snprintf(line, sizeof(line), "%02x", random[i]);
+		say(report, line);
+	}
+	say(report, "\ndone\n");
+	wait_for_the_host();
 }
