@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.kills import kills
 from bench.measure import DOIT, ROOT, Row, as_json, environ, hyperfine, machine, max_rss_mb, once, output, table
 from bench.plot import Line, draw
 from bench.synthetic import Size, change, guest_seconds, large, unproved
@@ -135,6 +136,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "growth": growth,
     "matrix": matrix,
     "virtme": virtme,
+    "kills": kills,
 }
 
 
