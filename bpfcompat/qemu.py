@@ -201,7 +201,7 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
         try:
             pairs = {name: _pair(stack) for name in names}
             fds = _descriptors(stack, job, {n: p[1].fileno() for n, p in pairs.items()}, ram, freeze)
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bpfcompat-guest-"))
+            folder = tempfile.mkdtemp(prefix="bpfcompat-guest-")
         except OSError as error:
             raise GuestError(
                 f"guest: cannot be prepared: {error.strerror}",
@@ -213,10 +213,13 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
         uid = process.spare_uid() if qemu.own_user and devices is not None else None
         groups = (*((TEMPLATES_GID,) if ram is not None else ()), *(devices or ()))
         jail = process.Jail(uid, groups, limits(job.memory_mb, seconds))
-        child = stack.enter_context(process.spawned(
-            argv(qemu, job, fds), cwd=Path(folder), env={}, stderr=pairs["stderr"][1].fileno(), pass_fds=fds.all(),
-            jail=jail,
-        ))  # fmt: skip
+        try:
+            child = stack.enter_context(process.spawned(
+                argv(qemu, job, fds), cwd=Path(folder), env={}, stderr=pairs["stderr"][1].fileno(),
+                pass_fds=fds.all(), jail=jail,
+            ))  # fmt: skip
+        finally:
+            os.rmdir(folder)  # QEMU is in it: a folder that is gone stays empty, and nobody has to tidy up
         for _, end in pairs.values():
             end.close()  # or their end of file would never reach us
         yield Running(child, {name: pair[0] for name, pair in pairs.items()})

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from bpfcompat import keys
 from bpfcompat.errors import ConfigError
-from bpfcompat.files import read_bounded
+from bpfcompat.files import locked, read_bounded
 from bpfcompat.gate import Row
 from bpfcompat.model import Answer
 from bpfcompat.plan import Pair
@@ -82,14 +83,20 @@ def signing_key(session: Session) -> keys.PrivateKey:
     """The signing key; the first run of a project without one makes a development key, and says so loudly."""
     path = session.config.path("signing.key")
     if not path.exists():
-        held = [session.config.path("paths.registry"), session.config.path("paths.store")]
-        print_id = keys.keygen(path, None, held)
-        session.voice.say(
-            f"!! no signing key: made a DEVELOPMENT key {print_id} at {path}\n"
-            "!! it is not encrypted; for results that others rely on: bpfcompat keygen, and [signing] key"
-        )
+        with locked(session.asker.shop.store.root / "locks" / "signing-key", session.waiting("signing key")):
+            if not path.exists():  # another first run may have made it just now
+                _development_key(session, path)
     variable = session.config["signing.passphrase_env"]
     return keys.load_private(path, lambda: os.environ.get(variable, ""))
+
+
+def _development_key(session: Session, path: Path) -> None:
+    held = [session.config.path("paths.registry"), session.config.path("paths.store")]
+    print_id = keys.keygen(path, None, held)
+    session.voice.say(
+        f"!! no signing key: made a DEVELOPMENT key {print_id} at {path}\n"
+        "!! it is not encrypted; for results that others rely on: bpfcompat keygen, and [signing] key"
+    )
 
 
 def public_bytes(session: Session) -> bytes:

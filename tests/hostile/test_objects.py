@@ -149,6 +149,12 @@ PROJECT = """
 store = "{store}"
 [signing]
 key = "key.pem"
+[run]
+retries = 0
+control_percent = 0
+[guest]
+boot_s = 20
+deadline_s = 30
 [matrix]
 kernels = ["debian-12"]
 """
