@@ -101,7 +101,7 @@ def _write_project(root: Path, boot: Path) -> None:
     shutil.copy(ROOT / "examples/ringbuf.bpf.c", root / "examples")
     shutil.copy(ROOT / "bpfcompat.lock", root)
     shutil.copy(ROOT / "pyproject.toml", root)  # doit's settings
-    (root / "dodo.py").write_text(DODO)
+    (root / "dodo.py").write_text(DODO.format(publish=True))
     settings = {
         "guest": {"memory_mb": MEMORY_MB},
         "matrix": {"kernels": ["general"]},
