@@ -390,7 +390,9 @@ class Realiser(Steps):
 
     def probe_spec(self, pair: Pair) -> dict[str, Any]:
         """What the validator is told to do, as it enters the key."""
-        return {"attach": str(self.shop.matrix.objects[pair.object].attach), "log_kb": self.shop.config["guest.log_kb"]}
+        spec = self.shop.matrix.objects[pair.object]
+        asked = {"attach": str(spec.attach), "log_kb": self.shop.config["guest.log_kb"]}
+        return {**asked, **({"declared": spec.declared.to_json()} if spec.declared else {})}
 
     def probe_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of asking one kernel about one object."""
