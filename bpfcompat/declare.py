@@ -61,7 +61,7 @@ ATTACH_TYPES = _words(
     "trace_uprobe_session"
 )
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]{0,127}")  # a C identifier, and what compilers append to one
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]{0,511}")  # a C identifier, and what compilers append to one
 _SECTION = re.compile(r"[!-~]{1,255}")
 _PATH = re.compile(r"[A-Za-z_]\w{0,127}(\.[A-Za-z_]\w{0,127}){0,15}", re.ASCII)
 _TARGET = re.compile(r"(?:[A-Za-z0-9_-]{1,64}:)?[A-Za-z_][A-Za-z0-9_.$]{0,127}")
@@ -154,21 +154,22 @@ def _group(table: Mapping[str, Any], where: str) -> VariantGroup:
 
 
 def _alternative(table: Mapping[str, Any], where: str) -> Alternative:
-    check_keys(table, ("program", "programs", "needs"), where)
+    check_keys(table, ("program", "programs", "needs", "maps"), where)
     if ("program" in table) == ("programs" in table):
         raise ConfigError(f"{where}: expected exactly one of program and programs")
     names = [table["program"]] if "program" in table else table["programs"]
     programs = tuple(_names(names, where))
     if not programs:
         raise _not(f"{where}: programs", "at least one program", names)
-    return Alternative(programs, _needs(table["needs"], f"{where}: needs") if "needs" in table else "")
+    maps = tuple(_names(table.get("maps", []), f"{where}: maps", "maps"))
+    return Alternative(programs, _needs(table["needs"], f"{where}: needs") if "needs" in table else "", maps)
 
 
-def _names(value: Any, where: str) -> Iterator[str]:
+def _names(value: Any, where: str, what: str = "programs") -> Iterator[str]:
     if not isinstance(value, list | tuple) or len(value) > MAX_PROGRAMS:
-        raise _not(where, f"a list of at most {MAX_PROGRAMS} programs", value)
+        raise _not(where, f"a list of at most {MAX_PROGRAMS} {what}", value)
     for name in value:
-        yield _matching(_SECTION, "a program's function or section")(name, where)
+        yield _matching(_SECTION, f"names of {what} as the object has them")(name, where)
 
 
 def _needs(value: Any, where: str) -> str:

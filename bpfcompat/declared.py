@@ -60,10 +60,14 @@ class ProgramChange:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """Programs that go together, and the condition on which they are chosen; "" always holds."""
+    """Programs that go together, maps that only they need, and the condition on which they are chosen.
+
+    "" always holds.  Maps of the other alternatives are not created.
+    """
 
     programs: tuple[str, ...]
     needs: str = ""
+    maps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,8 @@ def _group(group: VariantGroup) -> dict[str, Any]:
 
 
 def _alternative(one: Alternative) -> dict[str, Any]:
-    return {"programs": list(one.programs), **({"needs": one.needs} if one.needs else {})}
+    more = {"needs": one.needs, "maps": list(one.maps)}
+    return {"programs": list(one.programs), **{name: part for name, part in more.items() if part}}
 
 
 def _plain(value: Constant) -> Any:

@@ -114,7 +114,12 @@ class _Fitting:
             yield f"companions {group.name} {names}"
         for one in group.alternatives:
             names = ",".join(self.function(n, where) for n in one.programs)
-            yield f"variant {group.name} {self._needs(one.needs, where)} {names}"
+            for name in one.maps:
+                self._known(name, self.facts.maps, "map", where)
+            maps = f" {','.join(one.maps)}" if one.maps else ""
+            yield f"variant {group.name} {self._needs(one.needs, where)} {names}{maps}"
+        if group.optional:
+            yield f"variant {group.name} always -"
 
     def _needs(self, needs: str, where: str) -> str:
         kind, _, name = needs.partition(":")

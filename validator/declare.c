@@ -37,7 +37,8 @@ struct row {
 
 struct alternative {
 	char *needs;
-	char *programs; /* functions, with commas between */
+	char *programs; /* functions, with commas between; `-` for none */
+	char *maps; /* that only these programs need, likewise, or NULL */
 	bool asked;
 	bool held;
 	int err;
@@ -465,12 +466,16 @@ static int kfunc_holds(const char *name, enum bpf_prog_type unused)
 static int symbol_holds(const char *name, enum bpf_prog_type unused)
 {
 	FILE *symbols = fopen("/proc/kallsyms", "re");
-	char line[1024], found[512];
 	int held = symbols ? 0 : -errno;
+	size_t len = strlen(name);
+	char line[1024];
 
 	(void)unused;
-	while (held == 0 && fgets(line, sizeof(line), symbols))
-		held = sscanf(line, "%*s %*s %511s", found) == 1 && !strcmp(found, name);
+	while (held == 0 && fgets(line, sizeof(line), symbols)) { /* `ADDRESS TYPE NAME [MODULE]` */
+		const char *type = strchr(line, ' '), *found = type ? strchr(type + 1, ' ') : NULL;
+
+		held = found && !strncmp(found + 1, name, len) && strspn(found + 1 + len, " \t\n");
+	}
 	if (symbols)
 		fclose(symbols);
 	return held;
@@ -496,6 +501,35 @@ static void switch_programs(struct bpf_object *obj, const char *names, bool on)
 	}
 }
 
+static void switch_maps(struct bpf_object *obj, const char *names, bool on)
+{
+	const char *name;
+
+	while (names && (name = next_name(&names))) {
+		struct bpf_map *map = bpf_object__find_map_by_name(obj, name);
+
+		if (map)
+			bpf_map__set_autocreate(map, on);
+	}
+}
+
+static void switch_all_maps_off(struct bpf_object *obj)
+{
+	for (unsigned int i = 0; i < declared.groups_count; i++)
+		for (unsigned int n = 0; n < declared.groups[i]->count; n++)
+			switch_maps(obj, declared.groups[i]->alternatives[n].maps, false);
+}
+
+static bool names_hold(const char *names, const char *wanted)
+{
+	const char *name;
+
+	while ((name = next_name(&names)))
+		if (!strcmp(name, wanted))
+			return true;
+	return false;
+}
+
 static int apply_settings(struct work *work, struct bpf_object *obj, const struct bpf_program *alone);
 
 /* In a process of its own: load the alternative, and beside it only its companions. */
@@ -510,6 +544,8 @@ static int load_on_trial(struct work *work, const struct group *group, const str
 	only(obj, NULL);
 	switch_programs(obj, group->companions, true);
 	switch_programs(obj, one->programs, true);
+	switch_all_maps_off(obj);
+	switch_maps(obj, one->maps, true);
 	return err ?: bpf_object__load(obj);
 }
 
@@ -614,20 +650,39 @@ static int apply_settings(struct work *work, struct bpf_object *obj, const struc
 	return first;
 }
 
+/* Whether an alternative's maps are there: it is on, or one of its programs is what is asked. */
+static bool is_wanted(const struct alternative *one, bool chosen, const struct bpf_program *alone)
+{
+	return chosen || (alone && names_hold(one->programs, bpf_program__name(alone)));
+}
+
+/* First all off, then those that are chosen on: a program or map may be in several alternatives. */
 int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
 {
 	int err = apply_settings(work, obj, alone);
 
-	for (unsigned int i = 0; !alone && i < declared.groups_count; i++) {
+	switch_all_maps_off(obj);
+	for (unsigned int i = 0; i < declared.groups_count; i++) {
 		const struct group *group = declared.groups[i];
 		int chosen = work->shared->chosen[i];
 
-		for (unsigned int n = 0; n < group->count; n++)
+		for (unsigned int n = 0; !alone && n < group->count; n++)
 			switch_programs(obj, group->alternatives[n].programs, false);
-		if (chosen >= 0) /* after the others: a program may be in several alternatives */
+		if (chosen >= 0 && !alone)
 			switch_programs(obj, group->alternatives[chosen].programs, true);
+		for (unsigned int n = 0; n < group->count; n++)
+			if (is_wanted(&group->alternatives[n], (int)n == chosen, alone))
+				switch_maps(obj, group->alternatives[n].maps, true);
 	}
 	return err;
+}
+
+void declare_create_maps_of(struct bpf_object *obj, const struct bpf_program *prog)
+{
+	for (unsigned int i = 0; i < declared.groups_count; i++)
+		for (unsigned int n = 0; n < declared.groups[i]->count; n++)
+			if (is_wanted(&declared.groups[i]->alternatives[n], false, prog))
+				switch_maps(obj, declared.groups[i]->alternatives[n].maps, true);
 }
 
 bool declare_any(void)
@@ -718,10 +773,10 @@ static struct group *group_named(const char *name)
 	return declared.groups[declared.groups_count++];
 }
 
-/* `variant GROUP NEEDS PROGRAMS` and `companions GROUP PROGRAMS` */
+/* `variant GROUP NEEDS PROGRAMS [MAPS]` and `companions GROUP PROGRAMS` */
 static int take_group(char *rest, bool companions)
 {
-	char *name = strsep(&rest, " "), *needs = companions ? NULL : strsep(&rest, " ");
+	char *name = strsep(&rest, " "), *needs = companions ? NULL : strsep(&rest, " "), *programs;
 	struct group *group = rest ? group_named(name) : NULL;
 	struct alternative *one;
 
@@ -734,9 +789,11 @@ static int take_group(char *rest, bool companions)
 		return group->companions ? 0 : -ENOMEM;
 	}
 	one = &group->alternatives[group->count++];
+	programs = strsep(&rest, " ");
 	one->needs = strdup(needs);
-	one->programs = strdup(rest);
-	return one->needs && one->programs ? 0 : -ENOMEM;
+	one->programs = strdup(programs);
+	one->maps = rest ? strdup(rest) : NULL;
+	return one->needs && one->programs && (!rest || one->maps) ? 0 : -ENOMEM;
 }
 
 static int add_kconfig(const char *name, const char *value)

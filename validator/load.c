@@ -176,8 +176,12 @@ static struct attached attach_among_all(struct work *work, unsigned int index)
 	if (!obj)
 		return done;
 	prog = nth_program(obj, index);
-	if (!declare_apply(work, obj, NULL) && !bpf_program__set_autoload(prog, true) && !bpf_object__load(obj))
+	if (declare_apply(work, obj, NULL) || bpf_program__set_autoload(prog, true))
+		goto out;
+	declare_create_maps_of(obj, prog);
+	if (!bpf_object__load(obj))
 		done = attach_program(obj, prog);
+out:
 	bpf_object__close(obj);
 	return done;
 }
