@@ -26,8 +26,10 @@ def lines(declared: Declared, data: bytes, where: str) -> tuple[str, ...]:
     """
     if not declared:
         return ()
-    fitting = _Fitting(data, where)
-    found = tuple(fitting.lines(declared))
+    try:
+        found = tuple(_Fitting(data, where).lines(declared))
+    except struct.error as error:
+        raise ObjectError(f"{where}: the object's BTF is damaged: {error}") from None
     size = sum(len(line) + 1 for line in found)
     if size > MAX_LINES_BYTES:
         raise ConfigError(f"{where}: {size} bytes of settings, at most {MAX_LINES_BYTES} expected")
