@@ -128,7 +128,7 @@ class Asker(Keeper):
         shop, config = self.shop, self.shop.config
         attach = shop.matrix.objects[pair.object].attach
         spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32))
-        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec)
+        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec, self.files(pair.object))
         qemu, limits = self.qemu(pair.kernel), self.limits()
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)

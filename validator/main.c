@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "env.h"
+#include "files.h"
 #include "fwcfg.h"
 #include "load.h"
 #include "said.h"
@@ -142,6 +143,7 @@ static void read_spec(void)
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
 static void read_inputs(void)
 {
+	const char *why;
 	char *object;
 	long len;
 
@@ -151,6 +153,9 @@ static void read_inputs(void)
 		give_up("fw_cfg: %s: %s", OBJECT_FILE, strerror(-len));
 	work.object = object;
 	work.size = len;
+	why = files_unpack(FILES_ROOT);
+	if (why)
+		give_up("files: %s", why);
 }
 
 /* The child is lost, and with it the answer: that is never a verdict. @status is of wait(). */
