@@ -41,9 +41,7 @@ class Keeper(Realiser):
 
         image, initramfs = self._hashed(self.kernel(kernel).image), self._hashed(self.initramfs(kernel))
         memory_mb = self.shop.config["guest.memory_mb"]
-        return Job(
-            image, initramfs, content, spec, COMMAND_LINE, memory_mb, files and self._hashed(files)
-        )
+        return Job(image, initramfs, content, spec, COMMAND_LINE, memory_mb, files and self._hashed(files))
 
     def _hashed(self, blob: Blob) -> Path:
         """A blob's path; its bytes are hashed again only when its file is not the very one that was hashed before."""
