@@ -40,8 +40,8 @@ class Keeper(Realiser):
         from bpfcompat.qemu import COMMAND_LINE, Job
 
         image, initramfs = self._hashed(self.kernel(kernel).image), self._hashed(self.initramfs(kernel))
-        memory_mb = self.shop.config["guest.memory_mb"]
-        return Job(image, initramfs, content, spec, COMMAND_LINE, memory_mb, files and self._hashed(files))
+        memory_mb, archive = self.shop.config["guest.memory_mb"], self._hashed(files) if files else None
+        return Job(image, initramfs, content, spec, COMMAND_LINE, memory_mb, archive)
 
     def _hashed(self, blob: Blob) -> Path:
         """A blob's path; its bytes are hashed again only when its file is not the very one that was hashed before."""

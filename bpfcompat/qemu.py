@@ -1,8 +1,8 @@
 """QEMU's program, its options and its monitor; nothing else in the project names them.
 
 A guest gets no network, no disk, no shared folder: ports that the host reads as streams, at most three files in fw_cfg,
-and a debug port by which it says that it is alive.  QEMU itself runs without the host's environment, in an empty folder,
-under its own seccomp filter, with limits, and as a user of its own when we are root.
+and a debug port by which it says that it is alive.  QEMU itself runs without the host's environment, in an empty
+folder, under its own seccomp filter, with limits, and as a user of its own when we are root.
 """
 
 import contextlib

@@ -32,7 +32,7 @@
 #define DIGITS 8
 #define HEADER (sizeof(MAGIC) - 1 + FIELDS * DIGITS)
 #define TRAILER "TRAILER!!!"
-#define OPTIONS "size=90%,nr_inodes=200000,mode=0755"
+#define RESERVE_KB (32u << 10) /* of the guest's memory, that files must not take: it would die of it */
 
 /* In the archive's order; the rest must be as our packer writes it. */
 enum { INODE, MODE, UID, GID, LINKS, MTIME, SIZE, MAJOR, MINOR, NODE_MAJOR, NODE_MINOR, NAME_LEN, CHECK };
@@ -63,6 +63,20 @@ static const char *refuse(const char *format, ...)
 	vsnprintf(reason, sizeof(reason), format, args);
 	va_end(args);
 	return reason;
+}
+
+unsigned long long files_available_kb(void)
+{
+	unsigned long long kb = 0;
+	char line[128];
+	FILE *info = fopen("/proc/meminfo", "re");
+
+	while (info && fgets(line, sizeof(line), info))
+		if (sscanf(line, "MemAvailable: %llu", &kb) == 1)
+			break;
+	if (info)
+		fclose(info);
+	return kb;
 }
 
 /* --- the archive's bytes */
@@ -253,7 +267,7 @@ static const char *write_data(int fd, size_t left)
 			ssize_t wrote = write(fd, data + done, len - done);
 
 			if (wrote < 0)
-				return refuse("%s after %zu bytes", strerror(errno), archive.done);
+				return refuse("%s after %zu bytes, %llu kB free", strerror(errno), archive.done, files_available_kb());
 			done += wrote;
 		}
 	}
@@ -356,6 +370,17 @@ static const char *unpack(int root)
 	return refuse("more than %d members", MAX_ENTRIES);
 }
 
+static const char *mount_root(const char *root)
+{
+	unsigned long long kb = files_available_kb();
+	char options[96];
+
+	snprintf(options, sizeof(options), "size=%lluk,nr_inodes=%u,mode=0755",
+		 kb > 2 * RESERVE_KB ? kb - RESERVE_KB : RESERVE_KB, 2 * MAX_ENTRIES);
+	mkdir(root, 0755);
+	return mount("files", root, "tmpfs", MS_NOSUID | MS_NODEV, options) ? refuse("%s: %s", root, strerror(errno)) : NULL;
+}
+
 const char *files_unpack(const char *root)
 {
 	long size = fwcfg_start(FILES_FILE, MAX_BYTES);
@@ -368,9 +393,9 @@ const char *files_unpack(const char *root)
 		return refuse("%s: more than %u bytes", FILES_FILE, MAX_BYTES);
 	archive.fast = dma_open() == 0;
 	archive.left = fwcfg_start(FILES_FILE, MAX_BYTES); /* dma_open() turned to another */
-	mkdir(root, 0755);
-	if (mount("files", root, "tmpfs", MS_NOSUID | MS_NODEV, OPTIONS))
-		return refuse("%s: %s", root, strerror(errno));
+	why = mount_root(root);
+	if (why)
+		return why;
 	fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	why = fd < 0 ? refuse("%s: %s", root, strerror(errno)) : unpack(fd);
 	close(fd);

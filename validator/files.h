@@ -8,4 +8,7 @@
  */
 const char *files_unpack(const char *root);
 
+/* How much memory the guest could still give. */
+unsigned long long files_available_kb(void);
+
 #endif
