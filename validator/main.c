@@ -268,6 +268,7 @@ static void wait_frozen(void)
 	if (fwcfg_read(FREEZE_FILE, FREEZE_MAX, &unused) < 0)
 		return;
 	warm_up();
+	env_mark_console();
 	dprintf(work.report.fd, "BPFCR\n");
 	tcdrain(work.report.fd);
 	while (read(work.report.fd, &byte, 1) != 1)
