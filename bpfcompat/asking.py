@@ -142,7 +142,7 @@ class Asker(Keeper):
         shop, config = self.shop, self.shop.config
         attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
         spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared)
-        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec)
+        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec, self.files(pair.object))
         qemu, limits = self.qemu(pair.kernel), self.limits()
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)
