@@ -16,8 +16,19 @@ LAYERS = {
     0: ("bpfcompat", "errors", "digest", "model", "declared"),
     1: ("files", "mounts", "process", "config", "declare", "fetch", "strictjson", "voice", "console"),
     2: (
-        *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
-        *("includes", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*", "validator", "validator.*"),
+        *("elf", "btf", "btftypes", "carve", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs"),
+        *(
+            "memo",
+            "includes",
+            "host",
+            "inventory",
+            "index",
+            "guestfiles",
+            "kernels",
+            "kernels.*",
+            "validator",
+            "validator.*",
+        ),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
