@@ -340,14 +340,21 @@ def _needs_target(case: Case) -> Finding | None:
     )
 
 
+def unsized(found: MapReport) -> bool:
+    """True for a map that its application must size; of a stack trace that is the depth too."""
+    entries = not found.max_entries and found.type not in SIZED_BY_ITSELF
+    return entries or (found.type == "stack_trace" and not found.value_size)
+
+
 def _needs_size(case: Case) -> Finding | None:
     said, found = _failed_map(case)
-    if not said or not found or case.errno != errno.EINVAL or found.max_entries or found.type in SIZED_BY_ITSELF:
+    if not said or not found or case.errno != errno.EINVAL or not unsized(found):
         return None
+    what = "entries" if not found.max_entries else "bytes a stack"
     return Finding(
-        f"map '{clip(found.name)}': its application sets the size of this {found.type} map; the object says 0 entries",
+        f"map '{clip(found.name)}': its application sets the size of this {found.type} map; the object says 0 {what}",
         _line(case, said),
-        f"declare it: {size_line(found.name, found.type)}",
+        f"declare it: {size_line(found.name, found.type, found.value_size)}",
         found.name,
     )
 

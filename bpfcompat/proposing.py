@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bpfcompat.btftypes import Kind, Type, Types
 from bpfcompat.causes import SIZED_BY_ITSELF
-from bpfcompat.declared import toml_key
+from bpfcompat.declared import FRAMES, toml_key
 from bpfcompat.elf import ObjectFacts, ProgramFacts, read_object, section_of
 from bpfcompat.errors import ObjectError
 
@@ -56,6 +56,7 @@ class _Map:
     pinned: bool
     inner: "_Map | None"
     has_inner: bool
+    has_value: bool
 
 
 def propose(name: str, origin: Sequence[str], data: bytes, around: Around) -> str:
@@ -95,6 +96,8 @@ def _map_lines(one: _Map) -> Iterator[str]:
     if not one.max_entries and one.type not in SIZED_BY_ITSELF:
         size = _SIZES.get(one.type, "10240")
         yield f"{key}.max_entries = {size}  # {one.type} of 0 entries: its application sizes it"
+    if one.type == "stack_trace" and not one.has_value:
+        yield f"{key}.value_size = {FRAMES}  # how deep a stack is, is its application's choice; 8 bytes a frame"
     if one.type.endswith("_of_maps") and not one.has_inner:
         yield (f'{key}.inner = {{ type = "hash", key_size = 4, value_size = 8, max_entries = 1024 }}'
                "  # no prototype of the maps inside: its application sets one")  # fmt: skip
@@ -114,8 +117,9 @@ def _map_definitions(types: Types) -> Iterator[_Map]:
 
 def _map_definition(types: Types, name: str, of: Type, depth: int = 1) -> _Map:
     """A map as `__uint()` and its like write it: a number is the length of an array that a member points to."""
-    numbers, inner, has_inner = {}, None, False
+    numbers, inner, has_inner, has_value = {}, None, False, False
     for member in types.members(of):
+        has_value = has_value or member.name in ("value", "value_size")
         _, kind = types.resolved(member.type)
         if member.name == "values" and kind.kind is Kind.ARRAY:
             inner, has_inner = _inner_definition(types, name, kind, depth), True
@@ -124,7 +128,8 @@ def _map_definition(types: Types, name: str, of: Type, depth: int = 1) -> _Map:
     words = _MAP_TYPES.split()
     number = numbers.get("type", 0)
     word = words[number - 1] if 0 < number <= len(words) else "unknown"
-    return _Map(name, word, numbers.get("max_entries", 0), numbers.get("pinning", 0) == 1, inner, has_inner)
+    entries, pinned = numbers.get("max_entries", 0), numbers.get("pinning", 0) == 1
+    return _Map(name, word, entries, pinned, inner, has_inner, has_value)
 
 
 def _inner_definition(types: Types, name: str, values: Type, depth: int) -> _Map | None:

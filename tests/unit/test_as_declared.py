@@ -109,9 +109,16 @@ def test_the_kernel_refuses_a_target() -> None:
                     MapReport("rb", "ringbuf", 0, 0, 0),
                     MapReport("e", "perf_event_array", 4, 4, 0),
                     MapReport("b", "hash", 4, 4, 1),
+                    MapReport("s", "stack_trace", 4, 0, 8),
                 ),
             ),
-            {"maps": {"a": {"max_entries": 10240}, "rb": {"max_entries": "pages:64"}}},
+            {
+                "maps": {
+                    "a": {"max_entries": 10240},
+                    "rb": {"max_entries": "pages:64"},
+                    "s": {"value_size": 1016, "max_entries": 10240},
+                }
+            },
         ),
         (report(refused(22, "", TYPE)), {"programs": {"one": {"type": "socket_filter"}}}),
         (report(refused(22, "", TARGET)), {"programs": {"one": {"target": "vfs_read"}}}),

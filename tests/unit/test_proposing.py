@@ -41,6 +41,7 @@ def sample() -> bytes:
         "perf": a_map(btf, {"type": 4}),
         "outer": a_map(btf, {"type": 13, "max_entries": 8}),
         "inside": a_map(btf, {"type": 12, "max_entries": 8}, a_map(btf, {"type": 27})),
+        "stacks": a_map(btf, {"type": 7}),
         "kept": a_map(btf, {"type": 1, "max_entries": 8, "pinning": 1}),
     }
     btf.section(".maps", maps)
@@ -72,8 +73,9 @@ def test_taken_as_it_is(around: Around) -> None:
 def test_maps() -> None:
     """Maps that have no size need one, others do not; a map of maps needs a prototype, or its size."""
     found = {m.name: m for m in taken(propose("x", ['prebuilt = "x.o"'], sample(), NONE)).declared.maps}
-    assert set(found) == {"open", "rings", "outer", "inside"}
+    assert set(found) == {"open", "rings", "outer", "inside", "stacks"}
     assert (found["open"].max_entries, found["rings"].max_entries) == (10240, "pages:64")
+    assert (found["stacks"].max_entries, found["stacks"].value_size) == (10240, 1016)
     assert found["outer"].inner and found["outer"].inner.type == "hash"
     assert found["inside"].inner and found["inside"].inner.max_entries == "pages:64"
 
