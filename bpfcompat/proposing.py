@@ -14,6 +14,7 @@ from bpfcompat.causes import SIZED_BY_ITSELF
 from bpfcompat.declared import FRAMES, toml_key
 from bpfcompat.elf import ObjectFacts, ProgramFacts, read_object, section_of
 from bpfcompat.errors import ObjectError
+from bpfcompat.twins import TWINS, listed, split, twins
 
 MAX_COMMENTS = 40
 
@@ -32,8 +33,6 @@ _SECTIONS = re.compile(
     r"|cgroup_skb|struct_ops|sk_lookup|netfilter)(\.\w+)*(\.s)?(\+|$|/.*)"
 )
 _BY_BTF = ("fentry", "fexit", "fmod_ret")
-_TWINS = {"fentry": "kprobe", "fexit": "kretprobe", "tp_btf": "raw_tp"}
-_FAMILIES = {"raw_tracepoint": "raw_tp", "tp": "tracepoint"}
 _SIZES = {"ringbuf": '"pages:64"', "user_ringbuf": '"pages:64"', "arena": "256", "devmap": "64", "devmap_hash": "64",
           "array": '"cpus"', "cpumap": '"cpus"', "xskmap": "64", "percpu_array": "1"}  # fmt: skip
 _LIKELY = {"write": "vfs_write", "open": "vfs_open", "sync": "vfs_fsync", "getattr": "vfs_getattr"}
@@ -142,13 +141,6 @@ def _inner_definition(types: Types, name: str, values: Type, depth: int) -> _Map
 # --- programs
 
 
-def _split(program: ProgramFacts) -> tuple[str, str]:
-    """Family and target of a section: `fentry.s/vfs_read` is `fentry` and `vfs_read`."""
-    family, _, target = program.section.removeprefix("?").partition("/")
-    family = family.removesuffix(".s")
-    return _FAMILIES.get(family, family), target
-
-
 def _programs(name: str, facts: ObjectFacts, around: Around) -> Iterator[str]:
     lines = [line for program in facts.programs for line in _program_lines(program, around)]
     if lines:
@@ -157,7 +149,7 @@ def _programs(name: str, facts: ObjectFacts, around: Around) -> Iterator[str]:
 
 
 def _program_lines(program: ProgramFacts, around: Around) -> Iterator[str]:
-    key, (family, target) = toml_key(program.name), _split(program)
+    key, (family, target) = toml_key(program.name), split(program.section)
     if not _SECTIONS.fullmatch(program.section):
         kind = "xdp" if "xdp" in program.section else "socket_filter"
         yield f'{key}.type = "{kind}"  # section "{program.section}" says no type: its application sets one'
@@ -191,34 +183,16 @@ def _nowhere(target: str, around: Around) -> bool:
 
 def _variants(name: str, facts: ObjectFacts) -> Iterator[str]:
     """Programs of which each has a twin with the same target in an older family: one set or the other is loaded."""
-    for new, old in _TWINS.items():
-        if new == "fexit":
-            continue  # goes with fentry
-        newer, older = _twins(facts, new, old)
+    for new, old in TWINS.items():
+        newer, older = twins(facts, new)
         if newer:
             why = f"the same targets twice, by {new} and by {old}: one or the other"
             yield f"[[objects.{toml_key(name)}.variants]]  # {why}"
             yield f'name = "{new}"'
             yield "programs = ["
-            yield f'  {{ programs = {_listed(newer)}, needs = "trial-load" }},'
-            yield f"  {{ programs = {_listed(older)} }},"
+            yield f'  {{ programs = {listed(newer)}, needs = "trial-load" }},'
+            yield f"  {{ programs = {listed(older)} }},"
             yield "]"
-
-
-def _twins(facts: ObjectFacts, new: str, old: str) -> tuple[list[str], list[str]]:
-    pairs = [(new, old)] + ([("fexit", "kretprobe")] if new == "fentry" else [])
-    newer, older = [], []
-    for one, other in pairs:
-        mine = [(p.name, t) for p in facts.programs for f, t in (_split(p),) if f == one and t]
-        theirs = [(p.name, t) for p in facts.programs for f, t in (_split(p),) if f == other]
-        common = {t for _, t in mine} & {t for _, t in theirs}
-        newer += [n for n, t in mine if t in common]
-        older += [n for n, t in theirs if t in common]
-    return newer, older
-
-
-def _listed(names: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
 
 # --- the rest, as comments
