@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpfcompat import plan
+from bpfcompat import fitting, plan
 from bpfcompat.action import Action
+from bpfcompat.assuring import Assurer
 from bpfcompat.digest import canonical, digest_json
 from bpfcompat.errors import GuestError, StoreError
-from bpfcompat.freezing import Keeper
 from bpfcompat.model import AttachMode, Ending, Fate, GuestRun, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Made, Workshop
@@ -52,7 +52,7 @@ def after(error: GuestError, pair: Pair, attempts: int) -> GuestError:
     return error
 
 
-class Asker(Keeper):
+class Asker(Assurer):
     """The steps that ask a guest, and the pure one after them."""
 
     def __init__(self, shop: Workshop) -> None:
@@ -112,6 +112,9 @@ class Asker(Keeper):
                 report = wire.parse(ended.report, nonce)
             except GuestError as error:
                 raise broken(ended, error) from None
+            unmet = report.guest.get("unmet")
+            if unmet:  # it would be an answer to another question
+                raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
         except GuestError as error:
             partial = wire.parse_partial(error.heard, nonce)
             seconds = time.monotonic() - began
@@ -128,7 +131,8 @@ class Asker(Keeper):
         shop, config = self.shop, self.shop.config
         attach = shop.matrix.objects[pair.object].attach
         spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32))
-        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec)
+        content, modules = shop.store.checked(self.object(pair.object)), fitting.declared(self, pair)
+        job = self.job(pair.kernel, content, spec, modules)
         qemu, limits = self.qemu(pair.kernel), self.limits()
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)
@@ -162,7 +166,9 @@ class Asker(Keeper):
         """The action of classifying a pair's report."""
         report = self.probe(pair, make).outputs["report"].digest
         attach = self.shop.matrix.objects[pair.object].attach
-        return plan.verdict_action(pair, report, self.object(pair.object, make).digest, attach, self.classifier())
+        modules = fitting.digest_of(self, pair.kernel, make)
+        content = self.object(pair.object, make).digest
+        return plan.verdict_action(pair, report, content, attach, self.classifier(), modules)
 
     def verdict_entry(self, pair: Pair, make: bool = True) -> Entry:
         """The stored verdict of a pair: output `verdict`; facts answer and cause."""
@@ -187,7 +193,8 @@ class Asker(Keeper):
         from bpfcompat import elf, verdict
 
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
-        return verdict.classify(report, facts, AttachMode(self.shop.matrix.objects[pair.object].attach))
+        attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
+        return verdict.classify(report, facts, attach, fitting.homes(self, pair.kernel))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

@@ -35,12 +35,13 @@ class Keeper(Realiser):
         self._templates: dict[str, Template] = {}
         self._unfreezable: set[str] = set()
 
-    def job(self, kernel: str, content: Path | bytes, spec: bytes) -> Job:
-        """A guest of this kernel with an object in hand."""
-        from bpfcompat.qemu import COMMAND_LINE, Job
+    def job(self, kernel: str, content: Path | bytes, spec: bytes, modules: bytes = b"") -> Job:
+        """A guest of this kernel with an object in hand, and the modules that it declares."""
+        from bpfcompat.qemu import Job
 
         image, initramfs = self._hashed(self.kernel(kernel).image), self._hashed(self.initramfs(kernel))
-        return Job(image, initramfs, content, spec, COMMAND_LINE, self.shop.config["guest.memory_mb"])
+        memory_mb = self.shop.config["guest.memory_mb"]
+        return Job(image, initramfs, content, spec, self.command_line(kernel), memory_mb, modules)
 
     def _hashed(self, blob: Blob) -> Path:
         """A blob's path; its bytes are hashed again only when its file is not the very one that was hashed before."""
@@ -126,13 +127,13 @@ class Keeper(Realiser):
     def template_action(self, kernel: str, make: bool = True) -> Action:
         """The action of freezing a guest: everything that its RAM and its devices' state depend on."""
         from bpfcompat import host
-        from bpfcompat.qemu import COMMAND_LINE, machine_class
+        from bpfcompat.qemu import machine_class
 
         image, qemu = self.initramfs(kernel, make), self.qemu(kernel)
         inputs = {
             "vmlinuz": self.kernel(kernel, make).vmlinuz.digest,
             "initramfs": image.digest,
-            "command_line": COMMAND_LINE,
+            "command_line": self.command_line(kernel),
             "machine": machine_class(self.shop.config["guest.memory_mb"]),
             "accelerator": qemu.accelerator,
             "qemu": {"version": qemu.version, "binary": self.shop.memo.digest(Path(qemu.binary))},

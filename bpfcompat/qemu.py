@@ -59,7 +59,10 @@ class Qemu:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to boot, a vmlinuz or a vmlinux with a PVH entry, and what to hand over: `object`, its path or its bytes."""
+    """What to boot, a vmlinuz or a vmlinux with a PVH entry, and what to hand over: `object`, its path or its bytes.
+
+    `modules` are those that the object declares, as kernels.modules.pack() writes them.
+    """
 
     image: Path
     initramfs: Path
@@ -67,6 +70,7 @@ class Job:
     spec: bytes
     command_line: str = COMMAND_LINE
     memory_mb: int = 256
+    modules: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Descriptors:
     object: int | None = None
     spec: int | None = None
     freeze: int | None = None
+    modules: int | None = None
     ram: int | None = None
     monitor: int | None = None
 
@@ -125,6 +130,7 @@ def argv(qemu: Qemu, job: Job, fds: Descriptors) -> list[str]:
         *_chardev("report", fds.report), "-serial", "chardev:report",
         *_chardev("pulse", fds.pulse), "-device", f"isa-debugcon,chardev=pulse,iobase={PULSE_PORT:#x}",
         *_fw_cfg("object", fds.object), *_fw_cfg("spec", fds.spec), *_fw_cfg("freeze", fds.freeze),
+        *_fw_cfg("modules", fds.modules),
         *_monitor(fds),
     ]  # fmt: skip
 
@@ -237,7 +243,7 @@ def _descriptors(
     given: dict[str, bytes] = {"freeze": b"1"}
     if not freeze:
         content = job.object if isinstance(job.object, bytes) else read_bounded(job.object, OBJECT_BYTES, ObjectError)
-        given = {"object": content, "spec": job.spec}
+        given = {"object": content, "spec": job.spec, **({"modules": job.modules} if job.modules else {})}
     files = {name: stack.enter_context(_in_memory(name, data)) for name, data in given.items()}
     images = {"image": job.image, "initramfs": job.initramfs}
     opened = {name: stack.enter_context(_opened(path)) for name, path in images.items()}

@@ -5,9 +5,11 @@ without a boot.  Loading the object as a whole decides; its programs, asked alon
 contradicts itself or is silent about a program is *inconclusive*, never compatible.
 """
 
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from bpfcompat.causes import (
@@ -47,13 +49,16 @@ class _Refusal:
     finding: Finding
 
 
-def classify(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Verdict:
+def classify(
+    report: Report, facts: ObjectFacts | str, attach: AttachMode, homes: Mapping[str, str] = MappingProxyType({})
+) -> Verdict:
     """The verdict of a report.
 
     `facts` is what elf.facts_or_fault() says of the same object: it words the verdict and is asked which programs
-    the report must speak of; it never decides against the loader.
+    the report must speak of; it never decides against the loader.  `homes`: kfunc → the module of this kernel that
+    holds it.
     """
-    asker = _Asker(report, facts)
+    asker = _Asker(report, facts, homes)
     programs = tuple(asker.program(program, attach) for program in report.programs)
     if report.ending is not None:
         return fate_verdict(report, report.ending, programs)
@@ -81,8 +86,9 @@ def classify(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Ve
 class _Asker:
     """Turns each refusal of a report into a case and asks the table."""
 
-    def __init__(self, report: Report, facts: ObjectFacts | str) -> None:
+    def __init__(self, report: Report, facts: ObjectFacts | str, homes: Mapping[str, str]) -> None:
         self.report = report
+        self.homes = homes
         self.facts = None if isinstance(facts, str) else facts
         self.fault = facts if isinstance(facts, str) else ""
 
@@ -128,7 +134,8 @@ class _Asker:
 
     def _ask(self, phase: Phase, number: int, libbpf: str, verifier: str, program: ProgramReport | None) -> _Refusal:
         report = self.report
-        case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program)
+        case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program,
+                    self.homes)  # fmt: skip
         return _Refusal(case, *explain(case))
 
 
@@ -189,6 +196,7 @@ def _praise(report: Report, attach: AttachMode) -> str:
 def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
     expected = [program for program in report.programs if program.autoload]
     yield from _inactive(report, expected)
+    yield from _not_loaded(report)
     if attach is AttachMode.LOAD:
         yield "attaching was not asked for"
     else:
@@ -211,6 +219,15 @@ def _inactive(report: Report, expected: list[ProgramReport]) -> Iterator[str]:
     if names and isinstance(active, list | tuple) and "bpf" not in active:
         listed = clip(",".join(map(str, active)))
         yield f"ATTACHED BUT INACTIVE: {_named(names)}: bpf is not among the active LSMs ({listed}): never called"
+
+
+def _not_loaded(report: Report) -> Iterator[str]:
+    """Modules that were to be there and are not; one of the usual ones that a kernel lacks is no news."""
+    for module in report.guest.get("modules") or ():
+        if module["errno"] == errno.ENOENT:
+            yield f"module {clip(module['name'], 64)}: this kernel has none of this name"
+        elif module["errno"]:
+            yield f"module {clip(module['name'], 64)}: not loaded: {errno_name(module['errno'])}"
 
 
 def _not_attempted(report: Report, programs: list[ProgramReport]) -> Iterator[str]:

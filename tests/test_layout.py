@@ -14,16 +14,27 @@ MAX_LINES = 50
 
 LAYERS = {
     0: ("bpfcompat", "errors", "digest", "model"),
-    1: ("files", "mounts", "process", "config", "fetch", "strictjson", "voice", "console"),
+    1: ("files", "mounts", "process", "config", "conditions", "fetch", "strictjson", "voice", "console"),
     2: (
         *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
-        *("host", "inventory", "index", "kernels", "kernels.*", "validator", "validator.*"),
+        *("asserts", "host", "inventory", "index", "kernels", "kernels.*", "validator", "validator.*"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
         "reports",
     ),
-    4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
+    4: (
+        "realise",
+        "fitting",
+        "freezing",
+        "assuring",
+        "asking",
+        "control",
+        "keeping",
+        "checking",
+        "registry",
+        "registry.*",
+    ),
     5: ("rules", "rules.*"),
     6: ("cli", "__main__"),
 }
