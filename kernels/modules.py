@@ -32,8 +32,9 @@ DEFAULT = ("veth", "dummy", "tun", "sch_ingress", "cls_bpf", "act_bpf")
 _PATH = re.compile(r"(?:usr/)?lib/modules/([^/]+)/((?:[^/]+/)*([^/]+)\.ko)(?:\.(?:xz|zst|gz))?")
 _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
 _COMPRESSED = (b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")
-# BTF_ID(func, NAME) of include/linux/btf_ids.h leaves a symbol __BTF_ID__func__NAME__N; kfuncs are listed so
-_KFUNC = re.compile(rb"\0__BTF_ID__func__([A-Za-z_][A-Za-z0-9_]{0,126}?)__[0-9]{1,12}(?=\0)")
+# BTF_ID(func, NAME) of include/linux/btf_ids.h leaves a symbol __BTF_ID__func__NAME__N.  Kfuncs are listed so, and
+# struct_ops members; from 7.x on tracepoints too, which nobody could take for one.
+_KFUNC = re.compile(rb"\0__BTF_ID__func__(?!__bpf_trace_)([A-Za-z_][A-Za-z0-9_]{0,126}?)__[0-9]{1,12}(?=\0)")
 
 
 @dataclass(frozen=True, slots=True)
