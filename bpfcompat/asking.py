@@ -132,7 +132,7 @@ class Asker(Assurer):
         attach = shop.matrix.objects[pair.object].attach
         spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32))
         content, modules = shop.store.checked(self.object(pair.object)), fitting.declared(self, pair)
-        job = self.job(pair.kernel, content, spec, modules)
+        job = self.job(pair.kernel, content, spec, self.files(pair.object), modules)
         qemu, limits = self.qemu(pair.kernel), self.limits()
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)

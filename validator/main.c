@@ -16,6 +16,7 @@
 
 #include "conditions.h"
 #include "env.h"
+#include "files.h"
 #include "fwcfg.h"
 #include "load.h"
 #include "modules.h"
@@ -166,6 +167,7 @@ static void load_modules(void)
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
 static void read_inputs(void)
 {
+	const char *why;
 	char *object;
 	long len;
 
@@ -175,6 +177,9 @@ static void read_inputs(void)
 		give_up("fw_cfg: %s: %s", OBJECT_FILE, strerror(-len));
 	work.object = object;
 	work.size = len;
+	why = files_unpack(FILES_ROOT);
+	if (why)
+		give_up("files: %s", why);
 	load_modules();
 }
 
@@ -290,6 +295,7 @@ static void wait_frozen(void)
 	if (fwcfg_read(FREEZE_FILE, FREEZE_MAX, &unused) < 0)
 		return;
 	warm_up();
+	env_mark_console();
 	dprintf(work.report.fd, "BPFCR\n");
 	tcdrain(work.report.fd);
 	while (read(work.report.fd, &byte, 1) != 1)
