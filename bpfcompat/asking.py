@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpfcompat import fitting, plan
+from bpfcompat import kmods, plan
 from bpfcompat.action import Action
 from bpfcompat.assuring import Assurer
 from bpfcompat.digest import canonical, digest_json
@@ -27,7 +27,8 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
     from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
-CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "data/helpers.json")
+CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
+                      "data/helpers.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
@@ -70,6 +71,7 @@ class Asker(Assurer):
 
         config = self.shop.config
         self._refuse_flaky(pair)
+        self.declared(pair.object)  # what does not fit the object is said before any guest starts
         policy = Policy(config["run.retries"], config["run.confirm"])
         attempts: list[Attempt] = []
         while not isinstance(step := following(attempts, policy, self._cold(pair.kernel)), Settled):
@@ -109,7 +111,7 @@ class Asker(Assurer):
         try:
             ended = self._ask(pair, nonce, cold)
             try:
-                report = wire.parse(ended.report, nonce)
+                report = wire.parse(ended.report, nonce, bool(self.shop.matrix.objects[pair.object].declared))
             except GuestError as error:
                 raise broken(ended, error) from None
             unmet = report.guest.get("unmet")
@@ -124,14 +126,26 @@ class Asker(Assurer):
         fate = Ending(Fate.SPLAT, "object", "", ended.splats, 1) if ended.splats else None
         return Attempt(cold, report, ended, fate=fate, seconds=ended.seconds)
 
+    def declared(self, name: str) -> tuple[str, ...]:
+        """What the guest is told of an object's declarations; ConfigError where they do not fit the object."""
+        spec = self.shop.matrix.objects[name]
+        if not spec.declared:
+            return ()
+        from bpfcompat.fitting import lines
+
+        return self.planned(
+            f"declared:{name}",
+            lambda: lines(spec.declared, self.shop.store.read(self.object(name)), f"[objects.{name}]"),
+        )
+
     def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
         from bpfcompat import wire
         from bpfcompat.guest import run_clone, run_cold
 
         shop, config = self.shop, self.shop.config
-        attach = shop.matrix.objects[pair.object].attach
-        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32))
-        content, modules = shop.store.checked(self.object(pair.object)), fitting.declared(self, pair)
+        attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
+        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared)
+        content, modules = shop.store.checked(self.object(pair.object)), kmods.declared(self, pair)
         job = self.job(pair.kernel, content, spec, self.files(pair.object), modules)
         qemu, limits = self.qemu(pair.kernel), self.limits()
         if cold:
@@ -160,13 +174,13 @@ class Asker(Assurer):
 
     def presentation(self) -> str:
         """Digest of what turns verdicts into the kept text of a matrix."""
-        return digest_json({n: self.shop.memo.digest(HERE / n) for n in ("reports.py", "gate.py")})
+        return digest_json({n: self.shop.memo.digest(HERE / n) for n in ("reports.py", "gate.py", "as_declared.py")})
 
     def verdict_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of classifying a pair's report."""
         report = self.probe(pair, make).outputs["report"].digest
         attach = self.shop.matrix.objects[pair.object].attach
-        modules = fitting.digest_of(self, pair.kernel, make)
+        modules = kmods.digest_of(self, pair.kernel, make)
         content = self.object(pair.object, make).digest
         return plan.verdict_action(pair, report, content, attach, self.classifier(), modules)
 
@@ -194,7 +208,7 @@ class Asker(Assurer):
 
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
         attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
-        return verdict.classify(report, facts, attach, fitting.homes(self, pair.kernel))
+        return verdict.classify(report, facts, attach, kmods.homes(self, pair.kernel))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

@@ -18,6 +18,7 @@ from typing import Any
 import toml
 
 from bpfcompat.conditions import ASSERT_KEYS, CONDITION_KEYS, module_names, read_asserts, read_conditions
+from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
@@ -125,8 +126,9 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
     },
 }
 
+DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
 OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect",
-               "modules")  # fmt: skip
+               "modules", *DECLARED_KEYS)  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url", "base", *CONDITION_KEYS, "asserts")
 
 
@@ -315,8 +317,17 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         kernels=tuple(_value(table, "kernels", _texts(("*",)), where)),
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
+        declared=_declared(table, where),
         modules=module_names(table, where),
     )
+
+
+def _declared(table: Mapping[str, Any], where: str) -> Declared:
+    if not any(key in table for key in DECLARED_KEYS):
+        return Declared()
+    from bpfcompat.declare import declared  # it uses the checks above
+
+    return declared(table, where)
 
 
 def _expect(given: Any, where: str) -> dict[str, Expectation]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bpfcompat import asserts, conditions, fitting, plan
+from bpfcompat import asserts, conditions, kmods, plan
 from bpfcompat.action import Action
 from bpfcompat.config import Config
 from bpfcompat.digest import digest_bytes
@@ -428,8 +428,8 @@ class Realiser(Steps):
     def initramfs_action(self, kernel: str, make: bool = True) -> Action:
         """The action of a kernel's initramfs."""
         validator = self.validator(make).outputs["validator"].digest
-        under, names = self.shop.matrix.kernels[kernel].conditions, fitting.own(self, kernel, make)
-        modules = {"index": fitting.digest_of(self, kernel, make), "names": list(names)} if names else None
+        under, names = self.shop.matrix.kernels[kernel].conditions, kmods.own(self, kernel, make)
+        modules = {"index": kmods.digest_of(self, kernel, make), "names": list(names)} if names else None
         return plan.initramfs_action(self.kernel(kernel, make), validator, under, modules)
 
     def _make_initramfs(self, name: str) -> Made:
@@ -438,13 +438,13 @@ class Realiser(Steps):
         kernel, store = self.kernel(name), self.shop.store
         config = store.read(kernel.config) if kernel.config else None
         told = conditions.guest_lines(self.shop.matrix.kernels[name].conditions)
-        files = [*fitting.content(self, name), *([("conditions", "\n".join((*told, "")).encode())] if told else [])]
+        files = [*kmods.content(self, name), *([("conditions", "\n".join((*told, "")).encode())] if told else [])]
         validator = store.read(self.validator().outputs["validator"])
         return Made({"initramfs": guest_initramfs(validator, kernel.release, config, files)})
 
     def modules_action(self, kernel: str) -> Action:
         """The action that reads a kernel's modules; NotThere where there are none to be read."""
-        action = fitting.action_of(self, kernel, make=False)
+        action = kmods.action_of(self, kernel, make=False)
         if action is None:
             raise NotThere(f"modules:{kernel}")
         return action
@@ -465,7 +465,7 @@ class Realiser(Steps):
         image = self.initramfs(kernel, make)
         validator = self.validator(make).outputs["validator"].digest
         machine = machine_class(self.shop.config["guest.memory_mb"])
-        under, modules = self.shop.matrix.kernels[kernel].conditions, fitting.digest_of(self, kernel, make)
+        under, modules = self.shop.matrix.kernels[kernel].conditions, kmods.digest_of(self, kernel, make)
         return plan.column(
             self.kernel(kernel, make), image, validator, self.command_line(kernel), machine, under, modules
         )
@@ -477,7 +477,8 @@ class Realiser(Steps):
             "attach": str(spec.attach),
             "log_kb": self.shop.config["guest.log_kb"],
             **({"files": files.digest} if files else {}),
-            **fitting.spec_of(spec),
+            **({"declared": spec.declared.to_json()} if spec.declared else {}),
+            **kmods.spec_of(spec),
         }
 
     def probe_action(self, pair: Pair, make: bool = True) -> Action:

@@ -61,6 +61,11 @@ class Claim:
     modules: str | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def as_declared(self) -> bool:
+        """True when something was set before loading: the answer is not about the object as it came."""
+        return "declared" in self.spec
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpfcompat import fitting, keys
+from bpfcompat import keys, kmods
 from bpfcompat.conditions import keyed
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import locked, read_bounded
@@ -52,7 +52,7 @@ def claim_of(session: Session, pair: Pair) -> Claim:
         initramfs=asker.initramfs(pair.kernel, make=False).digest,
         command_line=asker.command_line(pair.kernel),
         conditions=keyed(session.matrix.kernels[pair.kernel].conditions),
-        modules=fitting.digest_of(asker, pair.kernel, make=False),
+        modules=kmods.digest_of(asker, pair.kernel, make=False),
         machine=machine_class(config["guest.memory_mb"]),
         spec=asker.probe_spec(pair),
         report=asker.probe(pair, make=False).outputs["report"].digest,

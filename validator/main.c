@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "conditions.h"
+#include "declare.h"
 #include "env.h"
 #include "files.h"
 #include "fwcfg.h"
@@ -29,7 +30,7 @@
 #define MODULES_FILE "opt/bpfcompat/modules"
 #define MODULES_MAX (96u << 20)
 #define FREEZE_MAX 16
-#define SPEC_MAX (4u << 10)
+#define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
 #define LOG_MAX_DEFAULT (1u << 20)
 #define LOG_MAX_LEAST (4u << 10)
@@ -107,6 +108,14 @@ static void take_tell(const char *value)
 		give_up("spec: tell: expected a sysctl's name, and not too many, got '%.40s'", value);
 }
 
+static void take_declare(const char *value)
+{
+	int err = declare_take(value);
+
+	if (err)
+		give_up("spec: declare: %s: '%.80s'", strerror(-err), value);
+}
+
 static const struct {
 	const char *name;
 	void (*take)(const char *value);
@@ -116,6 +125,7 @@ static const struct {
 	{ "seed", take_seed },
 	{ "attach", take_attach },
 	{ "log_max", take_log_max },
+	{ "declare", take_declare },
 	{ "tell", take_tell },
 };
 
@@ -254,6 +264,8 @@ static void probe_all(void)
 	if (err)
 		give_up("report: %s", strerror(-err));
 	in_child("open", 0, load_open);
+	if (work.shared->opened && declare_any())
+		in_child("declared", 0, load_declared);
 	if (work.shared->opened)
 		in_child("load", 0, load_whole);
 	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)

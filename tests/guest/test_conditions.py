@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bpfcompat import fitting, wire
+from bpfcompat import kmods, wire
 from bpfcompat.asking import Asker
 from bpfcompat.config import kernel_spec, load
 from bpfcompat.errors import ConditionError, GuestError
@@ -88,7 +88,7 @@ def test_absent_module(ours: Asker) -> None:
 
 def test_homes(ours: Asker) -> None:
     """The kfunc of xdp-forward is known to live in nf_flow_table, where the kernel has it."""
-    homes = {k: fitting.homes(ours, k).get("bpf_xdp_flow_lookup") for k in KERNELS}
+    homes = {k: kmods.homes(ours, k).get("bpf_xdp_flow_lookup") for k in KERNELS}
     assert homes == {"debian-11": None, "debian-12": None, "debian-13": "nf_flow_table",
                      "debian-13-backports": "nf_flow_table"}  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_control(name: str, ours: Asker) -> None:
 @pytest.mark.hostile
 def test_hostile_module(ours: Asker) -> None:
     """Bytes that are no module, or another kernel's, are refused by the kernel and told; the guest lives."""
-    other = ours.shop.store.read(fitting.entry_of(ours, "debian-11").outputs["ko/dummy"])  # type: ignore[union-attr]
+    other = ours.shop.store.read(kmods.entry_of(ours, "debian-11").outputs["ko/dummy"])  # type: ignore[union-attr]
     job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 1 << 20, 10**18, "5" * 64),
                    modules=pack([("noise", b"\x7fELF\n -"), ("other", other)], ["gone"]))  # fmt: skip
     ended = run_cold(ours.qemu(BASE), job, ours.limits(), wire.is_complete)
