@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bpfcompat.behaviour import BehaviourTest, TestReport, TestVerdict
 
 
 class Answer(StrEnum):
@@ -124,6 +127,7 @@ class ObjectSpec:
     kernels: tuple[str, ...] = ("*",)
     optional: bool = False
     expect: Mapping[str, Expectation] = field(default_factory=dict)
+    tests: tuple["BehaviourTest", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ class Fate(StrEnum):
 class Ending:
     """A kernel's fate that is itself the answer, because fresh guests that were asked the same agreed on it.
 
-    `phase` is what was being asked (`open`, `load`, `program`), `program` its name in the last case.  `console` are the
+    `phase` is what was being asked (`open`, `load`, `program`, `test`), `program` its name, or the test's, in the last cases.  `console` are the
     lines that tell of it, clean text; `runs` is how many guests agreed, the last ones started cold.
     """
 
@@ -205,6 +209,7 @@ class Report:
     programs: tuple[ProgramReport, ...] = ()
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
+    tests: tuple["TestReport", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +242,7 @@ class Verdict:
     subject: str = ""
     notes: tuple[str, ...] = ()
     programs: tuple[ProgramVerdict, ...] = ()
+    tests: tuple["TestVerdict", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

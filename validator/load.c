@@ -12,8 +12,8 @@
 
 #define LOG_LEAST (4u << 10)
 
-/* Returns the object, or NULL and errno. The name is constant: equal bytes must give equal reports. */
-static struct bpf_object *open_object(const struct work *work)
+/* The name is constant: equal bytes must give equal reports. */
+struct bpf_object *load_opened(const struct work *work)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "object");
 	struct bpf_object *obj = bpf_object__open_mem(work->object, work->size, &opts);
@@ -81,7 +81,7 @@ static void tell_verifier(struct json *json, struct work *work)
 
 int load_open(struct work *work, unsigned int unused)
 {
-	struct bpf_object *obj = open_object(work);
+	struct bpf_object *obj = load_opened(work);
 	int err = obj ? 0 : errno;
 	struct json json = { 0 };
 
@@ -101,7 +101,7 @@ int load_open(struct work *work, unsigned int unused)
 
 int load_whole(struct work *work, unsigned int unused)
 {
-	struct bpf_object *obj = open_object(work);
+	struct bpf_object *obj = load_opened(work);
 	struct json json = { 0 };
 	int err;
 
@@ -149,7 +149,7 @@ static int load_alone(struct bpf_object *obj, struct bpf_program *prog)
 static struct attached attach_among_all(struct work *work, unsigned int index)
 {
 	struct attached done = attach_skipped("the object's tail-call table needs programs that do not load");
-	struct bpf_object *obj = open_object(work);
+	struct bpf_object *obj = load_opened(work);
 	struct bpf_program *prog;
 
 	if (!obj)
@@ -172,7 +172,7 @@ static struct attached attach_loaded(struct work *work, struct bpf_object *obj, 
 int load_program(struct work *work, unsigned int index)
 {
 	struct attached done = attach_skipped("not loaded");
-	struct bpf_object *obj = open_object(work);
+	struct bpf_object *obj = load_opened(work);
 	struct bpf_program *prog;
 	struct json json = { 0 };
 	bool autoload, alone;

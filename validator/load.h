@@ -1,7 +1,12 @@
 #ifndef BPFCOMPAT_LOAD_H
 #define BPFCOMPAT_LOAD_H
 
+#include <bpf/libbpf.h>
+
 #include "work.h"
+
+/* The object, open and not loaded; NULL and errno if it does not open. */
+struct bpf_object *load_opened(const struct work *work);
 
 /* One probe each, to be run in a process of its own; the answer is a frame. 0 or -errno when it could not be said. */
 int load_open(struct work *work, unsigned int unused);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "behave.h"
 #include "env.h"
 #include "fwcfg.h"
 #include "load.h"
@@ -24,7 +25,7 @@
 #define OBJECT_FILE "opt/bpfcompat/object"
 #define FREEZE_FILE "opt/bpfcompat/freeze"
 #define FREEZE_MAX 16
-#define SPEC_MAX (4u << 10)
+#define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
 #define LOG_MAX_DEFAULT (1u << 20)
 #define LOG_MAX_LEAST (4u << 10)
@@ -119,6 +120,8 @@ static void take_setting(char *line)
 			return;
 		}
 	}
+	if (value && behave_take(line, value))
+		return;
 	give_up("spec: unknown line '%.40s'", line);
 }
 
@@ -228,6 +231,8 @@ static void probe_all(void)
 		in_child("load", 0, load_whole);
 	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
 		in_child("program", i, load_program);
+	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
+		in_child("test", i, behave_test);
 	tell_end();
 }
 
@@ -271,6 +276,8 @@ static void wait_frozen(void)
 
 int main(void)
 {
+	if (getpid() != 1)
+		return 0; /* the "exec" of a behaviour test */
 	prepare();
 	wait_frozen();
 	read_inputs();
