@@ -25,8 +25,8 @@ TIMEOUT_MAX_S = 300
 OPERATORS = ("==", "!=", ">=", "<=", ">", "<", "contains", "present", "absent")
 
 KEYS = (
-    "name", "required", "timeout_s", "programs", "do", "command", "exit", "stdout", "stderr", "maps", "ringbuf", "trace",
-    "run",
+    "name", "required", "timeout_s", "programs", "do", "command", "exit", "stdout", "stderr", "maps", "ringbuf",
+    "trace", "run",
 )  # fmt: skip
 _EVENT_KEYS = ("map", "at_least", "at_most", "contains")
 _RUN_KEYS = ("program", "input", "context", "repeat", "return", "output", "context_out")
@@ -47,7 +47,9 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 def tests_of(given: Any, root: Path, where: str) -> tuple[BehaviourTest, ...]:
     """An object's `tests`; ConfigError that names the test, the key, what was expected and what came."""
     if not isinstance(given, list | tuple) or not all(isinstance(table, dict) for table in given):
-        raise ConfigError(f"{where}: tests: expected tables, got {str(given)[:80]!r}", hint="write [[objects.NAME.tests]]")
+        raise ConfigError(
+            f"{where}: tests: expected tables, got {str(given)[:80]!r}", hint="write [[objects.NAME.tests]]"
+        )
     if len(given) > TESTS_MAX:
         raise ConfigError(f"{where}: tests: {len(given)} tests, at most {TESTS_MAX} expected")
     tests = tuple(_test(table, root, f"{where}: tests: {_label(table, n)}") for n, table in enumerate(given, start=1))
@@ -144,7 +146,9 @@ def _step(given: Any, where: str) -> Step:
     if found is None:
         raise ConfigError(f"{where}: {text[:80]!r}: expected {name}{shape}")
     if marker and wanted.strip() != "any" and wanted.strip() not in errno.errorcode.values():
-        raise ConfigError(f"{where}: {wanted[:40]!r}: expected an errno's name, or any", hint='as in "open:/x = ENOENT"')
+        raise ConfigError(
+            f"{where}: {wanted[:40]!r}: expected an errno's name, or any", hint='as in "open:/x = ENOENT"'
+        )
     return Step(f"{name}:{found}" if found else name, wanted.strip())
 
 
@@ -175,7 +179,9 @@ def _address(argument: str) -> str | None:
     known = _ip(bare)
     if known is None or (known.version == 6) != (bare != host) or not port.isascii() or not port.isdecimal():
         return None
-    return f"{f'[{known}]' if known.version == 6 else known}:{int(port)}" if len(port) < 6 and int(port) < 65536 else None
+    return (
+        f"{f'[{known}]' if known.version == 6 else known}:{int(port)}" if len(port) < 6 and int(port) < 65536 else None
+    )
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -388,7 +394,9 @@ def _said(table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...] | N
     given = table.get(key)
     if given is None or given == "":
         return None if given is None else ()
-    return _each({key: given if isinstance(given, list | tuple) else [given]}, key, where, lambda v, w: _text(v, w, 1024))
+    return _each(
+        {key: given if isinstance(given, list | tuple) else [given]}, key, where, lambda v, w: _text(v, w, 1024)
+    )
 
 
 def _bytes(given: Any, where: str, most: int) -> bytes:
@@ -418,5 +426,7 @@ def _each_table(
     given = table.get(key, ())
     listed = [given] if isinstance(given, dict) else given
     if not isinstance(listed, list | tuple) or len(listed) > most or not all(isinstance(v, dict) for v in listed):
-        raise ConfigError(f"{where}: {key}: expected a table with map, or at most {most} of them, got {str(given)[:80]!r}")
+        raise ConfigError(
+            f"{where}: {key}: expected a table with map, or at most {most} of them, got {str(given)[:80]!r}"
+        )
     return tuple(parse(item, f"{where}: {key}") for item in listed)

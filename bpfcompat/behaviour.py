@@ -5,11 +5,11 @@ against the report by judging.py, so changing it needs no boot.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from bpfcompat.model import Attach, Log
+from bpfcompat.model import Attach, Log, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class BehaviourTest:
     """One test as declared.
 
     `exit` is an exit code, or a signal's name.  `stdout`, `stderr` and `trace` are texts that must occur, `*` in them
-    stands for any text; () asks for nothing to have been said, None for nothing.  `programs` are those that are attached,
-    () for all.
+    stands for any text; () asks that nothing was said, None asks nothing.  `programs` are those that are attached, ()
+    for all.
     """
 
     name: str
@@ -174,7 +174,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TestVerdict:
-    """One test's answer; `detail` has a line for each expectation that was not met, or says why it was not attempted."""
+    """One test's answer; `detail` has a line for each expectation that was not met, or why it was not attempted."""
 
     __test__ = False
 
@@ -240,3 +240,21 @@ def _expected_events(events: Events) -> Mapping[str, Any]:
 def _expected_run(run: Run) -> Mapping[str, Any]:
     sent = {"returns": run.returns, "output": run.output, "context": run.context_out}
     return {n: v.hex() if isinstance(v, bytes) else v for n, v in sent.items() if v is not None}
+
+
+def steady(report: Report) -> Report:
+    """The report without what may differ between two guests that are asked the same: what the tests saw."""
+    return replace(report, tests=tuple(_steady(test) for test in report.tests))
+
+
+def _steady(test: TestReport) -> TestReport:
+    """Output, values and events may hold process ids and times; how the test went may not differ."""
+    return replace(
+        test,
+        stdout=Log(""),
+        stderr=Log(""),
+        trace=None,
+        run=test.run and replace(test.run, output="", context=""),
+        readings=tuple(replace(found, values=()) for found in test.readings),
+        events=tuple(replace(heard, count=0, lost=0, cut=False, first=()) for heard in test.events),
+    )

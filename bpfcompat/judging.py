@@ -54,7 +54,8 @@ def mismatch(tests: Sequence[BehaviourTest], reports: Sequence[TestReport]) -> s
     """Why the reports cannot be of these tests, "" if they can."""
     wanted, told = [t.name for t in tests], [r.name for r in reports]
     if wanted != told:
-        return f"tests {clip(', '.join(wanted)) or 'none'} were declared, and the report tells of {clip(', '.join(told)) or 'none'}"
+        declared, said = (clip(", ".join(names)) or "none" for names in (wanted, told))
+        return f"tests {declared} were declared, and the report tells of {said}"
     return next((why for t, r in zip(tests, reports, strict=True) if (why := _misshapen(t, r))), "")
 
 
@@ -119,7 +120,9 @@ def _misshapen(test: BehaviourTest, report: TestReport) -> str:
         (report.trace is None, test.trace is None),
         *([(len(report.steps), len(test.steps))] if done and test.attaches and not report.signal else []),
     ]
-    return "" if all(a == b for a, b in pairs) else f"test '{clip(test.name)}' was asked other things than are told of it"
+    return (
+        "" if all(a == b for a, b in pairs) else f"test '{clip(test.name)}' was asked other things than are told of it"
+    )
 
 
 # --- one test

@@ -181,8 +181,9 @@ class Fate(StrEnum):
 class Ending:
     """A kernel's fate that is itself the answer, because fresh guests that were asked the same agreed on it.
 
-    `phase` is what was being asked (`open`, `load`, `program`, `test`), `program` its name, or the test's, in the last cases.  `console` are the
-    lines that tell of it, clean text; `runs` is how many guests agreed, the last ones started cold.
+    `phase` is what was being asked (`open`, `load`, `program`, `test`), `program` its name, or the test's, in the last
+    two cases.  `console` are the lines that tell of it, clean text; `runs` is how many guests agreed, the last ones
+    started cold.
     """
 
     fate: Fate

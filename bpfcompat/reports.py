@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from bpfcompat.behaviour import TestVerdict
 from bpfcompat.gate import Row, decide
 from bpfcompat.model import Answer
 from bpfcompat.voice import clean
@@ -132,6 +133,7 @@ def _json(row: Row) -> dict[str, Any]:
         "errno": found.errno if found else "",
         "evidence": list(found.evidence) if found else [],
         "notes": list(found.notes) if found else [],
+        "tests": [_test_json(t) for t in found.tests] if found else [],
         "expected": str(row.expected),
         "as_expected": row.as_expected,
         "required": row.required,
@@ -140,6 +142,10 @@ def _json(row: Row) -> dict[str, Any]:
         "why": list(row.why),
         "reproduce": f"doit probe:{row.pair}",
     }
+
+
+def _test_json(test: TestVerdict) -> dict[str, Any]:
+    return {"name": test.name, "required": test.required, "outcome": str(test.outcome), "detail": list(test.detail)}
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

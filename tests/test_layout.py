@@ -13,14 +13,27 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model"),
-    1: ("files", "mounts", "process", "config", "fetch", "strictjson", "voice", "console"),
+    0: ("bpfcompat", "errors", "digest", "model", "behaviour"),
+    1: ("files", "mounts", "process", "config", "behave", "fetch", "strictjson", "voice", "console"),
     2: (
         *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
         *("host", "inventory", "index", "kernels", "kernels.*", "validator", "validator.*"),
     ),
     3: (
-        *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
+        *(
+            "plan",
+            "qemu",
+            "guest",
+            "templates",
+            "trying",
+            "causes",
+            "fates",
+            "judging",
+            "verdict",
+            "statement",
+            "objects",
+            "gate",
+        ),
         "reports",
     ),
     4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
