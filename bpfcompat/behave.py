@@ -44,7 +44,7 @@ _Found = TypeVar("_Found")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 
 
-def tests_of(given: Any, root: Path, where: str) -> tuple[BehaviourTest, ...]:
+def parse_tests(given: Any, root: Path, where: str) -> tuple[BehaviourTest, ...]:
     """An object's `tests`; ConfigError that names the test, the key, what was expected and what came."""
     if not isinstance(given, list | tuple) or not all(isinstance(table, dict) for table in given):
         raise ConfigError(
@@ -331,10 +331,10 @@ def _data(given: Any, root: Path, where: str, most: int) -> bytes:
         return bytes(_whole(int(rest) if re.fullmatch("[0-9]{1,6}", rest) else -1, where, most))
     if kind != "file":
         return _bytes(given, where, most)
-    found = read_bounded(root / rest, most + 1, ConfigError)
-    if len(found) > most:
-        raise ConfigError(f"{where}: {rest[:80]}: {len(found)} bytes, at most {most} expected")
-    return found
+    try:
+        return read_bounded(root / rest, most, ConfigError)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}") from None
 
 
 # --- small shapes

@@ -315,9 +315,9 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
 def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["BehaviourTest", ...]:
     if "tests" not in table:
         return ()
-    from bpfcompat.behave import tests_of  # few objects have tests, and every run reads the settings
+    from bpfcompat.behave import parse_tests  # few objects have tests, and every run reads the settings
 
-    tests = tests_of(table["tests"], root, where)
+    tests = parse_tests(table["tests"], root, where)
     late = next((t.name for t in tests if t.attaches and table.get("attach") == AttachMode.LOAD), None)
     if late is not None:
         raise ConfigError(f"{where}: tests: {late!r}: nothing is attached with attach = \"load\"",

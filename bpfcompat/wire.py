@@ -119,7 +119,7 @@ def _partial(reader: "_Reader", count: int, tests: Sequence[str]) -> Partial:
     report = replace(silent, load_errno=loaded["errno"], load_log=log, programs=told)
     if len(told) < len(listed):
         return Partial(report, "program", listed[len(told)]["name"])
-    tested = tuple(_test(reader.take("test", _TEST)) for _ in range(count - 3 - len(listed)))
+    tested = tuple(_sound_test(reader.take("test", _TEST)) for _ in range(count - 3 - len(listed)))
     if len(tested) > len(tests) or [t.name for t in tested] != list(tests[: len(tested)]):
         raise ValueError(f"{len(tested)} test frames, of tests that were not asked")
     report = replace(report, tests=tested)
@@ -269,7 +269,7 @@ def _report(reader: _Reader) -> Report:
 def _tests(reader: _Reader) -> Iterator[TestReport]:
     count = 0
     while count < TESTS_MAX and reader.comes("test"):
-        yield _test(reader.take("test", _TEST))
+        yield _sound_test(reader.take("test", _TEST))
         count += 1
 
 
@@ -436,8 +436,11 @@ def _run(value: Any) -> RunReport:
 
 
 def _test(value: Any) -> TestReport:
-    """A test frame or its stored form."""
-    found = TestReport(**_fields(value, _TEST, "test"))
+    return _sound_test(_fields(value, _TEST, "test"))
+
+
+def _sound_test(checked: Mapping[str, Any]) -> TestReport:
+    found = TestReport(**checked)
     if (found.ended is Ended.NOT_ATTEMPTED) != bool(found.reason):
         raise ValueError(f"test {found.name[:40]!r}: {found.ended} with the reason {found.reason[:40]!r}")
     return found
