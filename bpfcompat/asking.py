@@ -132,7 +132,7 @@ class Asker(Keeper):
         lines = spec_lines(tests, limits.stretched)
         spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), lines)
         limits = limits.longer(sum(test.timeout_s for test in tests))
-        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec)
+        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec, self.files(pair.object))
         qemu = self.qemu(pair.kernel)
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)

@@ -15,6 +15,7 @@ from bpfcompat.behaviour import BehaviourTest, Check, Events, Run, Step
 from bpfcompat.config import check_keys
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
+from bpfcompat.model import ShippedFile
 
 # as in validator/test.h, behave.c, steps.c
 TESTS_MAX, LIST_MAX, EVENTS_MAX = 64, 64, 8
@@ -25,7 +26,7 @@ TIMEOUT_MAX_S = 300
 OPERATORS = ("==", "!=", ">=", "<=", ">", "<", "contains", "present", "absent")
 
 KEYS = (
-    "name", "required", "timeout_s", "programs", "do", "command", "exit", "stdout", "stderr", "maps", "ringbuf",
+    "name", "required", "timeout_s", "programs", "do", "command", "files", "exit", "stdout", "stderr", "maps", "ringbuf",
     "trace", "run",
 )  # fmt: skip
 _EVENT_KEYS = ("map", "at_least", "at_most", "contains")
@@ -58,6 +59,18 @@ def parse_tests(given: Any, root: Path, where: str) -> tuple[BehaviourTest, ...]
         if names.count(name) > 1:
             raise ConfigError(f"{where}: tests: {name!r}: two tests have this name")
     return tests
+
+
+def shipped(given: Sequence[Mapping[str, Any]], root: Path, where: str) -> tuple[ShippedFile, ...]:
+    """The files that checked tests name, each below /files under its own last name; ConfigError for one name twice."""
+    found: dict[str, ShippedFile] = {}
+    for table in given:
+        place = f"{where}: tests: {_label(table, 0)}"
+        for path in _each(table, "files", place, lambda v, w: root / _text(v, w, 1024)):
+            known = found.setdefault(path.name, ShippedFile(path.name, path, 0o755))
+            if known.source != path or not path.name:
+                raise ConfigError(f"{place}: files: two files would be /files/{path.name}", hint="rename one")
+    return tuple(found.values())
 
 
 def spec_lines(tests: Iterable[BehaviourTest], stretch: float = 1.0) -> list[str]:
@@ -123,6 +136,8 @@ def _sensible(test: BehaviourTest, table: Mapping[str, Any], where: str) -> Beha
         raise ConfigError(f"{where}: nothing to do", hint="add do, command or run")
     if not test.command and (idle := [k for k in ("exit", "stdout", "stderr") if k in table]):
         raise ConfigError(f"{where}: {idle[0]}: there is no command that could give it", hint="add command")
+    if "files" in table and not test.command:
+        raise ConfigError(f"{where}: files: there is no command that could use them", hint="add command")
     if test.programs and not test.attaches:
         raise ConfigError(f"{where}: programs: BPF_PROG_RUN needs nothing attached", hint="remove programs")
     steps = any(step.errno != "any" for step in test.steps)

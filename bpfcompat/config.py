@@ -28,6 +28,7 @@ from bpfcompat.model import (
     Expectation,
     KernelSpec,
     ObjectSpec,
+    ShippedFile,
     UrlSource,
 )
 
@@ -309,6 +310,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
         tests=_tests(table, root, where),
+        files=_files(table, root, where),
     )
 
 
@@ -323,6 +325,14 @@ def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["Behaviour
         raise ConfigError(f"{where}: tests: {late!r}: nothing is attached with attach = \"load\"",
                           hint="remove attach, or leave run alone in the test")  # fmt: skip
     return tests
+
+
+def _files(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFile, ...]:
+    if "tests" not in table:
+        return ()
+    from bpfcompat.behave import shipped
+
+    return shipped(table["tests"], root, where)
 
 
 def _expect(given: Any, where: str) -> dict[str, Expectation]:

@@ -118,8 +118,20 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class ShippedFile:
+    """A file of this host that goes into the guest with an object: `path` is its place below /files there."""
+
+    path: str
+    source: Path
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectSpec:
-    """One object as declared: a source to compile, a file already built, or a member of a Debian package."""
+    """One object as declared: a source to compile, a file already built, or a member of a Debian package.
+
+    `files` are what its guests have beside it.
+    """
 
     name: str
     source: Path | None = None
@@ -131,6 +143,7 @@ class ObjectSpec:
     kernels: tuple[str, ...] = ("*",)
     optional: bool = False
     expect: Mapping[str, Expectation] = field(default_factory=dict)
+    files: tuple[ShippedFile, ...] = ()
     tests: tuple["BehaviourTest", ...] = ()
 
 

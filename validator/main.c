@@ -16,6 +16,7 @@
 
 #include "behave.h"
 #include "env.h"
+#include "files.h"
 #include "fwcfg.h"
 #include "load.h"
 #include "said.h"
@@ -145,6 +146,7 @@ static void read_spec(void)
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
 static void read_inputs(void)
 {
+	const char *why;
 	char *object;
 	long len;
 
@@ -154,6 +156,9 @@ static void read_inputs(void)
 		give_up("fw_cfg: %s: %s", OBJECT_FILE, strerror(-len));
 	work.object = object;
 	work.size = len;
+	why = files_unpack(FILES_ROOT);
+	if (why)
+		give_up("files: %s", why);
 }
 
 /* The child is lost, and with it the answer: that is never a verdict. @status is of wait(). */
@@ -268,6 +273,7 @@ static void wait_frozen(void)
 	if (fwcfg_read(FREEZE_FILE, FREEZE_MAX, &unused) < 0)
 		return;
 	warm_up();
+	env_mark_console();
 	dprintf(work.report.fd, "BPFCR\n");
 	tcdrain(work.report.fd);
 	while (read(work.report.fd, &byte, 1) != 1)

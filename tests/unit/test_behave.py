@@ -184,6 +184,21 @@ def test_file_input(tmp_path: Path) -> None:
         parse_tests([{"name": "t", "run": {"program": "f", "input": "file:p.bin", "return": 0}}], tmp_path, WHERE)
 
 
+def test_files(tmp_path: Path) -> None:
+    """What a test needs lies below /files by its own name; two files of one name are refused."""
+    test = {"name": "t", "command": ["./probe"], "files": ["a/probe", "a/data"]}
+    table: dict[str, Any] = {"prebuilt": "x.o", "tests": [test, {**test, "name": "u"}]}
+    files = object_spec("x", table, tmp_path, WHERE).files
+    assert [(f.path, f.source, f.mode) for f in files] == [
+        ("probe", tmp_path / "a/probe", 0o755), ("data", tmp_path / "a/data", 0o755),
+    ]  # fmt: skip
+    table["tests"][1]["files"] = ["b/probe"]
+    with pytest.raises(ConfigError, match="two files would be /files/probe"):
+        object_spec("x", table, tmp_path, WHERE)
+    with pytest.raises(ConfigError, match="no command that could use them"):
+        one(files=["x"])
+
+
 def test_load_only_attaches_nothing() -> None:
     """With attach = "load" only BPF_PROG_RUN can be tested."""
     table: dict[str, Any] = {"prebuilt": "x.o", "attach": "load"}

@@ -422,11 +422,13 @@ def test_tests() -> None:
     "changes",
     [
         {"ended": "passed"}, {"ended": "not-attempted"}, {"reason": "why"}, {"exit": 256}, {"exit": "0"},
-        {"signal": 65}, {"steps": [0] * 65}, {"steps": [-1]}, {"more": 1}, {"stdout": "x"}, {"programs": [{"name": "p"}]},
+        {"signal": 65}, {"steps": [0] * 65}, {"steps": [-1]}, {"more": 1}, {"stdout": "x"},
+        {"programs": [{"name": "p"}]},
         {"readings": [{**READING, "values": ["0"]}]}, {"readings": [{**READING, "values": ["FF"]}]},
         {"readings": [{**READING, "values": ["00" * 1025]}]}, {"readings": [READING] * 65},
         {"events": [{**HEARD, "first": ["00" * 257]}]}, {"events": [{**HEARD, "count": 1 << 53}]},
-        {"events": [HEARD] * 9}, {"run": {"errno": 0}}, {"run": {"errno": 0, "returned": 1 << 32, "output": "", "context": ""}},
+        {"events": [HEARD] * 9}, {"run": {"errno": 0}},
+        {"run": {"errno": 0, "returned": 1 << 32, "output": "", "context": ""}},
     ],
 )  # fmt: skip
 def test_tests_that_are_none(changes: dict[str, Any]) -> None:
