@@ -26,8 +26,8 @@ TIMEOUT_MAX_S = 300
 OPERATORS = ("==", "!=", ">=", "<=", ">", "<", "contains", "present", "absent")
 
 KEYS = (
-    "name", "required", "timeout_s", "programs", "do", "command", "files", "exit", "stdout", "stderr", "maps", "ringbuf",
-    "trace", "run",
+    "name", "required", "timeout_s", "programs", "do", "command", "files", "exit", "stdout", "stderr", "maps",
+    "ringbuf", "trace", "run",
 )  # fmt: skip
 _EVENT_KEYS = ("map", "at_least", "at_most", "contains")
 _RUN_KEYS = ("program", "input", "context", "repeat", "return", "output", "context_out")

@@ -38,7 +38,7 @@ static const char *const hidden[] = {
 	"/dev/console", "/dev/kmsg", "/dev/mem", "/dev/port", "/dev/ttyS0", "/dev/ttyS1", "/proc/sysrq-trigger",
 };
 
-static const char *const fixed[] = { "/", "/dev" };
+static const char *const fixed[] = { "/", "/dev", "/files" }; /* each is a mount, or is not there */
 
 static bool put(const char *path, const char *text)
 {
