@@ -4,7 +4,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from bpfcompat import wire
 from bpfcompat.asking import Asker
 from bpfcompat.behave import parse_tests, spec_lines
-from bpfcompat.behaviour import BehaviourTest, Outcome, TestReport, TestVerdict
+from bpfcompat.behaviour import BehaviourTest, Outcome, TestReport
 from bpfcompat.elf import facts_or_fault
 from bpfcompat.guest import run_clone
 from bpfcompat.guestfiles import GuestFile, archive
@@ -65,10 +65,6 @@ def outcomes(verdict: Verdict) -> list[Outcome]:
     return [test.outcome for test in verdict.tests]
 
 
-def lines(verdict: Verdict) -> Iterator[TestVerdict]:
-    return iter(verdict.tests)
-
-
 YES, NO, NOT = Outcome.PASSED, Outcome.FAILED, Outcome.NOT_ATTEMPTED
 SEEN = {
     "maps": ["counts[7].execs == 1", "execs == 1"],
@@ -93,12 +89,12 @@ def test_behaviour(kernel: str, behave: Behave) -> None:
          "trace": ""},
         {"do": ["exec", "exec"], "required": False, **SEEN},
         {"do": ["fork"], "required": False, **SEEN},
-        {"command": ["./command", "say", "a b", "$HOME; *"], "exit": 4, "stdout": "[a b][$HOME; *] /files*", "stderr": "done",
-         "maps": ["execs == 1"], "ringbuf": {"map": "events", "contains": "command"}},
+        {"command": ["./command", "say", "a b", "$HOME; *"], "exit": 4, "stdout": "[a b][$HOME; *] /files*",
+         "stderr": "done", "maps": ["execs == 1"], "ringbuf": {"map": "events", "contains": "command"}},
         {"command": ["./command", "crash"], "exit": "SIGSEGV"},
         {"command": ["./absent"], "required": False},
     )  # fmt: skip
-    assert outcomes(verdict) == [YES, YES, NO, NO, YES, YES, NOT], list(lines(verdict))
+    assert outcomes(verdict) == [YES, YES, NO, NO, YES, YES, NOT], verdict.tests
     assert verdict.answer is Answer.COMPATIBLE
     assert verdict.tests[2].detail == ("counts[7].execs == 1: got 2", "execs == 1: got 2")
     assert verdict.tests[3].detail[0] == "counts[7].execs == 1: got no such entry"
@@ -118,12 +114,12 @@ def test_not_attempted(behave: Behave) -> None:
         {"do": [f"packet:eth9:{'00' * 14}"]},
         {"run": {"program": "on_exec", "input": "zeros:14", "return": 0}},
     )  # fmt: skip
-    assert outcomes(verdict) == [NOT] * 7, list(lines(verdict))
+    assert outcomes(verdict) == [NOT] * 7, verdict.tests
     assert (verdict.answer, verdict.cause) == (Answer.INCONCLUSIVE, "behaviour-not-attempted")
     words = [" ".join(test.detail) for test in verdict.tests]
-    for n, part in enumerate(("no map and no variable", "no such member", "key does not fit", "neither a ring buffer",
-                              "no program 'nobody'", "no such interface", "cannot run programs of its type")):  # fmt: skip
-        assert part in words[n]
+    expected = ["no map and no variable", "no such member", "key does not fit", "neither a ring buffer",
+                "no program 'nobody'", "no such interface", "cannot run programs of its type"]  # fmt: skip
+    assert [part in said for part, said in zip(expected, words, strict=True)] == [True] * 7, words
 
 
 def test_program_run(behave: Behave) -> None:
