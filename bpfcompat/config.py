@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import toml
 
+from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
@@ -127,7 +128,9 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
     },
 }
 
-OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect", "tests")
+DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
+OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect", "tests",
+               *DECLARED_KEYS)  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url")
 
 
@@ -311,6 +314,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         expect=_expect(table.get("expect", "any"), where),
         tests=_tests(table, root, where),
         files=_files(table, root, where),
+        declared=_declared(table, where),
     )
 
 
@@ -333,6 +337,14 @@ def _files(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFil
     from bpfcompat.behave import shipped
 
     return shipped(table["tests"], root, where)
+
+
+def _declared(table: Mapping[str, Any], where: str) -> Declared:
+    if not any(key in table for key in DECLARED_KEYS):
+        return Declared()
+    from bpfcompat.declare import declared  # it uses the checks above
+
+    return declared(table, where)
 
 
 def _expect(given: Any, where: str) -> dict[str, Expectation]:

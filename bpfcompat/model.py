@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bpfcompat.behaviour import BehaviourTest, TestReport, TestVerdict
 
+from bpfcompat.declared import Declared, DeclaredReport
+
 
 class Answer(StrEnum):
     """The three answers.  `INCONCLUSIVE` means that the kernel could not be asked; it never means no."""
@@ -144,6 +146,7 @@ class ObjectSpec:
     optional: bool = False
     expect: Mapping[str, Expectation] = field(default_factory=dict)
     files: tuple[ShippedFile, ...] = ()
+    declared: Declared = field(default_factory=Declared)
     tests: tuple["BehaviourTest", ...] = ()
 
 
@@ -217,6 +220,7 @@ class Report:
     `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
     the object did not even open.  With an `ending` that is a crash or a hang, the report stops where the kernel did.
+    `declared` is what was set before loading; programs and maps are then as they were after that.
     """
 
     guest: Mapping[str, Any]
@@ -227,6 +231,7 @@ class Report:
     programs: tuple[ProgramReport, ...] = ()
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
+    declared: DeclaredReport | None = None
     tests: tuple["TestReport", ...] = ()
 
 

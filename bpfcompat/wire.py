@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bpfcompat.behaviour import Ended, Heard, HeldProgram, Reading, RunReport, TestReport
+from bpfcompat.declare import MAX_ALTERNATIVES, MAX_GROUPS, MAX_SETTINGS
+from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import GuestError, StoreError, TrustError
 from bpfcompat.model import Attach, AttachMode, Ending, Fate, Log, MapReport, ProgramReport, Report
@@ -36,13 +38,16 @@ Check = Callable[[Any], Any]
 Shape = Mapping[str, Check]
 
 
-def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str, tests: Sequence[str] = ()) -> bytes:
+def spec(
+    nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str,
+    declared: Sequence[str] = (), tests: Sequence[str] = (),
+) -> bytes:  # fmt: skip
     """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.  `tests` are the lines of behave.py.
+    has from its template.  `declared` are lines of fitting.py, `tests` of behave.py.
     """
-    tail = "".join(f"{line}\n" for line in tests)
+    tail = "".join(f"{line}\n" for line in (*(f"declare={line}" for line in declared), *tests))
     return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={attach}\nlog_max={log_max}\n{tail}".encode()
 
 
@@ -53,10 +58,16 @@ def is_complete(data: bytes | bytearray) -> bool:
     return last.endswith(b"\n") and last.startswith((_END, _GAVE_UP))
 
 
-def parse(data: bytes, nonce: str) -> Report:
-    """A complete report with this nonce; GuestError (phase `report`) for anything else."""
+def parse(data: bytes, nonce: str, declared: bool = False) -> Report:
+    """A complete report with this nonce; GuestError (phase `report`) for anything else.
+
+    `declared`: something was declared, so an object that opened must say what came of it.
+    """
     try:
-        return _report(_Reader(_frames(bytes(data), nonce)))
+        found = _report(_Reader(_frames(bytes(data), nonce)))
+        if (found.declared is not None) != (declared and not found.open_errno):
+            raise ValueError("what is said of declarations is not what was asked")
+        return found
     except _DiedError as error:
         raise GuestError(f"report: {error}", phase="report", death="validator-killed") from None
     except (ValueError, TrustError) as error:
@@ -109,7 +120,10 @@ def _partial(reader: "_Reader", count: int, tests: Sequence[str]) -> Partial:
     if count == 1:
         return Partial(silent, "open", "")
     opened = _opened(reader)
-    silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()))
+    declared = _declared(reader, opened)
+    silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()),
+                     declared=declared)  # fmt: skip
+    count -= declared is not None
     if count == 2:
         return Partial(silent, "load", "")
     loaded = reader.take("load", _LOADED)
@@ -129,20 +143,14 @@ def _partial(reader: "_Reader", count: int, tests: Sequence[str]) -> Partial:
 def report_to_json(report: Report) -> dict[str, Any]:
     """A Report as plain JSON values; `report_from_json` gives it back."""
     value = {**asdict(report), "guest": dict(report.guest), "format": 1}
-    if report.ending is None:
-        del value["ending"]
-    if not report.tests:
-        del value["tests"]
-    return value
+    return {name: part for name, part in value.items() if part not in (None, ()) or name not in _OPTIONAL}
 
 
 def report_from_json(value: Any) -> Report:
     """The Report that `report_to_json` described; StoreError if it is not one."""
     try:
-        shape = _STORED_ENDING if isinstance(value, dict) and "ending" in value else _STORED
-        if isinstance(value, dict) and "tests" in value:
-            shape = {**shape, "tests": _list_of(_test, TESTS_MAX)}
-        found = _fields(value, shape, "report")
+        there = {name: check for name, check in _OPTIONAL.items() if isinstance(value, dict) and name in value}
+        found = _fields(value, {**_STORED, **there}, "report")
         del found["format"]
         return Report(**found)
     except ValueError as error:
@@ -247,11 +255,12 @@ def _death(frame: dict[str, Any]) -> str:
 def _report(reader: _Reader) -> Report:
     guest = reader.take("hello", _HELLO)
     opened = _opened(reader)
+    declared = _declared(reader, opened)
     loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
     programs = tuple(_program(reader, listed) for listed in opened.get("programs", ()))
     tests = tuple(_tests(reader)) if "programs" in opened else ()
     before_end = reader.count
-    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + TESTS_MAX + 3)})["frames"] != before_end:
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + TESTS_MAX + 4)})["frames"] != before_end:
         raise ValueError(f"end: expected {before_end} frames before it")
     reader.close()
     return Report(
@@ -263,6 +272,7 @@ def _report(reader: _Reader) -> Report:
         programs=programs,
         maps=opened.get("maps", ()),
         tests=tests,
+        declared=declared,
     )
 
 
@@ -273,6 +283,29 @@ def _tests(reader: _Reader) -> Iterator[TestReport]:
         count += 1
 
 
+def _declared(reader: _Reader, opened: dict[str, Any]) -> DeclaredReport | None:
+    """What came of the declarations; from here on their lists of programs and maps stand for the object's own."""
+    if not reader.comes("declared"):
+        return None
+    found = reader.take("declared", _DECLARED)
+    if "programs" not in opened:
+        raise ValueError("declared: of an object that did not open")
+    for what, same in (("programs", ("name", "section")), ("maps", ("name",))):
+        before, after = (_picked(lists.get(what, ()), same) for lists in (opened, found))
+        if before != after:
+            raise ValueError(f"declared: {what}: not those of the object")
+    opened["programs"] = tuple(
+        {**listed, "type": now["type"], "effective": now["autoload"]}
+        for listed, now in zip(opened["programs"], found["programs"], strict=True)
+    )
+    opened["maps"] = found["maps"]
+    return DeclaredReport(found["settings"], found["variants"])
+
+
+def _picked(things: Sequence[Any], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    return [tuple(t[n] if isinstance(t, dict) else getattr(t, n) for n in names) for t in things]
+
+
 def _opened(reader: _Reader) -> dict[str, Any]:
     opened = reader.take("open", _OPENED, _NOT_OPENED)
     if ("programs" in opened) != (opened["errno"] == 0):
@@ -280,13 +313,15 @@ def _opened(reader: _Reader) -> dict[str, Any]:
     return opened
 
 
-def _program(reader: _Reader, listed: Mapping[str, Any]) -> ProgramReport:
+def _program(reader: _Reader, known: Mapping[str, Any]) -> ProgramReport:
+    """One program's answer.  Its autoload is as shipped; `effective` is what declarations made of it."""
+    listed = {name: value for name, value in known.items() if name != "effective"}
     found = reader.take("program", _PROGRAM)
     if {name: found[name] for name in listed} != listed:
         raise ValueError(f"program {found['name'][:40]!r}: the object's next program is {listed['name'][:40]!r}")
     return _sound(
         ProgramReport(
-            **listed,
+            **{**listed, "autoload": known.get("effective", listed["autoload"])},
             load_errno=found["load_errno"],
             log=found["verifier"],
             attach=found["attach"],
@@ -396,6 +431,33 @@ def _ending(value: Any) -> Ending:
     return Ending(**_fields(value, _ENDING, "ending"))
 
 
+def _setting(value: Any) -> SettingReport:
+    return SettingReport(**_fields(value, _SETTING, "setting"))
+
+
+def _tried(value: Any) -> TriedReport:
+    found = _fields(value, _TRIED, "alternative")
+    if found["held"] is None and found["errno"]:
+        raise ValueError("alternative: an errno, although it was not asked")
+    return TriedReport(**found)
+
+
+def _variant(value: Any) -> VariantReport:
+    found = VariantReport(**_fields(value, _VARIANT, "variants"))
+    held = [n for n, one in enumerate(found.tried) if one.held]
+    if held != ([] if found.chosen is None else [found.chosen]):
+        raise ValueError(f"variants {found.group[:40]!r}: number {found.chosen} is chosen, and {held} held")
+    return found
+
+
+def _functions(value: Any) -> tuple[str, ...]:
+    return tuple(value.split(",")) if isinstance(value, str) else _list_of(_text, PROGRAMS_MAX)(value)
+
+
+def _declared_report(value: Any) -> DeclaredReport:
+    return DeclaredReport(**_fields(value, _SAID_OF_DECLARED, "declared"))
+
+
 def _fate(value: Any) -> Fate:
     return Fate(_text(value))
 
@@ -477,4 +539,12 @@ _STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, 
                   "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
 _ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _list_of(_text, 1000),
                   "runs": _whole(100, 1)}  # fmt: skip
-_STORED_ENDING: Shape = {**_STORED, "ending": _ending}
+_SETTING: Shape = {"subject": _text, "name": _text, "key": _text, "value": _text, "errno": _errno}
+_TRIED: Shape = {"needs": _text, "programs": _functions, "held": _or_none(_flag), "errno": _errno}
+_VARIANT: Shape = {"group": _text, "chosen": _or_none(_whole(MAX_ALTERNATIVES - 1)),
+                   "tried": _list_of(_tried, MAX_ALTERNATIVES)}  # fmt: skip
+_SAID_OF_DECLARED: Shape = {"settings": _list_of(_setting, 2 * MAX_SETTINGS),
+                            "variants": _list_of(_variant, MAX_GROUPS)}  # fmt: skip
+_DECLARED: Shape = {**_SAID_OF_DECLARED, "programs": _list_of(_listed, PROGRAMS_MAX),
+                    "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
+_OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report, "tests": _list_of(_test, TESTS_MAX)}

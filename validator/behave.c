@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "declare.h"
 #include "events.h"
 #include "load.h"
 #include "reading.h"
@@ -275,13 +276,13 @@ static void stimulate(struct stage *stage)
 			      strerror(stage->stimulus.count ? stage->stimulus.told[0] : ESRCH));
 }
 
-static bool ready(struct stage *stage, const struct work *work)
+static bool ready(struct stage *stage, struct work *work)
 {
 	int err;
 
 	stage->ended = "done";
-	stage->obj = load_opened(work);
-	err = stage->obj ? bpf_object__load(stage->obj) : -errno;
+	stage->obj = load_open_object(work);
+	err = stage->obj ? declare_apply(work, stage->obj, NULL) ?: bpf_object__load(stage->obj) : -errno;
 	if (err) {
 		not_attempted(stage, "the object does not load: %s", strerror(-err));
 		return false;

@@ -5,12 +5,13 @@
 
 #include "work.h"
 
-/* The object, open and not loaded; NULL and errno if it does not open. */
-struct bpf_object *load_opened(const struct work *work);
-
 /* One probe each, to be run in a process of its own; the answer is a frame. 0 or -errno when it could not be said. */
 int load_open(struct work *work, unsigned int unused);
+int load_declared(struct work *work, unsigned int unused);
 int load_whole(struct work *work, unsigned int unused);
 int load_program(struct work *work, unsigned int index);
+
+/* The object, freshly opened, with nothing declared but its Kconfig values; NULL and errno. */
+struct bpf_object *load_open_object(const struct work *work);
 
 #endif
