@@ -43,8 +43,12 @@ static int leaves(void)
 
 static int endless(void)
 {
+	static char block[6 << 10];
+
+	for (unsigned int i = 0; i < sizeof(block); i += 6)
+		memcpy(block + i, "\xff\0\x1b[2J", 6);
 	for (;;)
-		if (write(1, "\xff\0\x1b[2J", 6) < 0)
+		if (write(1, block, sizeof(block)) < 0)
 			return 1;
 }
 
