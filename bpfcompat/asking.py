@@ -23,12 +23,13 @@ from bpfcompat.realise import Made, Workshop
 from bpfcompat.store import Entry
 
 if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported where it is used: a null run is quick
+    from bpfcompat.behaviour import BehaviourTest
     from bpfcompat.guest import Ended
     from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
-                      "data/helpers.json")  # fmt: skip
+                      "judging.py", "data/helpers.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
@@ -118,7 +119,7 @@ class Asker(Assurer):
             if unmet:  # it would be an answer to another question
                 raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
         except GuestError as error:
-            partial = wire.parse_partial(error.heard, nonce)
+            partial = wire.parse_partial(error.heard, nonce, [t.name for t in self._tests(pair)])
             seconds = time.monotonic() - began
             return Attempt(
                 cold, partial.report if partial else None, error=error, fate=fate_of(error, partial), seconds=seconds
@@ -140,14 +141,18 @@ class Asker(Assurer):
 
     def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
         from bpfcompat import wire
+        from bpfcompat.behave import spec_lines
         from bpfcompat.guest import run_clone, run_cold
 
         shop, config = self.shop, self.shop.config
         attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
-        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared)
+        tests, limits = self._tests(pair), self.limits()
+        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared,
+                         spec_lines(tests, limits.stretched))  # fmt: skip
+        limits = limits.longer(sum(test.timeout_s for test in tests))
         content, modules = shop.store.checked(self.object(pair.object)), kmods.declared(self, pair)
         job = self.job(pair.kernel, content, spec, self.files(pair.object), modules)
-        qemu, limits = self.qemu(pair.kernel), self.limits()
+        qemu = self.qemu(pair.kernel)
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)
             self._learn_pace(ended.first_s)
@@ -162,6 +167,9 @@ class Asker(Assurer):
         finally:
             if template.touched():
                 self.drop_template(pair.kernel, "a guest wrote into its RAM's file")
+
+    def _tests(self, pair: Pair) -> tuple[BehaviourTest, ...]:
+        return self.shop.matrix.objects[pair.object].tests
 
     # --- verdict
 
@@ -179,10 +187,9 @@ class Asker(Assurer):
     def verdict_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of classifying a pair's report."""
         report = self.probe(pair, make).outputs["report"].digest
-        attach = self.shop.matrix.objects[pair.object].attach
-        modules = kmods.digest_of(self, pair.kernel, make)
-        content = self.object(pair.object, make).digest
-        return plan.verdict_action(pair, report, content, attach, self.classifier(), modules)
+        attach, digest = self.shop.matrix.objects[pair.object].attach, self.object(pair.object, make).digest
+        expected, modules = self.expected(pair.object), kmods.digest_of(self, pair.kernel, make)
+        return plan.verdict_action(pair, report, digest, attach, self.classifier(), expected, modules)
 
     def verdict_entry(self, pair: Pair, make: bool = True) -> Entry:
         """The stored verdict of a pair: output `verdict`; facts answer and cause."""
@@ -208,7 +215,7 @@ class Asker(Assurer):
 
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
         attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
-        return verdict.classify(report, facts, attach, kmods.homes(self, pair.kernel))
+        return verdict.classify(report, facts, attach, self._tests(pair), kmods.homes(self, pair.kernel))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

@@ -231,11 +231,24 @@ def sampled(key: str, percent: float) -> bool:
 
 
 def verdict_action(
-    pair: Pair, report: str, object_digest: str, attach: str, classifier: str, modules: str | None = None
+    pair: Pair,
+    report: str,
+    object_digest: str,
+    attach: str,
+    classifier: str,
+    expected: Sequence[Any] = (),
+    modules: str | None = None,
 ) -> Action:
-    """Classify one report; needs no boot.  `modules`: the index that tells in which module a kfunc is."""
+    """Classify one report; needs no boot.
+
+    `expected` is what behaviour tests are held against, `modules` the index that tells in which module a kfunc is.
+    """
     inputs = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
-    return Action("verdict", str(pair), {**inputs, **({"modules": modules} if modules else {})})
+    if expected:
+        inputs["expected"] = digest_json(list(expected))
+    if modules:
+        inputs["modules"] = modules
+    return Action("verdict", str(pair), inputs)
 
 
 @dataclass(frozen=True, slots=True)

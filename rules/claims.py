@@ -54,7 +54,7 @@ def claim_of(session: Session, pair: Pair) -> Claim:
         conditions=keyed(session.matrix.kernels[pair.kernel].conditions),
         modules=kmods.digest_of(asker, pair.kernel, make=False),
         machine=machine_class(config["guest.memory_mb"]),
-        spec=asker.probe_spec(pair),
+        spec=asker.recipe(pair),
         report=asker.probe(pair, make=False).outputs["report"].digest,
         classifier=str(CLASSIFIER),
         verdict=asker.verdict(pair, make=False),

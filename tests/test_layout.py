@@ -13,8 +13,20 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model", "declared"),
-    1: ("files", "mounts", "process", "config", "conditions", "declare", "fetch", "strictjson", "voice", "console"),
+    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared"),
+    1: (
+        "files",
+        "mounts",
+        "process",
+        "conditions",
+        "config",
+        "behave",
+        "declare",
+        "fetch",
+        "strictjson",
+        "voice",
+        "console",
+    ),
     2: (
         *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
         *("includes", "asserts", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*"),
@@ -22,7 +34,7 @@ LAYERS = {
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("reports", "fitting", "as_declared"),
+        *("judging", "reports", "fitting", "as_declared"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
