@@ -204,6 +204,8 @@ static bool share_map(const struct bpf_object *obj, const struct bpf_program *on
 
 static const struct part *attached_with(const struct stage *stage, const struct part *part)
 {
+	if (bpf_program__type(part->prog) != BPF_PROG_TYPE_STRUCT_OPS)
+		return NULL;
 	for (const struct part *other = stage->parts; other < part; other++)
 		if (!strcmp(other->attached.outcome, ATTACHED) && share_map(stage->obj, other->prog, part->prog))
 			return other;
