@@ -188,7 +188,7 @@ out:
 
 static struct attached attach_loaded(struct work *work, struct bpf_object *obj, unsigned int index, bool alone)
 {
-	if (!work->attach)
+	if (!declare_attaches(nth_program(obj, index), work->attach))
 		return attach_skipped("only loading was asked for");
 	return alone ? attach_program(obj, nth_program(obj, index)) : attach_among_all(work, index);
 }
