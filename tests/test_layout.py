@@ -17,7 +17,7 @@ LAYERS = {
     1: ("files", "mounts", "process", "config", "fetch", "strictjson", "voice", "console"),
     2: (
         *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
-        *("host", "inventory", "index", "kernels", "kernels.*", "validator", "validator.*"),
+        *("host", "inventory", "index", "measures", "squeezed", "beside", "kernels", "kernels.*", "validator", "validator.*"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),

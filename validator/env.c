@@ -1,6 +1,7 @@
 /* The guest around the probe: what is mounted, how it is configured, how it ends. */
 #include "env.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
@@ -20,6 +21,7 @@
 
 #define PULSE_PORT 0x402 /* iobase of QEMU's isa-debugcon; fwcfg_open() has asked for port I/O */
 #define REPORT_PORT "/dev/ttyS1"
+#define PINS "/sys/fs/bpf"
 #define LSM_LIST "/sys/kernel/security/lsm"
 
 /* Parents come before what is mounted inside them. */
@@ -30,7 +32,7 @@ static const struct {
 	{ "proc", "/proc" },
 	{ "sysfs", "/sys" },
 	{ "devtmpfs", "/dev" },
-	{ "bpf", "/sys/fs/bpf" },
+	{ "bpf", PINS },
 	{ "tracefs", "/sys/kernel/tracing" },
 	{ "debugfs", "/sys/kernel/debug" },
 	{ "securityfs", "/sys/kernel/security" },
@@ -57,6 +59,18 @@ static void use_console(void)
 		close(fd);
 }
 
+/* Detaching waits for the kernel's grace periods: make them short. Nothing but time hangs on it. */
+static void hurry(void)
+{
+	int fd = open("/sys/kernel/rcu_expedited", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "1", 1) < 0)
+		perror("validator: rcu_expedited");
+	close(fd);
+}
+
 void env_setup(void)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
@@ -66,6 +80,7 @@ void env_setup(void)
 		missing[i] = mount(mounts[i].type, mounts[i].target, mounts[i].type, 0, NULL) != 0;
 	}
 	use_console();
+	hurry();
 	/* Until Linux 5.11 maps and programs counted against this limit; loaders raise it. */
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 }
@@ -197,6 +212,29 @@ bool env_bpf_lsm_inactive(void)
 void env_pulse(void)
 {
 	outb('.', PULSE_PORT);
+}
+
+static bool is_empty(const char *path)
+{
+	DIR *folder = opendir(path);
+	struct dirent *entry;
+
+	if (!folder)
+		return true;
+	while ((entry = readdir(folder)))
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			break;
+	closedir(folder);
+	return !entry;
+}
+
+void env_unpin(void)
+{
+	if (is_empty(PINS))
+		return;
+	umount2(PINS, MNT_DETACH);
+	if (mount("bpf", PINS, "bpf", 0, NULL))
+		perror("validator: " PINS);
 }
 
 void env_mark_console(void)

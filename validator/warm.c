@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
+#include <stdbool.h>
 #include <unistd.h>
 
 /* The kernel's types, parsed once before the guest is frozen. Each probe's process has its own copy of these pages. */
@@ -30,6 +31,17 @@ static const struct bpf_insn return_0[] = {
 	{ .code = BPF_JMP | BPF_EXIT },
 };
 
+/* libbpf asks the kernel what it takes, once a process; children have its answers too. Of its own, not its interface:
+ * where a version has no such function, each child asks.
+ */
+bool feat_supported(void *cache, int feature) __attribute__((weak));
+
+void warm_libbpf(void)
+{
+	for (int feature = 0; feat_supported && feature < LIBBPF_FEATURES; feature++)
+		feat_supported(NULL, feature);
+}
+
 void warm_up(void)
 {
 	int link, prog, map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "warm", sizeof(int), sizeof(int), 1, NULL);
@@ -38,6 +50,7 @@ void warm_up(void)
 			     NULL);
 	link = prog < 0 ? -1 : bpf_raw_tracepoint_open("sys_enter", prog);
 	kernel_types = __real_btf__load_vmlinux_btf();
+	warm_libbpf();
 	close(link);
 	close(prog);
 	close(map);

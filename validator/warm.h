@@ -6,4 +6,7 @@
  */
 void warm_up(void);
 
+/* The part of it that is worth its time in any guest. */
+void warm_libbpf(void);
+
 #endif
