@@ -14,7 +14,8 @@ RELOCATIONS_MAX = 200_000
 _PROCESSED = re.compile(
     r"^processed (\d{1,18}) insns \(limit (\d{1,18})\).* total_states (\d{1,18}) peak_states (\d{1,18})", re.MULTILINE
 )
-_STACK = re.compile(r"^stack depth (\d{1,9}(?:\+\d{1,9})*)", re.MULTILINE)
+_STACK = re.compile(r"^stack depth (\d{1,9}(?:\+\d{1,9})*)$", re.MULTILINE)
+_STACKS = re.compile(r"^subprog \d+ .* stack (\d{1,9})$", re.MULTILINE)  # Linux 7.3: a line for each function
 _LINE = re.compile(r"prog '(.*?)': relo #(\d{1,9}): (.*)")
 _SPEC = re.compile(r"<(\w+)> \[\d+\] (.*)")
 _PLACE = re.compile(r" \([\d:]* @ offset [\d.]+\)$")
@@ -26,7 +27,7 @@ def measures(insns: int, line_info: int, counts: str) -> Measures:
     """Measures from the verifier's last lines (`processed 42 insns (limit 1000000) …`, `stack depth 0+16`)."""
     said, stack = _PROCESSED.search(counts), _STACK.search(counts)
     verified, limit, states, peak = (int(number) for number in said.groups()) if said else (None,) * 4
-    depths = tuple(int(depth) for depth in stack[1].split("+")) if stack else ()
+    depths = tuple(int(depth) for depth in (stack[1].split("+") if stack else _STACKS.findall(counts)))
     return Measures(insns, line_info, verified, limit, states, peak, depths)
 
 
