@@ -47,5 +47,3 @@ def _number(value: Any) -> int | None:
     if value is not None and type(value) is not int:
         raise TypeError(f"expected a number, got {type(value).__name__}")
     return value
-
-

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
+from bpfcompat.declare import MAX_ALTERNATIVES, MAX_GROUPS, MAX_SETTINGS
+from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import GuestError, StoreError, TrustError
 from bpfcompat.measures import RELOCATIONS_MAX, measures, relocations
@@ -48,13 +50,14 @@ Check = Callable[[Any], Any]
 Shape = Mapping[str, Check]
 
 
-def spec(nonce: str, attach: AttachMode, clock_ns: int, seed: str) -> bytes:
+def spec(nonce: str, attach: AttachMode, clock_ns: int, seed: str, declared: Sequence[str] = ()) -> bytes:
     """What the validator is asked: its `opt/bpfcompat/spec`.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.
+    has from its template.  `declared` are lines of fitting.py.
     """
-    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={attach}\n".encode()
+    lines = "".join(f"declare={line}\n" for line in declared)
+    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={attach}\n{lines}".encode()
 
 
 def is_complete(data: bytes | bytearray) -> bool:
@@ -64,13 +67,17 @@ def is_complete(data: bytes | bytearray) -> bool:
     return last.endswith(b"\n") and last.startswith((_END, _GAVE_UP))
 
 
-def parse(data: bytes, nonce: str, log_max: int = 1 << 20) -> Report:
+def parse(data: bytes, nonce: str, declared: bool = False, log_max: int = 1 << 20) -> Report:
     """A complete report with this nonce; GuestError (phase `report`) for anything else.
 
-    Of each log, the last `log_max` bytes are in `text`; where that is not all, `whole` has it.
+    `declared`: something was declared, so an object that opened must say what came of it.  Of each log, the last
+    `log_max` bytes are in `text`; where that is not all, `whole` has it.
     """
     try:
-        return _report(_Reader(_frames(bytes(data), nonce), log_max))
+        found = _report(_Reader(_frames(bytes(data), nonce), log_max))
+        if (found.declared is not None) != (declared and not found.open_errno):
+            raise ValueError("what is said of declarations is not what was asked")
+        return found
     except _DiedError as error:
         raise GuestError(f"report: {error}", phase="report", death="validator-killed") from None
     except (ValueError, TrustError) as error:
@@ -123,11 +130,13 @@ def _partial(reader: "_Reader", count: int) -> Partial:
     if count == 1:
         return Partial(report, "open", "")
     opened = _opened(reader)
-    report = replace(report, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()))
-    if count == 2:
+    declared = _declared(reader, opened)
+    report = replace(report, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()),
+                     declared=declared)  # fmt: skip
+    if count == reader.count:
         return Partial(report, "load", "")
     report = _with_load(report, reader)
-    if count == 3:
+    if count == reader.count:
         return Partial(report, "maps", "")
     created = _created(reader, report.maps)
     maps, left = list(report.maps), count - reader.count
@@ -151,7 +160,8 @@ def report_to_json(report: Report) -> dict[str, Any]:
 
 # What is left out of the stored form: always, or where it has this value.
 _NEVER = frozenset(("whole", "cost"))
-_UNLESS: Mapping[str, Any] = {"left_out": 0, "measures": None, "types": None, "relocations": (), "ending": None}
+_UNLESS: Mapping[str, Any] = {"left_out": 0, "measures": None, "types": None, "relocations": (), "ending": None,
+                           "declared": None}  # fmt: skip
 
 
 def _pruned(value: Any) -> Any:
@@ -164,7 +174,7 @@ def _pruned(value: Any) -> Any:
 def report_from_json(value: Any) -> Report:
     """The Report that `report_to_json` described; StoreError if it is not one."""
     try:
-        found = _fields(value, _STORED, "report", _STORED_PERHAPS)
+        found = _fields(value, _STORED, "report", _OPTIONAL)
         del found["format"]
         return Report(**found)
     except ValueError as error:
@@ -224,6 +234,7 @@ class _Reader:
     def __init__(self, frames: Iterator[Any], log_max: int) -> None:
         self._frames = frames
         self._unpacker = Unpacker(log_max)
+        self._held: list[Any] = []
         self.count = 0
 
     def take(self, kind: str, *shapes: Shape) -> dict[str, Any]:
@@ -244,8 +255,14 @@ class _Reader:
         whole = log.whole and _masked(log.whole)
         return replace(log, text=_masked(log.text), whole=whole)
 
+    def comes(self, kind: str) -> bool:
+        """True when the next frame is of this kind; it stays the next."""
+        if not self._held:
+            self._held = [next(self._frames, None)]
+        return isinstance(self._held[0], dict) and self._held[0].get("kind") == kind
+
     def _next(self, kind: str) -> dict[str, Any]:
-        frame = next(self._frames, None)
+        frame = self._held.pop() if self._held else next(self._frames, None)
         self.count += 1
         if not isinstance(frame, dict):
             raise ValueError(f"expected a frame of kind {kind!r}, got {'the end' if frame is None else 'no object'}")
@@ -253,7 +270,7 @@ class _Reader:
 
     def close(self) -> None:
         """There must be nothing more."""
-        if next(self._frames, None) is not None:
+        if self._held or next(self._frames, None) is not None:
             raise ValueError("more frames after the end frame")
 
 
@@ -269,7 +286,10 @@ def _death(frame: dict[str, Any]) -> str:
 def _report(reader: _Reader) -> Report:
     guest = reader.take("hello", _HELLO)
     opened = _opened(reader)
-    report = Report(guest, opened["errno"], opened["log"], None, Log(""), maps=opened.get("maps", ()))
+    declared = _declared(reader, opened)
+    report = Report(
+        guest, opened["errno"], opened["log"], None, Log(""), maps=opened.get("maps", ()), declared=declared
+    )
     if "programs" in opened:
         report = _with_load(report, reader)
         created = _created(reader, report.maps)
@@ -277,7 +297,7 @@ def _report(reader: _Reader) -> Report:
         programs = [_program(reader, listed) for listed in opened["programs"]]
         report = _with_programs(replace(report, maps=_marked(maps, created)), programs)
     before_end = reader.count
-    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + MAPS_MAX + 4)})["frames"] != before_end:
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + MAPS_MAX + 5)})["frames"] != before_end:
         raise ValueError(f"end: expected {before_end} frames before it")
     reader.close()
     return report
@@ -299,13 +319,11 @@ def _relocated(log: Log) -> tuple[Relocation, ...]:
 
 
 def _with_programs(report: Report, told: Sequence[tuple[ProgramReport, tuple[Relocation, ...]]]) -> Report:
-    """What a program says of its relocations itself stands in the place of what the whole object's load said of them."""
+    """What a program says of its relocations itself stands in the place of what the whole object's load said."""
     own = {program.name for program, found in told if found}
     kept = [r for r in report.relocations if r.function not in own]
     found = chain(kept, *(relocated for _, relocated in told))
-    return replace(
-        report, programs=tuple(p for p, _ in told), relocations=tuple(islice(found, RELOCATIONS_MAX))
-    )
+    return replace(report, programs=tuple(p for p, _ in told), relocations=tuple(islice(found, RELOCATIONS_MAX)))
 
 
 def _created(reader: _Reader, maps: Sequence[MapReport]) -> tuple[bool, ...]:
@@ -323,8 +341,10 @@ def _asked_alone(reader: _Reader, listed: MapReport) -> MapReport:
 
 
 def _marked(maps: Sequence[MapReport], created: Sequence[bool]) -> tuple[MapReport, ...]:
-    made = {"outcome": Creation.CREATED, "errno": 0, "reason": ""}
-    return tuple(replace(m, **made) if done else m for m, done in zip(maps, created, strict=True))
+    return tuple(
+        replace(m, outcome=Creation.CREATED, errno=0, reason="") if done else m
+        for m, done in zip(maps, created, strict=True)
+    )
 
 
 def _sound_map(found: MapReport) -> MapReport:
@@ -336,6 +356,29 @@ def _sound_map(found: MapReport) -> MapReport:
     return found
 
 
+def _declared(reader: _Reader, opened: dict[str, Any]) -> DeclaredReport | None:
+    """What came of the declarations; from here on their lists of programs and maps stand for the object's own."""
+    if not reader.comes("declared"):
+        return None
+    found = reader.take("declared", _DECLARED)
+    if "programs" not in opened:
+        raise ValueError("declared: of an object that did not open")
+    for what, same in (("programs", ("name", "section")), ("maps", ("name",))):
+        before, after = (_picked(lists.get(what, ()), same) for lists in (opened, found))
+        if before != after:
+            raise ValueError(f"declared: {what}: not those of the object")
+    opened["programs"] = tuple(
+        {**listed, "type": now["type"], "effective": now["autoload"]}
+        for listed, now in zip(opened["programs"], found["programs"], strict=True)
+    )
+    opened["maps"] = found["maps"]
+    return DeclaredReport(found["settings"], found["variants"])
+
+
+def _picked(things: Sequence[Any], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    return [tuple(t[n] if isinstance(t, dict) else getattr(t, n) for n in names) for t in things]
+
+
 def _opened(reader: _Reader) -> dict[str, Any]:
     opened = reader.take("open", _OPENED, _NOT_OPENED)
     if ("programs" in opened) != (opened["errno"] == 0):
@@ -343,12 +386,14 @@ def _opened(reader: _Reader) -> dict[str, Any]:
     return opened
 
 
-def _program(reader: _Reader, listed: Mapping[str, Any]) -> tuple[ProgramReport, tuple[Relocation, ...]]:
+def _program(reader: _Reader, known: Mapping[str, Any]) -> tuple[ProgramReport, tuple[Relocation, ...]]:
+    """One program's answer.  Its autoload is as shipped; `effective` is what declarations made of it."""
+    listed = {name: value for name, value in known.items() if name != "effective"}
     found = reader.take("program", _PROGRAM)
     if {name: found[name] for name in listed} != listed:
         raise ValueError(f"program {found['name'][:40]!r}: the object's next program is {listed['name'][:40]!r}")
     program = ProgramReport(
-        **listed,
+        **{**listed, "autoload": known.get("effective", listed["autoload"])},
         load_errno=found["load_errno"],
         log=found["verifier"],
         attach=found["attach"],
@@ -510,6 +555,33 @@ def _ending(value: Any) -> Ending:
     return Ending(**_fields(value, _ENDING, "ending"))
 
 
+def _setting(value: Any) -> SettingReport:
+    return SettingReport(**_fields(value, _SETTING, "setting"))
+
+
+def _tried(value: Any) -> TriedReport:
+    found = _fields(value, _TRIED, "alternative")
+    if found["held"] is None and found["errno"]:
+        raise ValueError("alternative: an errno, although it was not asked")
+    return TriedReport(**found)
+
+
+def _variant(value: Any) -> VariantReport:
+    found = VariantReport(**_fields(value, _VARIANT, "variants"))
+    held = [n for n, one in enumerate(found.tried) if one.held]
+    if held != ([] if found.chosen is None else [found.chosen]):
+        raise ValueError(f"variants {found.group[:40]!r}: number {found.chosen} is chosen, and {held} held")
+    return found
+
+
+def _functions(value: Any) -> tuple[str, ...]:
+    return tuple(value.split(",")) if isinstance(value, str) else _list_of(_text, PROGRAMS_MAX)(value)
+
+
+def _declared_report(value: Any) -> DeclaredReport:
+    return DeclaredReport(**_fields(value, _SAID_OF_DECLARED, "declared"))
+
+
 def _fate(value: Any) -> Fate:
     return Fate(_text(value))
 
@@ -534,7 +606,8 @@ _PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "verifier": _log, "insns": _
                    "counts": _text, "cost": _cost, "relocations": _log, "attach": _attach, "attach_errno": _errno,
                    "reason": _text, "libbpf": _log}  # fmt: skip
 _MEASURES: Shape = {"insns": _u32, "line_info": _u32, "verified": _or_none(_count), "limit": _or_none(_count),
-                    "states": _or_none(_count), "peak_states": _or_none(_count), "stack": _list_of(_u32, 1000)}  # fmt: skip
+                    "states": _or_none(_count), "peak_states": _or_none(_count),
+                    "stack": _list_of(_u32, 1000)}  # fmt: skip
 _RELOCATION: Shape = {"function": _text, "insn": _u32, "kind": _text, "spec": _text, "found": _or_none(_two)}
 _DIED: Shape = {"kind": _text, "phase": _text, "index": _u32, "signal": _whole(64), "errno": _whole(255)}
 _STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _stored_log, "attach": _attach,
@@ -545,5 +618,13 @@ _STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, 
                   "maps": _list_of(_stored_map, MAPS_MAX)}  # fmt: skip
 _ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _list_of(_text, 1000),
                   "runs": _whole(100, 1)}  # fmt: skip
-_STORED_PERHAPS: Shape = {"ending": _ending, "types": _types,
-                          "relocations": _list_of(_relocation, RELOCATIONS_MAX)}  # fmt: skip
+_SETTING: Shape = {"subject": _text, "name": _text, "key": _text, "value": _text, "errno": _errno}
+_TRIED: Shape = {"needs": _text, "programs": _functions, "held": _or_none(_flag), "errno": _errno}
+_VARIANT: Shape = {"group": _text, "chosen": _or_none(_whole(MAX_ALTERNATIVES - 1)),
+                   "tried": _list_of(_tried, MAX_ALTERNATIVES)}  # fmt: skip
+_SAID_OF_DECLARED: Shape = {"settings": _list_of(_setting, 2 * MAX_SETTINGS),
+                            "variants": _list_of(_variant, MAX_GROUPS)}  # fmt: skip
+_DECLARED: Shape = {**_SAID_OF_DECLARED, "programs": _list_of(_listed, PROGRAMS_MAX),
+                    "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
+_OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report, "types": _types,
+                    "relocations": _list_of(_relocation, RELOCATIONS_MAX)}  # fmt: skip

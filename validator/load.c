@@ -1,5 +1,5 @@
 /* Opening and loading: the object as it came, then each program alone. Nothing is fixed up first, or the answer would
- * be about us.
+ * be about us; what the user declared is set, and nothing else.
  */
 #include "load.h"
 
@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "attach.h"
+#include "declare.h"
 #include "maps.h"
 #include "measure.h"
 #include "said.h"
@@ -16,9 +17,9 @@
 #define LOG_LEAST (4u << 10)
 
 /* Returns the object, or NULL and errno. The name is constant: equal bytes must give equal reports. */
-struct bpf_object *load_fresh(const struct work *work)
+struct bpf_object *load_open_object(const struct work *work)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "object");
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "object", .kconfig = declare_kconfig());
 	struct bpf_object *obj = bpf_object__open_mem(work->object, work->size, &opts);
 
 	if (obj)
@@ -85,7 +86,7 @@ static void tell_verifier(struct json *json, struct work *work)
 
 int load_open(struct work *work)
 {
-	struct bpf_object *obj = load_fresh(work);
+	struct bpf_object *obj = load_open_object(work);
 	int err = obj ? 0 : errno;
 	struct json json = { 0 };
 
@@ -97,6 +98,25 @@ int load_open(struct work *work)
 		tell_maps(&json, obj, &work->maps);
 	}
 	work->opened = obj;
+	return report_frame(&work->report, &json);
+}
+
+/* What the declarations make of the object: what was set, what was chosen, and the lists that hold from here on. */
+int load_declared(struct work *work, unsigned int unused)
+{
+	struct bpf_object *obj = work->opened;
+	int err = declare_choose(work);
+	struct json json = { 0 };
+	unsigned int same;
+
+	(void)unused;
+	if (err)
+		return err;
+	declare_apply(work, obj, NULL);
+	report_begin(&json, "declared");
+	declare_tell(&json, work);
+	tell_programs(&json, obj, &same);
+	tell_maps(&json, obj, &same);
 	return report_frame(&work->report, &json);
 }
 
@@ -123,9 +143,12 @@ int load_whole_after(struct work *work, struct bpf_object *obj, int err)
 
 int load_whole(struct work *work, unsigned int unused)
 {
+	int err;
+
 	(void)unused;
 	load_whole_before(work->opened, NULL);
-	return load_whole_after(work, work->opened, bpf_object__load(work->opened));
+	err = declare_apply(work, work->opened, NULL) ?: bpf_object__load(work->opened);
+	return load_whole_after(work, work->opened, err);
 }
 
 static struct bpf_program *nth_program(const struct bpf_object *obj, unsigned int index)
@@ -183,11 +206,10 @@ static struct attached attach_loaded(struct work *work, struct bpf_object *obj, 
 	return work->attach ? attach_program(obj, prog) : attach_skipped("only loading was asked for");
 }
 
-struct bpf_program *load_program_before(struct work *work, struct bpf_object *obj, unsigned int index)
+struct bpf_program *load_program_before(struct bpf_object *obj, unsigned int index)
 {
 	struct bpf_program *prog = nth_program(obj, index);
 
-	(void)work;
 	said_of_one(obj, prog);
 	said_count_for(prog);
 	isolate(obj, prog);
@@ -217,12 +239,15 @@ int load_program_after(struct work *work, struct bpf_object *obj, struct bpf_pro
 /* The whole told the relocations of what it loaded; of anything else each program tells its own. */
 int load_program(struct work *work, unsigned int index)
 {
-	bool autoload = bpf_program__autoload(nth_program(work->opened, index));
-	struct bpf_program *prog;
+	struct bpf_program *prog = nth_program(work->opened, index);
+	bool autoload = bpf_program__autoload(prog);
+	int err;
 
 	said_clear();
-	prog = load_program_before(work, work->opened, index);
-	if (!autoload || !work->shared->relocated)
+	err = declare_apply(work, work->opened, prog);
+	load_program_before(work->opened, index);
+	if (!autoload || !work->shared->relocated || declare_any())
 		said_keep_relocations(bpf_program__name(prog));
-	return load_program_after(work, work->opened, prog, autoload, bpf_object__load(work->opened));
+	err = err ?: bpf_object__load(work->opened);
+	return load_program_after(work, work->opened, prog, autoload, err);
 }

@@ -15,7 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "declare.h"
 #include "env.h"
+#include "files.h"
 #include "fwcfg.h"
 #include "load.h"
 #include "maps.h"
@@ -27,7 +29,7 @@
 #define OBJECT_FILE "opt/bpfcompat/object"
 #define FREEZE_FILE "opt/bpfcompat/freeze"
 #define FREEZE_MAX 16
-#define SPEC_MAX (4u << 10)
+#define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
 #define LOG_TOTAL (64u << 20)
 #define PULSE_NS 200000000
@@ -88,6 +90,14 @@ static void take_seed(const char *value)
 		give_up("spec: seed: %s", strerror(errno));
 }
 
+static void take_declare(const char *value)
+{
+	int err = declare_take(value);
+
+	if (err)
+		give_up("spec: declare: %s: '%.80s'", strerror(-err), value);
+}
+
 static const struct {
 	const char *name;
 	void (*take)(const char *value);
@@ -96,6 +106,7 @@ static const struct {
 	{ "clock", take_clock },
 	{ "seed", take_seed },
 	{ "attach", take_attach },
+	{ "declare", take_declare },
 };
 
 static void take_setting(char *line)
@@ -132,6 +143,7 @@ static void read_spec(void)
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
 static void read_inputs(void)
 {
+	const char *why;
 	char *object;
 	long len;
 
@@ -141,6 +153,9 @@ static void read_inputs(void)
 		give_up("fw_cfg: %s: %s", OBJECT_FILE, strerror(-len));
 	work.object = object;
 	work.size = len;
+	why = files_unpack(FILES_ROOT);
+	if (why)
+		give_up("files: %s", why);
 }
 
 /* The child is lost, and with it the answer: that is never a verdict. @status is of wait(). */
@@ -228,7 +243,9 @@ static int probe_object(struct work *work, unsigned int unused)
 	if (err || !work->opened)
 		return err;
 	warm_libbpf();
-	if (relocated_is_worth_it(work))
+	if (declare_any())
+		in_child("declared", 0, load_declared);
+	else if (relocated_is_worth_it(work))
 		relocated_probe(work, probe_maps);
 	in_child("load", 0, load_whole);
 	probe_maps();
@@ -289,6 +306,7 @@ static void wait_frozen(void)
 	if (fwcfg_read(FREEZE_FILE, FREEZE_MAX, &unused) < 0)
 		return;
 	warm_up();
+	env_mark_console();
 	dprintf(work.report.fd, "BPFCR\n");
 	tcdrain(work.report.fd);
 	while (read(work.report.fd, &byte, 1) != 1)

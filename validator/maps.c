@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "declare.h"
 #include "said.h"
 #include "squeeze.h"
 
@@ -59,13 +60,15 @@ int maps_together(struct work *work, unsigned int unused)
 {
 	struct bpf_object *obj = work->opened;
 	struct bpf_map *map;
+	int err;
 
 	(void)unused;
+	err = declare_apply(work, obj, NULL);
 	without_programs(obj);
 	bpf_object__for_each_map(map, obj)
 		if (is_struct_ops(map)) /* it needs its programs */
 			bpf_map__set_autocreate(map, false);
-	return maps_tell(work, obj, !bpf_object__load(obj));
+	return maps_tell(work, obj, !(err ?: bpf_object__load(obj)));
 }
 
 /* libbpf names the map in what it says of one that it could not make; a load may fail before any is made. */
@@ -78,18 +81,25 @@ static bool is_named(const struct bpf_map *map)
 	return memmem(said.data, said.len, named, strlen(named)) != NULL;
 }
 
-static const char *create(struct bpf_object *obj, struct bpf_map *map, int *err, const char **reason)
+static const char *create(struct work *work, struct bpf_map *map, int *err, const char **reason)
 {
+	struct bpf_object *obj = work->opened;
 	struct bpf_map *other;
 
 	if (is_struct_ops(map)) {
 		*reason = "a struct_ops map is created with its programs only";
 		return NOT_ASKED;
 	}
+	*err = declare_apply(work, obj, NULL);
+	if (!bpf_map__autocreate(map) && declare_any()) {
+		*err = 0;
+		*reason = "declared as not created";
+		return NOT_ASKED;
+	}
 	without_programs(obj);
 	bpf_object__for_each_map(other, obj)
 		bpf_map__set_autocreate(other, other == map);
-	*err = -bpf_object__load(obj);
+	*err = -(*err ?: bpf_object__load(obj));
 	if (!*err)
 		return CREATED;
 	if (is_named(map))
@@ -106,7 +116,7 @@ int maps_alone(struct work *work, unsigned int index)
 	struct json json = { 0 };
 	int err = 0;
 
-	outcome = create(work->opened, map, &err, &reason);
+	outcome = create(work, map, &err, &reason);
 	report_begin(&json, "map");
 	json_string(&json, "name", bpf_map__name(map));
 	json_string(&json, "outcome", outcome);

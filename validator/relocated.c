@@ -58,7 +58,7 @@ static void at_types(void)
 		if (!bpf_program__autoload(prog)) {
 			ask_from_the_start(i);
 		} else if (resume("program", i)) {
-			here.prog = load_program_before(here.work, here.obj, i);
+			here.prog = load_program_before(here.obj, i);
 			return;
 		}
 		i++;
@@ -72,7 +72,7 @@ void relocated_probe(struct work *work, void (*probe_maps)(void))
 
 	here.work = work;
 	here.probe_maps = probe_maps;
-	here.obj = load_fresh(work);
+	here.obj = load_open_object(work);
 	if (!here.obj)
 		return;
 	load_whole_before(here.obj, at_types);

@@ -7,12 +7,16 @@
 #include "report.h"
 
 #define MAPS_MOST 10000 /* the most that a report may tell of */
+#define GROUPS_MAX 64
+#define ALTERNATIVES_MAX 64
 
 struct bpf_object;
 
 /* What children tell their parent; everything else they say goes into frames. */
 struct shared {
 	unsigned int seq;
+	int chosen[GROUPS_MAX]; /* of each declared group of variants, or -1 */
+	int trial; /* how the last load on trial ended: 0 or -errno */
 	size_t log_left; /* bytes of verifier log that this report may still carry */
 	bool relocated; /* loading the whole told the CO-RE relocations of all programs that are loaded by default */
 	bool maps_told;

@@ -210,7 +210,7 @@ def test_a_large_log(harness: Harness) -> None:
 @example(b"\n" * 4096)
 @example(bytes(range(256)) * 1500)
 def test_a_long_log_is_deflated(harness: Harness, data: bytes) -> None:
-    """Beyond a kilobyte a log travels deflated, and is what it was; where the report holds its end, the whole is beside."""
+    """Beyond a kilobyte a log travels deflated; where a report holds its end only, the whole is beside."""
     report = harness("report", given=data)
     assert b'"deflated":' in report
     whole, short = wire.parse(report, NONCE).load_log, wire.parse(report, NONCE, 1000).load_log
