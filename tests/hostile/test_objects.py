@@ -59,7 +59,7 @@ def ask(asker: Asker, qemu: Qemu, vmlinuz: dict[str, Path]) -> Ask:  # noqa: F81
         initramfs = asker.shop.store.checked(asker.initramfs(kernel))
         spec = wire.spec(NONCE, AttachMode.ATTACH, 10**18, "5" * 64)
         job = Job(vmlinuz[kernel], initramfs, content, spec)
-        return wire.parse(run_cold(qemu, job, limits, wire.is_complete).report, NONCE, LOG_MAX)
+        return wire.parse(run_cold(qemu, job, limits, wire.is_complete).report, NONCE, log_max=LOG_MAX)
 
     return run
 

@@ -213,7 +213,7 @@ def test_a_long_log_is_deflated(harness: Harness, data: bytes) -> None:
     """Beyond a kilobyte a log travels deflated; where a report holds its end only, the whole is beside."""
     report = harness("report", given=data)
     assert b'"deflated":' in report
-    whole, short = wire.parse(report, NONCE).load_log, wire.parse(report, NONCE, 1000).load_log
+    whole, short = wire.parse(report, NONCE).load_log, wire.parse(report, NONCE, log_max=1000).load_log
     assert whole.text == data.decode("utf-8", "replace")
     assert short.whole == whole.text
     assert short.left_out >= len(data) - 1000

@@ -408,7 +408,7 @@ TYPED = {**PROGRAM, "type": "sched_cls"}
 
 
 def declared_report(changes: dict[str, Any], program: dict[str, Any] = TYPED) -> bytes:
-    return written(HELLO, OPEN, {**DECLARED, **changes}, LOAD, program, {**END, "frames": 5})
+    return written(HELLO, OPEN, {**DECLARED, **changes}, LOAD, MAPS, program, {**END, "frames": 6})
 
 
 def test_declared() -> None:
@@ -464,7 +464,7 @@ def test_declared_type_holds() -> None:
 
 def test_declared_twice() -> None:
     """Declarations are told once."""
-    data = written(HELLO, OPEN, DECLARED, DECLARED, LOAD, TYPED, {**END, "frames": 6})
+    data = written(HELLO, OPEN, DECLARED, DECLARED, LOAD, MAPS, TYPED, {**END, "frames": 7})
     with pytest.raises(GuestError, match="kind 'load'"):
         wire.parse(data, NONCE, declared=True)
 
@@ -480,11 +480,11 @@ def test_declared_and_lost() -> None:
     """A guest that is lost while the declared object is loaded was asked that, and its choices are kept."""
     partial = wire.parse_partial(written(HELLO, OPEN, DECLARED), NONCE)
     assert partial is not None and (partial.phase, partial.report.maps[0].type) == ("load", "array")
-    later = wire.parse_partial(written(HELLO, OPEN, DECLARED, LOAD), NONCE)
+    later = wire.parse_partial(written(HELLO, OPEN, DECLARED, LOAD, MAPS), NONCE)
     assert later is not None and (later.phase, later.program) == ("program", "p")
 
 
 def test_declared_lines() -> None:
     """The guest is told of declarations line by line, after everything else."""
-    lines = wire.spec(NONCE, AttachMode.LOAD, 4096, 0, "0" * 64, ("map m pinning off", "kconfig CONFIG_A y"))
-    assert lines.endswith(b"log_max=4096\ndeclare=map m pinning off\ndeclare=kconfig CONFIG_A y\n")
+    lines = wire.spec(NONCE, AttachMode.LOAD, 0, "0" * 64, ("map m pinning off", "kconfig CONFIG_A y"))
+    assert lines.endswith(b"attach=load\ndeclare=map m pinning off\ndeclare=kconfig CONFIG_A y\n")
