@@ -15,12 +15,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "behave.h"
+#include "conditions.h"
 #include "declare.h"
 #include "env.h"
 #include "files.h"
 #include "fwcfg.h"
 #include "load.h"
 #include "maps.h"
+#include "modules.h"
 #include "relocated.h"
 #include "said.h"
 #include "warm.h"
@@ -28,6 +31,8 @@
 #define SPEC_FILE "opt/bpfcompat/spec"
 #define OBJECT_FILE "opt/bpfcompat/object"
 #define FREEZE_FILE "opt/bpfcompat/freeze"
+#define MODULES_FILE "opt/bpfcompat/modules"
+#define MODULES_MAX (96u << 20)
 #define FREEZE_MAX 16
 #define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
@@ -90,6 +95,12 @@ static void take_seed(const char *value)
 		give_up("spec: seed: %s", strerror(errno));
 }
 
+static void take_tell(const char *value)
+{
+	if (env_also_tell(value))
+		give_up("spec: tell: expected a sysctl's name, and not too many, got '%.40s'", value);
+}
+
 static void take_declare(const char *value)
 {
 	int err = declare_take(value);
@@ -107,6 +118,7 @@ static const struct {
 	{ "seed", take_seed },
 	{ "attach", take_attach },
 	{ "declare", take_declare },
+	{ "tell", take_tell },
 };
 
 static void take_setting(char *line)
@@ -121,6 +133,8 @@ static void take_setting(char *line)
 			return;
 		}
 	}
+	if (value && behave_take(line, value))
+		return;
 	give_up("spec: unknown line '%.40s'", line);
 }
 
@@ -140,6 +154,19 @@ static void read_spec(void)
 	free(text);
 }
 
+/* Modules that the object declares are no part of the template: they are loaded now. */
+static void load_modules(void)
+{
+	char *data;
+	long len = fwcfg_read(MODULES_FILE, MODULES_MAX, &data);
+
+	if (len == -ENOENT)
+		return;
+	if (len < 0 || modules_load_given(data, len))
+		give_up("fw_cfg: %s: %s", MODULES_FILE, strerror(len < 0 ? -len : EINVAL));
+	free(data);
+}
+
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
 static void read_inputs(void)
 {
@@ -156,6 +183,7 @@ static void read_inputs(void)
 	why = files_unpack(FILES_ROOT);
 	if (why)
 		give_up("files: %s", why);
+	load_modules();
 }
 
 /* The child is lost, and with it the answer: that is never a verdict. @status is of wait(). */
@@ -191,6 +219,16 @@ static int wait_for(pid_t pid)
 	return status;
 }
 
+/* What every process that asks does first; its children have it behind them. 0 or -errno. */
+static int become(void)
+{
+	static bool done;
+	int err = done ? 0 : conditions_drop();
+
+	done = true;
+	return err ?: prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : said_start();
+}
+
 /* Nothing a probe opens, maps or breaks outlives it. Only one process writes at any time: the parent waits. */
 static bool begin(const char *phase, unsigned int index)
 {
@@ -200,7 +238,7 @@ static bool begin(const char *phase, unsigned int index)
 	if (pid < 0)
 		give_up("fork: %s", strerror(errno));
 	if (!pid) {
-		err = prctl(PR_SET_PDEATHSIG, SIGKILL) ? errno : -said_start();
+		err = -become();
 		if (err)
 			_exit(err < 255 ? err : 255);
 		return true;
@@ -242,7 +280,9 @@ static int probe_object(struct work *work, unsigned int unused)
 	(void)unused;
 	if (err || !work->opened)
 		return err;
-	warm_libbpf();
+	work->shared->opened = true;
+	if (work->programs > 1)
+		warm_libbpf();
 	if (declare_any())
 		in_child("declared", 0, load_declared);
 	else if (relocated_is_worth_it(work))
@@ -271,6 +311,8 @@ static void probe_all(void)
 	if (err)
 		give_up("report: %s", strerror(-err));
 	in_child("open", 0, probe_object);
+	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
+		in_child("test", i, behave_test);
 	tell_end();
 }
 
@@ -294,6 +336,8 @@ static void prepare(void)
 	err = fwcfg_open();
 	if (err)
 		give_up("fw_cfg: %s", strerror(-err));
+	conditions_apply();
+	modules_load_own();
 }
 
 /* Where a guest is to be frozen: everything that every probe needs is warm, and nothing is known of any object. The
@@ -315,6 +359,8 @@ static void wait_frozen(void)
 
 int main(void)
 {
+	if (getpid() != 1)
+		return 0; /* the "exec" of a behaviour test */
 	prepare();
 	wait_frozen();
 	read_inputs();

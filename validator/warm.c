@@ -31,9 +31,7 @@ static const struct bpf_insn return_0[] = {
 	{ .code = BPF_JMP | BPF_EXIT },
 };
 
-/* libbpf asks the kernel what it takes, once a process; children have its answers too. Of its own, not its interface:
- * where a version has no such function, each child asks.
- */
+/* Of libbpf's own, not its interface: where a version has no such function, each child asks for itself. */
 bool feat_supported(void *cache, int feature) __attribute__((weak));
 
 void warm_libbpf(void)
@@ -50,7 +48,6 @@ void warm_up(void)
 			     NULL);
 	link = prog < 0 ? -1 : bpf_raw_tracepoint_open("sys_enter", prog);
 	kernel_types = __real_btf__load_vmlinux_btf();
-	warm_libbpf();
 	close(link);
 	close(prog);
 	close(map);

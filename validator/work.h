@@ -18,6 +18,7 @@ struct shared {
 	int chosen[GROUPS_MAX]; /* of each declared group of variants, or -1 */
 	int trial; /* how the last load on trial ended: 0 or -errno */
 	size_t log_left; /* bytes of verifier log that this report may still carry */
+	bool opened;
 	bool relocated; /* loading the whole told the CO-RE relocations of all programs that are loaded by default */
 	bool maps_told;
 	bool created[MAPS_MOST]; /* by map: nothing is left to ask of it */
