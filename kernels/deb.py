@@ -6,12 +6,12 @@ A .deb is an ar archive (deb(5)) of `debian-binary`, `control.tar.*` and `data.t
 import fnmatch
 import io
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from bpfcompat.errors import KernelError
-from bpfcompat.kernels.expand import expand
+from bpfcompat.kernels.expand import expanding
 
 MAX_PARTS = 16  # of the ar archive
 MAX_MEMBERS = 100_000
@@ -30,8 +30,16 @@ def deb_members(deb: Path, patterns: Sequence[str], limit: int) -> Mapping[str, 
     """
     try:
         with open(deb, "rb") as stream:
-            pieces = expand(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
-            return _matching(io.BufferedReader(_Pieces(pieces)), patterns, limit, deb.name)
+            return _matching(_data(stream, deb.name), patterns, limit, deb.name)
+    except OSError as error:
+        raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
+
+
+def deb_files(deb: Path, limit: int) -> Iterator[tuple[str, bytes]]:
+    """Every regular file (path, bytes) of a package, one at a time, but for those of more than `limit` bytes."""
+    try:
+        with open(deb, "rb") as stream:
+            yield from _files(_data(stream, deb.name), lambda path, size: size <= limit, limit, deb.name)
     except OSError as error:
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
 
@@ -40,6 +48,10 @@ def matches(path: str, pattern: str) -> bool:
     """True when each folder and the name match their part of the pattern."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def _data(stream: BinaryIO, name: str) -> BinaryIO:
+    return expanding(_data_part(stream, name), MAX_DATA, f"{name}: data.tar")
 
 
 def _data_part(stream: BinaryIO, name: str) -> BinaryIO:
@@ -59,19 +71,27 @@ def _data_part(stream: BinaryIO, name: str) -> BinaryIO:
 
 def _matching(data: BinaryIO, patterns: Sequence[str], limit: int, name: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
+    for path, content in _files(data, lambda path, size: any(matches(path, p) for p in patterns), limit, name):
+        found[path] = content
+        if len(found) > MAX_MATCHES:
+            raise KernelError(f"{name}: more members that match than the {MAX_MATCHES} expected")
+    return found
+
+
+def _files(data: BinaryIO, wanted: Callable[[str, int], bool], limit: int, name: str) -> Iterator[tuple[str, bytes]]:
+    """The wanted regular files (path and size are told) in the archive's order, which is read to its end."""
     try:
         with tarfile.open(fileobj=data, mode="r|", tarinfo=_Header) as archive:
             for count, member in enumerate(archive):
                 path = member.name.removeprefix("./")
-                if count >= MAX_MEMBERS or len(found) > MAX_MATCHES:
-                    raise KernelError(f"{name}: more members than the {MAX_MEMBERS} (matching: {MAX_MATCHES}) expected")
-                if member.isreg() and any(matches(path, p) for p in patterns):
-                    found[path] = _read(archive, member, limit, name)
+                if count >= MAX_MEMBERS:
+                    raise KernelError(f"{name}: more members than the {MAX_MEMBERS} expected")
+                if member.isreg() and wanted(path, member.size):
+                    yield path, _read(archive, member, limit, name)
         while data.read(1 << 20):  # to the end of the stream, where its own checksums are
             pass
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise KernelError(f"{name}: data.tar: damaged: {error}") from error
-    return found
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, limit: int, name: str) -> bytes:
@@ -109,25 +129,3 @@ class _Part(io.RawIOBase):
         self._left -= len(data)
         buffer[: len(data)] = data
         return len(data)
-
-
-class _Pieces(io.RawIOBase):
-    """Pieces of bytes as a stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._held = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._held:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._held = memoryview(piece)
-        size = min(len(buffer), len(self._held))
-        buffer[:size] = self._held[:size]
-        self._held = self._held[size:]
-        return size
