@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,11 +18,11 @@ from typing import Any
 
 from bench.corpora import ours, theirs
 from bench.corpora.compare import joined, pair_from_json, pair_to_json, read_reasons
-from bench.corpora.index import Item, Shelf
+from bench.corpora.index import CORPORA, Item, Shelf
 from bench.corpora.ours import KERNELS, Ours, session_of
 from bench.corpora.packages import shipped
 from bench.corpora.page import page
-from bench.corpora.sources import compiled
+from bench.corpora.sources import TREES, compiled
 from bench.corpora.theirs import Loader, Theirs
 from bench.measure import ROOT
 from bpfcompat.digest import hex_of
@@ -35,6 +35,7 @@ from bpfcompat.voice import Terminal
 
 FOLDER = ROOT / ".bpfcompat/corpora"
 FIRST, SECOND = "bookworm", "trixie"
+MOST = {"packages": 240, "selftests": 110}  # a full run takes an hour with these, on two cores without KVM
 PAGE = ROOT / "docs/agreement.md"
 
 
@@ -48,31 +49,35 @@ def archive() -> Archive:
     return Archive(mirror(""), ensure_dir(FOLDER / "cache"), gpgv(), allow_expired=True)
 
 
-def fetch(shelf: Shelf) -> None:
-    """Gather all corpora."""
+def fetch(shelf: Shelf, corpora: Sequence[str]) -> None:
+    """Gather these corpora anew; what the index has of the others stays."""
     notes: list[str] = []
+    if set(corpora) != set(CORPORA):
+        shelf.keep(lambda origin: origin.corpus not in corpora)
 
     def note(text: str) -> None:
         notes.append(text)
         say(text)
 
     source, cache = archive(), ensure_dir(FOLDER / "cache")
-    for data, origin in shipped(source, cache, note):
+    for data, origin in shipped(source, cache, note) if "packages" in corpora else ():
         shelf.add(data, origin)
     with tempfile.TemporaryDirectory(prefix="corpora-") as work:
-        for data, origin in compiled(source, open_session(ROOT).asker, cache, Path(work), note):
-            shelf.add(data, origin)
+        for tree in (t for t in TREES if t.corpus in corpora):
+            for data, origin in compiled(tree, source, open_session(ROOT).asker, cache, Path(work), note):
+                shelf.add(data, origin)
     items = shelf.write({"notes": notes})
     say(f"{len(items)} objects, {sum(len(i.programs) for i in items)} programs")
 
 
-def chosen(items: Sequence[Item], only: str, selftests: int) -> list[Item]:
-    """The objects to ask: all of packages and libbpf-tools, and of the selftests so many, spread evenly by name."""
-    plain = [i for i in items if i.corpora != {"selftests"}]
-    rest = [i for i in items if i.corpora == {"selftests"}]
-    step = max(1.0, len(rest) / selftests) if selftests else len(rest) + 1.0
-    picked = [rest[int(n * step)] for n in range(min(selftests, len(rest)))]
-    return [i for i in sorted(plain + picked, key=lambda i: i.name) if fnmatchcase(i.name, only)]
+def chosen(items: Sequence[Item], only: str, most: Mapping[str, int]) -> list[Item]:
+    """The objects to ask: of each corpus so many, spread evenly by name; one of two corpora counts in the first."""
+    picked: list[Item] = []
+    for corpus in CORPORA:
+        own = [i for i in items if next(c for c in CORPORA if c in i.corpora) == corpus]
+        count = min(most.get(corpus, len(own)), len(own))
+        picked += [own[n * len(own) // count] for n in range(count)]
+    return [i for i in sorted(picked, key=lambda i: i.name) if fnmatchcase(i.name, only)]
 
 
 def ask_ours(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], attach: AttachMode) -> list[Ours]:
@@ -149,19 +154,24 @@ def compare(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], anew: b
 def main() -> int:
     """Do what was asked for, in this order."""
     parser = argparse.ArgumentParser(prog="python -m bench.corpora", description=__doc__)
-    parser.add_argument("--fetch", action="store_true", help="gather the objects")
+    parser.add_argument("--fetch", nargs="*", choices=CORPORA, metavar="CORPUS", help=f"gather {', '.join(CORPORA)}")
+    parser.add_argument("--theirs", action="store_true", help="ask bpftool only, to have its answers")
     parser.add_argument("--compare", action="store_true", help="load every object with us and with bpftool")
     parser.add_argument("--attach", action="store_true", help="attach them too, with us")
     parser.add_argument("--page", action="store_true", help="write docs/agreement.md from what was answered")
     parser.add_argument("--anew", action="store_true", help="forget what bpftool said before")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="objects by name")
-    parser.add_argument("--selftests", type=int, default=200, metavar="N", help="how many of the kernel's selftests")
+    for corpus, count in MOST.items():
+        parser.add_argument(f"--{corpus}", type=int, default=count, metavar="N", help="how many of them, at most")
     parser.add_argument("--kernels", nargs="+", default=KERNELS, metavar="NAME")
     args = parser.parse_args()
     shelf = Shelf(FOLDER)
-    if args.fetch:
-        fetch(shelf)
-    items = chosen(shelf.read(), args.only, args.selftests)
+    if args.fetch is not None:
+        fetch(shelf, args.fetch or CORPORA)
+    items = chosen(shelf.read(), args.only, {c: getattr(args, c) for c in MOST})
+    if args.theirs:
+        tool = theirs.loader(archive(), ensure_dir(FOLDER / "cache"), FIRST, say)
+        ask_theirs(shelf, tool, [(i, k) for k in args.kernels for i in items], args.anew)
     if args.compare:
         compare(shelf, items, args.kernels, args.anew)
     if args.attach:

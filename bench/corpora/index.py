@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from bpfcompat.files import ensure_dir, read_bounded, write_atomic
 
 FORMAT = 1
 MAX_INDEX = 64 << 20
+MAX_OBJECT = 64 << 20
 CORPORA = ("packages", "libbpf-tools", "selftests")
 
 
@@ -67,6 +68,12 @@ class Shelf:
         new = digest not in self._found
         self._found.setdefault(digest, (data, set()))[1].add(origin)
         return new
+
+    def keep(self, wanted: Callable[[Origin], bool]) -> None:
+        """Take from the index that is there what is of wanted origins."""
+        for item in self.read():
+            for origin in filter(wanted, item.origins):
+                self.add(read_bounded(self.path(item), MAX_OBJECT), origin)
 
     def write(self, about: Mapping[str, Any]) -> tuple[Item, ...]:
         """Objects and index to disk; `about` says what was looked at and could not be had."""

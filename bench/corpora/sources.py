@@ -40,7 +40,7 @@ class Tree:
 
     `source` is a source package, or with `member` a binary package that carries the tarball under that path.  `wanted`
     matches members below the tarball's top folder; `programs` is a glob of the sources; `flags` name folders below
-    the unpacked tree.
+    the unpacked tree.  `vmlinux` is a glob of the tree's own vmlinux.h, of which the last is taken; "" for ours.
     """
 
     corpus: str
@@ -49,12 +49,14 @@ class Tree:
     wanted: str
     programs: str
     flags: tuple[str, ...]
+    vmlinux: str = ""
 
 
 TREES = (
     Tree(
         "libbpf-tools", AptSource("forky", "amd64", "bpfcc"), "",
-        r"libbpf-tools/[\w.-]+\.[ch]", "libbpf-tools/*.bpf.c", ("-Ilibbpf-tools",),
+        r"libbpf-tools/(x86/)?[\w.-]+\.[ch]", "libbpf-tools/*.bpf.c", ("-Ilibbpf-tools",),
+        "libbpf-tools/x86/vmlinux_*.h",
     ),
     Tree(
         "selftests", AptSource("trixie", "amd64", "linux-source-6.12"), "usr/src/linux-source-6.12.tar.xz",
@@ -65,25 +67,26 @@ TREES = (
 )  # fmt: skip
 
 
-def compiled(archive: Archive, asker: Asker, cache: Path, work: Path, say: Say) -> Iterator[tuple[bytes, Origin]]:
-    """Every object of TREES that this machine's clang makes."""
-    headers = own_headers(asker)
-    for tree in TREES:
-        try:
-            locked = resolve(archive, tree.source) if tree.member else resolve_source(archive, tree.source, "*")
-            file = obtain_file(locked.files[0], lambda: archive.mirror, cache)
-            packed = deb_member(file, tree.member, MAX_TARBALL) if tree.member else read_bounded(file, MAX_TARBALL)
-            unpack(io.BytesIO(packed), tree.wanted, folder := ensure_dir(work / tree.corpus))
-        except BpfcompatError as error:
-            say(f"left out: {tree.corpus}: {error.message}")
-            continue
-        place(headers, folder / "own")
-        made, failed = 0, 0
-        for source, data in compile_all(folder, tree):
-            made, failed = made + (data is not None), failed + (data is None)
-            if data is not None:
-                yield data, Origin(tree.corpus, locked.package, locked.version, str(source))
-        say(f"{tree.corpus}: {locked.package} {locked.version}: {made} compiled, {failed} did not")
+def compiled(tree: Tree, archive: Archive, asker: Asker, cache: Path, work: Path,
+             say: Say) -> Iterator[tuple[bytes, Origin]]:  # fmt: skip
+    """Every object of a tree that this machine's clang makes; a tree that is not to be had is said and left out."""
+    try:
+        locked = resolve(archive, tree.source) if tree.member else resolve_source(archive, tree.source, "*")
+        file = obtain_file(locked.files[0], lambda: archive.mirror, cache)
+        packed = deb_member(file, tree.member, MAX_TARBALL) if tree.member else read_bounded(file, MAX_TARBALL)
+        unpack(io.BytesIO(packed), tree.wanted, folder := ensure_dir(work / tree.corpus))
+    except BpfcompatError as error:
+        say(f"left out: {tree.corpus}: {error.message}")
+        return
+    place(own_headers(asker), folder / "own")
+    for theirs in sorted(folder.glob(tree.vmlinux))[-1:] if tree.vmlinux else ():
+        theirs.replace(folder / "own/vmlinux.h")
+    made, failed = 0, 0
+    for source, data in compile_all(folder, tree):
+        made, failed = made + (data is not None), failed + (data is None)
+        if data is not None:
+            yield data, Origin(tree.corpus, locked.package, locked.version, str(source))
+    say(f"{tree.corpus}: {locked.package} {locked.version}: {made} compiled, {failed} did not")
 
 
 def own_headers(asker: Asker) -> Mapping[str, bytes]:

@@ -105,6 +105,9 @@ def test_each_once(tmp_path: Path) -> None:
     assert found.origins == tuple(places) and found.name.startswith("opensnoop-") and found.programs
     assert shelf.path(found).read_bytes() == sample()
     assert next(i for i in items if i is not found).fault
+    again = Shelf(tmp_path)
+    again.keep(lambda origin: origin.package == "p")
+    assert again.write({}) == (found,)
 
 
 def test_unpack(tmp_path: Path) -> None:
