@@ -1,4 +1,4 @@
-"""`python -m bench.corpora [--fetch] [--compare] [--attach] [--page]`: real objects, ours against Debian's bpftool.
+"""`python -m bench.corpora [--fetch] [--compare] [--page]`: real objects, ours against Debian's bpftool.
 
 Everything lies in .bpfcompat/corpora: objects, their index, answers.  What was answered before is not asked again: ours
 in the store, bpftool's in theirs/; `--anew` forgets the latter.
@@ -29,7 +29,6 @@ from bpfcompat.digest import hex_of
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.files import ensure_dir, write_atomic
 from bpfcompat.kernels.apt import Archive, gpgv, mirror
-from bpfcompat.model import AttachMode
 from bpfcompat.rules.session import open_session
 from bpfcompat.voice import Terminal
 
@@ -71,24 +70,25 @@ def fetch(shelf: Shelf, corpora: Sequence[str]) -> None:
 
 
 def chosen(items: Sequence[Item], only: str, most: Mapping[str, int]) -> list[Item]:
-    """The objects to ask: of each corpus so many, spread evenly by name; one of two corpora counts in the first."""
+    """The objects to ask: of each corpus so many, those of lowest digest, so that a new object moves few others.
+
+    An object of two corpora counts in the first.
+    """
     picked: list[Item] = []
     for corpus in CORPORA:
         own = [i for i in items if next(c for c in CORPORA if c in i.corpora) == corpus]
-        count = min(most.get(corpus, len(own)), len(own))
-        picked += [own[n * len(own) // count] for n in range(count)]
+        picked += sorted(own, key=lambda i: i.digest)[: most.get(corpus)]
     return [i for i in sorted(picked, key=lambda i: i.name) if fnmatchcase(i.name, only)]
 
 
-def ask_ours(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], attach: AttachMode) -> list[Ours]:
-    """Our answers, kept in ours-MODE.json as they come."""
-    session = session_of(ROOT, shelf, items, attach, Terminal(sys.stderr))
+def ask_ours(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str]) -> list[Ours]:
+    """Our answers."""
+    session = session_of(ROOT, shelf, items, Terminal(sys.stderr))
     found: list[Ours] = []
     for answer in ours.ask_all(session.asker, [i.name for i in items], kernels):
         found.append(answer)
         if len(found) % 50 == 0:
-            say(f"ours ({attach}): {len(found)} of {len(items) * len(kernels)}, at {answer.object}@{answer.kernel}")
-    keep(FOLDER / f"ours-{attach}.json", map(ours.to_json, found))
+            say(f"ours: {len(found)} of {len(items) * len(kernels)}, at {answer.object}@{answer.kernel}")
     return found
 
 
@@ -133,7 +133,7 @@ def read(name: str) -> Any:
 
 def compare(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], anew: bool) -> None:
     """Ask us and bpftool, and a newer bpftool about what differs; all of it goes to results.json."""
-    own, by_name = ask_ours(shelf, items, kernels, AttachMode.LOAD), {i.name: i for i in items}
+    own, by_name = ask_ours(shelf, items, kernels), {i.name: i for i in items}
     tools = [theirs.loader(archive(), ensure_dir(FOLDER / "cache"), suite, say) for suite in (FIRST, SECOND)]
     said = theirs.merged(ask_theirs(shelf, tools[0], [(i, k) for k in kernels for i in items], anew))
     differ = [(by_name[p.ours.object], p.ours.kernel) for p in joined(own, said, {}, {}) if not p.same and p.answered]
@@ -156,8 +156,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.corpora", description=__doc__)
     parser.add_argument("--fetch", nargs="*", choices=CORPORA, metavar="CORPUS", help=f"gather {', '.join(CORPORA)}")
     parser.add_argument("--theirs", action="store_true", help="ask bpftool only, to have its answers")
-    parser.add_argument("--compare", action="store_true", help="load every object with us and with bpftool")
-    parser.add_argument("--attach", action="store_true", help="attach them too, with us")
+    parser.add_argument(
+        "--compare", action="store_true", help="load and attach every object with us, load it with bpftool"
+    )
     parser.add_argument("--page", action="store_true", help="write docs/agreement.md from what was answered")
     parser.add_argument("--anew", action="store_true", help="forget what bpftool said before")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="objects by name")
@@ -174,13 +175,10 @@ def main() -> int:
         ask_theirs(shelf, tool, [(i, k) for k in args.kernels for i in items], args.anew)
     if args.compare:
         compare(shelf, items, args.kernels, args.anew)
-    if args.attach:
-        ask_ours(shelf, items, args.kernels, AttachMode.ATTACH)
     if args.page:
         results = read("results.json")
         pairs = tuple(map(pair_from_json, results["pairs"]))
-        attached = list(map(ours.from_json, read(f"ours-{AttachMode.ATTACH}.json") or []))
-        write_atomic(PAGE, page(results["about"], shelf.read(), pairs, read_reasons(), attached).encode())
+        write_atomic(PAGE, page(results["about"], shelf.read(), pairs, read_reasons()).encode())
     return 0
 
 

@@ -1,26 +1,26 @@
 """What bpfcompat says of each object on each kernel, by its own steps: store, thawed guests, verdict."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.corpora.index import Item, Shelf
 from bpfcompat.asking import Asker
 from bpfcompat.config import load
+from bpfcompat.elf import facts_or_fault
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
-from bpfcompat.model import Answer, AttachMode, ObjectSpec, Verdict
+from bpfcompat.model import Answer, Attach, AttachMode, ObjectSpec, ProgramVerdict, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.rules.session import Session
+from bpfcompat.verdict import classify
 from bpfcompat.voice import Voice
 
 KERNELS = ("debian-11", "debian-12", "debian-13", "debian-13-backports")
 DEATHS = ("kernel-crash", "kernel-hang")
-
-Told = Callable[["Ours"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,9 @@ class ProgramOf:
 class Ours:
     """Our answer for one pair.
 
-    `outcome` is `loads`, `refused`, `undeclared` (inconclusive: the kernel was not really asked), `dies` or
-    `no-answer`; `cause` is the verdict's; `words` its sentence and evidence, or the trouble.  `seconds` of the guest.
+    `outcome` is that of loading: `loads`, `refused`, `undeclared` (inconclusive: the kernel was not really asked),
+    `dies` or `no-answer`; `cause` is the verdict's; `words` its sentence and evidence, or the trouble.  `seconds` of
+    the guest.  `programs` say how attaching went, where it was asked for.
     """
 
     object: str
@@ -53,12 +54,20 @@ class Ours:
     programs: tuple[ProgramOf, ...] = ()
 
 
-def session_of(root: Path, shelf: Shelf, items: Iterable[Item], attach: AttachMode, voice: Voice) -> Session:
-    """This repository's settings and kernels, with the gathered objects in place of its own."""
+def session_of(root: Path, shelf: Shelf, items: Iterable[Item], voice: Voice) -> Session:
+    """This repository's settings and kernels, with the gathered objects in place of its own.
+
+    The kernel's selftests are loaded; everything else is attached too, after it was loaded.
+    """
     config = load(root)
-    objects = {i.name: ObjectSpec(i.name, prebuilt=shelf.path(i), attach=attach) for i in items}
     catalogue = {**load_catalogue([SHIPPED]), **config.kernels}
-    return Session(config, objects, catalogue, voice)
+    return Session(config, {i.name: spec_of(shelf, i) for i in items}, catalogue, voice)
+
+
+def spec_of(shelf: Shelf, item: Item) -> ObjectSpec:
+    """An object as a project would declare it: a file, and nothing else."""
+    attach = AttachMode.LOAD if item.corpora == {"selftests"} else AttachMode.ATTACH
+    return ObjectSpec(item.name, prebuilt=shelf.path(item), attach=attach)
 
 
 def ask_all(asker: Asker, names: Iterable[str], kernels: Iterable[str], workers: int | None = None) -> Iterator[Ours]:
@@ -71,15 +80,32 @@ def ask_all(asker: Asker, names: Iterable[str], kernels: Iterable[str], workers:
 def ask(asker: Asker, pair: Pair) -> Ours:
     """One pair; a trouble of ours is `no-answer` with its words."""
     try:
-        found = asker.verdict(pair)
-        seconds = asker.run_of(pair).seconds
+        programs = asker.verdict(pair).programs
+        found, seconds = loading(asker, pair), asker.run_of(pair).seconds
     except BpfcompatError as error:
         return Ours(pair.object, pair.kernel, "no-answer", "", error.message, 0.0)
     words = "\n".join([found.sentence, *found.evidence])
-    programs = tuple(
-        ProgramOf(p.name, p.section, p.type, p.loaded, str(p.attach), p.cause, p.detail) for p in found.programs
+    return Ours(
+        pair.object, pair.kernel, outcome_of(found), found.cause, words, seconds, tuple(map(program_of, programs))
     )
-    return Ours(pair.object, pair.kernel, outcome_of(found), found.cause, words, seconds, programs)
+
+
+def loading(asker: Asker, pair: Pair) -> Verdict:
+    """The verdict of loading alone: the object is loaded whole, in its own process, before anything is attached."""
+    report, facts = asker.report(pair), facts_or_fault(asker.shop.store.read(asker.object(pair.object)))
+    return classify(unattached(report), facts, AttachMode.LOAD)
+
+
+def unattached(report: Report) -> Report:
+    """The same report without what attaching came to."""
+    asked = {"attach": Attach.NOT_ATTEMPTED, "attach_errno": 0, "attach_reason": "only loading counts"}
+    return replace(report, programs=tuple(replace(p, **asked) for p in report.programs))
+
+
+def program_of(program: ProgramVerdict) -> ProgramOf:
+    """One program's answer, in plain values."""
+    return ProgramOf(program.name, program.section, program.type, program.loaded, str(program.attach), program.cause,
+                     program.detail)  # fmt: skip
 
 
 def outcome_of(found: Verdict) -> str:
@@ -91,11 +117,6 @@ def outcome_of(found: Verdict) -> str:
     return "dies" if found.cause in DEATHS else "refused"
 
 
-def to_json(answer: Ours) -> dict[str, Any]:
-    """As JSON values; from_json() gives an equal one back."""
-    return asdict(answer)
-
-
 def from_json(value: Mapping[str, Any]) -> Ours:
-    """The other way."""
+    """An answer from JSON values as asdict() makes them."""
     return Ours(**{**value, "programs": tuple(ProgramOf(**p) for p in value["programs"])})

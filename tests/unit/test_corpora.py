@@ -265,17 +265,12 @@ def test_page(tmp_path: Path) -> None:
     items = [replace(i, name="o-1") for i in shelf.write({})]
     about = {"date": "2026-01-02", "libbpf": "1.5.0", "kernels": {"k": "6.1"}, "bpftool": {"bookworm": "7.1"}}
     pairs = [pair("loads", "loads"), pair("refused", "refused", cause="unknown"), pair("refused", "loads", "| odd")]
-    found = page(
-        about,
-        items,
-        [*pairs, pair("undeclared", "refused", cause="needs-declaration")],
-        read_reasons(),
-        [ours("loads")],
-    )
+    pairs.append(pair("undeclared", "refused", cause="needs-declaration"))
+    found = page(about, items, pairs, read_reasons())
     assert "| k | 6.1 | 4 | 1 | 1 | 0 | 1 | 1 | 0 |" in found
     assert "| o-1@k | unexplained | refused | loads | \\| odd |" in found
     assert "`unknown` is 1 of 2 causes given, 50.0 %" in found
-    assert "| xdp | 1 | 1 | 0 | 0 | 100.0 % |" in found
+    assert "| xdp | 4 | 4 | 0 | 0 | 100.0 % |" in found
 
 
 def test_page_of_the_repository() -> None:
