@@ -1,7 +1,7 @@
 """What bpfcompat says of each object on each kernel, by its own steps: store, thawed guests, verdict."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from bpfcompat.verdict import classify
 from bpfcompat.voice import Voice
 
 KERNELS = ("debian-11", "debian-12", "debian-13", "debian-13-backports")
+CHUNK = 40  # pairs of one kernel follow each other, so its RAM stays in the page cache
 DEATHS = ("kernel-crash", "kernel-hang")
 
 
@@ -70,9 +71,11 @@ def spec_of(shelf: Shelf, item: Item) -> ObjectSpec:
     return ObjectSpec(item.name, prebuilt=shelf.path(item), attach=attach)
 
 
-def ask_all(asker: Asker, names: Iterable[str], kernels: Iterable[str], workers: int | None = None) -> Iterator[Ours]:
-    """Every object on every kernel, those of one kernel together; a pair that is in the store boots nothing."""
-    pairs = [Pair(name, kernel) for kernel in kernels for name in names]
+def ask_all(asker: Asker, names: Iterable[str], kernels: Sequence[str], workers: int | None = None) -> Iterator[Ours]:
+    """Every object on every kernel, some objects after the other; a pair that is in the store boots nothing."""
+    ordered = list(names)
+    chunks = [ordered[n : n + CHUNK] for n in range(0, len(ordered), CHUNK)]
+    pairs = [Pair(name, kernel) for chunk in chunks for kernel in kernels for name in chunk]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         yield from pool.map(lambda pair: ask(asker, pair), pairs)
 
