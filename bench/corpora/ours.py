@@ -101,8 +101,11 @@ def loading(asker: Asker, pair: Pair) -> Verdict:
 
 def unattached(report: Report) -> Report:
     """The same report without what attaching came to."""
-    asked = {"attach": Attach.NOT_ATTEMPTED, "attach_errno": 0, "attach_reason": "only loading counts"}
-    return replace(report, programs=tuple(replace(p, **asked) for p in report.programs))
+    programs = (
+        replace(p, attach=Attach.NOT_ATTEMPTED, attach_errno=0, attach_reason="only loading counts")
+        for p in report.programs
+    )
+    return replace(report, programs=tuple(programs))
 
 
 def program_of(program: ProgramVerdict) -> ProgramOf:

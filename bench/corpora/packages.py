@@ -45,7 +45,8 @@ def found_packages(archive: Archive, suites: tuple[str, ...], names: frozenset[s
 
 def file_of(paragraph: Paragraph) -> LockedFile:
     """The package's file."""
-    return control.locked_file(*(need(paragraph, name) for name in ("Filename", "Size", "SHA256")))
+    path, size, digest = (need(paragraph, name) for name in ("Filename", "Size", "SHA256"))
+    return control.locked_file(path, size, digest)
 
 
 def shipped(archive: Archive, cache: Path, say: Say) -> Iterator[tuple[bytes, Origin]]:

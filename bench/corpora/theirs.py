@@ -91,7 +91,7 @@ def loader(archive: Archive, cache: Path, suite: str, say: Say) -> Loader:
     packages = {p["Package"]: p for p in found_packages(archive, (suite,), frozenset(NEEDED), say)}
     if "bpftool" not in packages:
         raise BuildError(f"suite {suite!r}: no bpftool")
-    program, libraries = b"", {}
+    program, libraries = b"", dict[str, bytes]()
     for name, paragraph in packages.items():
         for path, data in deb_files(obtain_file(file_of(paragraph), lambda: archive.mirror, cache), MAX_FILE):
             if name == "bpftool" and path.endswith("sbin/bpftool"):
@@ -116,8 +116,8 @@ def names_of(data: bytes) -> tuple[str, tuple[str, ...]]:
     own, needed = "", []
     for section in ELFFile(io.BytesIO(data)).iter_sections():
         for tag in section.iter_tags() if isinstance(section, DynamicSection) else ():
-            own = tag.soname if tag.entry.d_tag == "DT_SONAME" else own
-            needed += [tag.needed] if tag.entry.d_tag == "DT_NEEDED" else []
+            own = getattr(tag, "soname", own)
+            needed += [tag.needed] if hasattr(tag, "needed") else []
     return own, tuple(needed)
 
 
