@@ -23,12 +23,13 @@ from bpfcompat.realise import Made, Workshop
 from bpfcompat.store import Entry
 
 if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported where it is used: a null run is quick
+    from bpfcompat.behaviour import BehaviourTest
     from bpfcompat.guest import Ended
     from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
-                      "data/helpers.json")  # fmt: skip
+                      "judging.py", "data/helpers.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
@@ -115,7 +116,7 @@ class Asker(Keeper):
             except GuestError as error:
                 raise broken(ended, error) from None
         except GuestError as error:
-            partial = wire.parse_partial(error.heard, nonce)
+            partial = wire.parse_partial(error.heard, nonce, [t.name for t in self._tests(pair)])
             seconds = time.monotonic() - began
             return Attempt(
                 cold, partial.report if partial else None, error=error, fate=fate_of(error, partial), seconds=seconds
@@ -137,13 +138,17 @@ class Asker(Keeper):
 
     def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
         from bpfcompat import wire
+        from bpfcompat.behave import spec_lines
         from bpfcompat.guest import run_clone, run_cold
 
         shop, config = self.shop, self.shop.config
         attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
-        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared)
+        tests, limits = self._tests(pair), self.limits()
+        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared,
+                         spec_lines(tests, limits.stretched))  # fmt: skip
+        limits = limits.longer(sum(test.timeout_s for test in tests))
         job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec, self.files(pair.object))
-        qemu, limits = self.qemu(pair.kernel), self.limits()
+        qemu = self.qemu(pair.kernel)
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)
             self._learn_pace(ended.first_s)
@@ -158,6 +163,9 @@ class Asker(Keeper):
         finally:
             if template.touched():
                 self.drop_template(pair.kernel, "a guest wrote into its RAM's file")
+
+    def _tests(self, pair: Pair) -> tuple[BehaviourTest, ...]:
+        return self.shop.matrix.objects[pair.object].tests
 
     # --- verdict
 
@@ -175,8 +183,8 @@ class Asker(Keeper):
     def verdict_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of classifying a pair's report."""
         report = self.probe(pair, make).outputs["report"].digest
-        attach = self.shop.matrix.objects[pair.object].attach
-        return plan.verdict_action(pair, report, self.object(pair.object, make).digest, attach, self.classifier())
+        attach, digest = self.shop.matrix.objects[pair.object].attach, self.object(pair.object, make).digest
+        return plan.verdict_action(pair, report, digest, attach, self.classifier(), self.expected(pair.object))
 
     def verdict_entry(self, pair: Pair, make: bool = True) -> Entry:
         """The stored verdict of a pair: output `verdict`; facts answer and cause."""
@@ -201,7 +209,8 @@ class Asker(Keeper):
         from bpfcompat import elf, verdict
 
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
-        return verdict.classify(report, facts, AttachMode(self.shop.matrix.objects[pair.object].attach))
+        attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
+        return verdict.classify(report, facts, attach, self._tests(pair))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

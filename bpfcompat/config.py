@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import toml
 
@@ -29,8 +29,12 @@ from bpfcompat.model import (
     Expectation,
     KernelSpec,
     ObjectSpec,
+    ShippedFile,
     UrlSource,
 )
+
+if TYPE_CHECKING:
+    from bpfcompat.behaviour import BehaviourTest
 
 FILE = "bpfcompat.toml"
 MAX_BYTES = 4 << 20
@@ -125,7 +129,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
 }
 
 DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
-OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect",
+OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect", "tests",
                *DECLARED_KEYS)  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url")
 
@@ -308,8 +312,31 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         kernels=tuple(_value(table, "kernels", _texts(("*",)), where)),
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
+        tests=_tests(table, root, where),
+        files=_files(table, root, where),
         declared=_declared(table, where),
     )
+
+
+def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["BehaviourTest", ...]:
+    if "tests" not in table:
+        return ()
+    from bpfcompat.behave import parse_tests  # few objects have tests, and every run reads the settings
+
+    tests = parse_tests(table["tests"], root, where)
+    late = next((t.name for t in tests if t.attaches and table.get("attach") == AttachMode.LOAD), None)
+    if late is not None:
+        raise ConfigError(f"{where}: tests: {late!r}: nothing is attached with attach = \"load\"",
+                          hint="remove attach, or leave run alone in the test")  # fmt: skip
+    return tests
+
+
+def _files(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFile, ...]:
+    if "tests" not in table:
+        return ()
+    from bpfcompat.behave import shipped
+
+    return shipped(table["tests"], root, where)
 
 
 def _declared(table: Mapping[str, Any], where: str) -> Declared:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a null run needs none of them
     from bpfcompat.qemu import Job, Qemu
     from bpfcompat.templates import Template, Templates
 
-TEMPLATE_FORMAT = 2  # raise it when what is frozen, or how, changes
+TEMPLATE_FORMAT = 3  # raise it when what is frozen, or how, changes
 ATTEMPTS = 2
 CONSOLE_S = 2.0
 NOTE_CHARS = 100  # of why an accelerator does not work: once a run, and host/accelerator.json has it all

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bpfcompat.behaviour import BehaviourTest, TestReport, TestVerdict
 
 from bpfcompat.declared import Declared, DeclaredReport
 
@@ -144,6 +147,7 @@ class ObjectSpec:
     expect: Mapping[str, Expectation] = field(default_factory=dict)
     files: tuple[ShippedFile, ...] = ()
     declared: Declared = field(default_factory=Declared)
+    tests: tuple["BehaviourTest", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +201,9 @@ class Fate(StrEnum):
 class Ending:
     """A kernel's fate that is itself the answer, because fresh guests that were asked the same agreed on it.
 
-    `phase` is what was being asked (`open`, `load`, `program`), `program` its name in the last case.  `console` are the
-    lines that tell of it, clean text; `runs` is how many guests agreed, the last ones started cold.
+    `phase` is what was being asked (`open`, `load`, `program`, `test`), `program` its name, or the test's, in the last
+    two cases.  `console` are the lines that tell of it, clean text; `runs` is how many guests agreed, the last ones
+    started cold.
     """
 
     fate: Fate
@@ -227,6 +232,7 @@ class Report:
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
     declared: DeclaredReport | None = None
+    tests: tuple["TestReport", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +265,7 @@ class Verdict:
     subject: str = ""
     notes: tuple[str, ...] = ()
     programs: tuple[ProgramVerdict, ...] = ()
+    tests: tuple["TestVerdict", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

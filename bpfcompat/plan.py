@@ -189,9 +189,13 @@ def sampled(key: str, percent: float) -> bool:
     return int(key[7:15], 16) / 2**32 * 100 < percent
 
 
-def verdict_action(pair: Pair, report: str, object_digest: str, attach: str, classifier: str) -> Action:
-    """Classify one report; needs no boot."""
+def verdict_action(
+    pair: Pair, report: str, object_digest: str, attach: str, classifier: str, expected: Sequence[Any] = ()
+) -> Action:
+    """Classify one report; needs no boot.  `expected` is what behaviour tests are held against."""
     inputs = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
+    if expected:
+        inputs["expected"] = digest_json(list(expected))
     return Action("verdict", str(pair), inputs)
 
 

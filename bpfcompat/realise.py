@@ -434,7 +434,25 @@ class Realiser(Steps):
             "log_kb": self.shop.config["guest.log_kb"],
             **({"files": files.digest} if files else {}),
             **({"declared": spec.declared.to_json()} if spec.declared else {}),
+            **self._asked_tests(pair.object),
         }
+
+    def _asked_tests(self, name: str) -> dict[str, Any]:
+        from bpfcompat.behaviour import asked
+
+        tests = self.shop.matrix.objects[name].tests
+        return {"tests": [asked(test) for test in tests]} if tests else {}
+
+    def expected(self, name: str) -> list[Any]:
+        """What an object's behaviour tests are held against; part of the verdict's key, and not of the probe's."""
+        from bpfcompat.behaviour import expected
+
+        return [expected(test) for test in self.shop.matrix.objects[name].tests]
+
+    def recipe(self, pair: Pair, make: bool = True) -> dict[str, Any]:
+        """The whole question as it is stated: what the validator is told to do, and what is expected of it."""
+        wanted = self.expected(pair.object)
+        return {**self.probe_spec(pair, make), **({"expected": wanted} if wanted else {})}
 
     def probe_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of asking one kernel about one object."""

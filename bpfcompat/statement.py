@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bpfcompat.behaviour import Outcome, TestVerdict
 from bpfcompat.digest import canonical, digest_bytes, digest_json, hex_of
 from bpfcompat.envelope import MAX_BYTES, pae_digest
 from bpfcompat.errors import TrustError
@@ -119,8 +120,8 @@ def verdict_statement(claim: Claim) -> dict[str, Any]:
         raise TrustError(f"{claim.object_name}@{claim.kernel_name}: an inconclusive verdict is never stated")
     if (verdict.answer is Answer.COMPATIBLE) != (verdict.cause == ""):
         raise TrustError(f"answer {verdict.answer}: cause {verdict.cause[:80]!r}: exactly incompatible has a cause")
-    passed = [p.name for p in verdict.programs if _works(p)]
-    broken = [p.name for p in verdict.programs if not _works(p)]
+    passed = [*(p.name for p in verdict.programs if _works(p)), *_tests(verdict, passed=True)]
+    broken = [*(p.name for p in verdict.programs if not _works(p)), *_tests(verdict, passed=False)]
     compatible = verdict.answer is Answer.COMPATIBLE
     return {
         "_type": STATEMENT_TYPE,
@@ -298,7 +299,14 @@ def _verdict(extra: Mapping[str, Any]) -> Verdict:
         subject=_text(extra["subject"]),
         notes=_texts(extra["notes"]),
         programs=tuple(_program(entry) for entry in extra["programs"]),
+        tests=tuple(_test(entry) for entry in extra["tests"]),
     )
+
+
+def _test(entry: Mapping[str, Any]) -> TestVerdict:
+    if not isinstance(entry["required"], bool):
+        raise TypeError("required: expected true or false")
+    return TestVerdict(_text(entry["name"]), entry["required"], Outcome(entry["outcome"]), _texts(entry["detail"]))
 
 
 def _program(entry: Mapping[str, Any]) -> ProgramVerdict:
@@ -313,6 +321,11 @@ def _program(entry: Mapping[str, Any]) -> ProgramVerdict:
         cause=_text(entry["cause"]),
         detail=_text(entry["detail"]),
     )
+
+
+def _tests(verdict: Verdict, passed: bool) -> list[str]:
+    """The behaviour tests that passed, or did not; a word before the name, so that no program has it."""
+    return [f"test:{t.name}" for t in verdict.tests if (t.outcome is Outcome.PASSED) == passed]
 
 
 def _works(program: ProgramVerdict) -> bool:

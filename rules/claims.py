@@ -51,7 +51,7 @@ def claim_of(session: Session, pair: Pair) -> Claim:
         initramfs=asker.initramfs(pair.kernel, make=False).digest,
         command_line=COMMAND_LINE,
         machine=machine_class(config["guest.memory_mb"]),
-        spec=asker.probe_spec(pair),
+        spec=asker.recipe(pair),
         report=asker.probe(pair, make=False).outputs["report"].digest,
         classifier=str(CLASSIFIER),
         verdict=asker.verdict(pair, make=False),

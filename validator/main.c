@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "behave.h"
 #include "declare.h"
 #include "env.h"
 #include "files.h"
@@ -130,6 +131,8 @@ static void take_setting(char *line)
 			return;
 		}
 	}
+	if (value && behave_take(line, value))
+		return;
 	give_up("spec: unknown line '%.40s'", line);
 }
 
@@ -245,6 +248,8 @@ static void probe_all(void)
 		in_child("load", 0, load_whole);
 	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
 		in_child("program", i, load_program);
+	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
+		in_child("test", i, behave_test);
 	tell_end();
 }
 
@@ -289,6 +294,8 @@ static void wait_frozen(void)
 
 int main(void)
 {
+	if (getpid() != 1)
+		return 0; /* the "exec" of a behaviour test */
 	prepare();
 	wait_frozen();
 	read_inputs();

@@ -17,6 +17,7 @@ import pytest
 
 from bpfcompat import process, wire
 from bpfcompat.asking import Asker
+from bpfcompat.checking import Counts, faults
 from bpfcompat.config import load
 from bpfcompat.errors import Exit, GuestError
 from bpfcompat.guest import Death, Limits, freeze, new_ram, run_clone, run_cold
@@ -120,6 +121,14 @@ def test_equal(kernel: str, fresh: Path) -> None:
         assert (thawed.start, booted.start) == ("clone", "cold")
         assert wire.parse(thawed.report, "0" * 32) == wire.parse(booted.report, "0" * 32)
     assert not asker.template(kernel).touched()
+
+
+def test_verified(fresh: Path) -> None:
+    """What `store verify` looks at in a template is what is written beside it."""
+    asker, _ = steps(fresh)
+    assert asker.template(KERNEL).folder.is_dir()
+    found = [f.path for f in faults(asker.shop.store, Recording(), Counts()) if f.path.parent.name == "templates"]
+    assert found == []
 
 
 def test_two_clones(fresh: Path) -> None:
