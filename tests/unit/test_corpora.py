@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,6 @@ from bpfcompat.model import Answer, Verdict
 from tests.making import make_elf, make_tar
 from tests.unit.test_elf import elf, sample
 
-ROOT = Path(__file__).resolve().parents[2]
 NOISE = b"\x7fELF" + b"noise" * 20
 
 
@@ -271,12 +269,3 @@ def test_page(tmp_path: Path) -> None:
     assert "| o-1@k | unexplained | refused | loads | \\| odd |" in found
     assert "`unknown` is 1 of 2 causes given, 50.0 %" in found
     assert "| xdp | 4 | 4 | 0 | 0 | 100.0 % |" in found
-
-
-def test_page_of_the_repository() -> None:
-    """docs/agreement.md names no reason that the table does not have."""
-    text = (ROOT / "docs/agreement.md").read_text("utf-8")
-    named = re.findall(
-        r"^\| `([\w.-]+)` \|", text.partition("## Reasons for differences")[2].partition("\n## ")[0], re.M
-    )
-    assert named and set(named) <= {r.name for r in read_reasons()}
