@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpfcompat import plan
+from bpfcompat import kmods, plan
 from bpfcompat.action import Action
+from bpfcompat.assuring import Assurer
 from bpfcompat.digest import canonical, digest_json
 from bpfcompat.errors import GuestError, StoreError
-from bpfcompat.freezing import Keeper
 from bpfcompat.model import AttachMode, Ending, Fate, GuestRun, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Made, Workshop
@@ -54,7 +54,7 @@ def after(error: GuestError, pair: Pair, attempts: int) -> GuestError:
     return error
 
 
-class Asker(Keeper):
+class Asker(Assurer):
     """The steps that ask a guest, and the pure one after them."""
 
     def __init__(self, shop: Workshop) -> None:
@@ -115,6 +115,9 @@ class Asker(Keeper):
                 report = wire.parse(ended.report, nonce, bool(self.shop.matrix.objects[pair.object].declared))
             except GuestError as error:
                 raise broken(ended, error) from None
+            unmet = report.guest.get("unmet")
+            if unmet:  # it would be an answer to another question
+                raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
         except GuestError as error:
             partial = wire.parse_partial(error.heard, nonce, [t.name for t in self._tests(pair)])
             seconds = time.monotonic() - began
@@ -147,7 +150,8 @@ class Asker(Keeper):
         spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared,
                          spec_lines(tests, limits.stretched))  # fmt: skip
         limits = limits.longer(sum(test.timeout_s for test in tests))
-        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec, self.files(pair.object))
+        content, modules = shop.store.checked(self.object(pair.object)), kmods.declared(self, pair)
+        job = self.job(pair.kernel, content, spec, self.files(pair.object), modules)
         qemu = self.qemu(pair.kernel)
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)
@@ -184,7 +188,8 @@ class Asker(Keeper):
         """The action of classifying a pair's report."""
         report = self.probe(pair, make).outputs["report"].digest
         attach, digest = self.shop.matrix.objects[pair.object].attach, self.object(pair.object, make).digest
-        return plan.verdict_action(pair, report, digest, attach, self.classifier(), self.expected(pair.object))
+        expected, modules = self.expected(pair.object), kmods.digest_of(self, pair.kernel, make)
+        return plan.verdict_action(pair, report, digest, attach, self.classifier(), expected, modules)
 
     def verdict_entry(self, pair: Pair, make: bool = True) -> Entry:
         """The stored verdict of a pair: output `verdict`; facts answer and cause."""
@@ -210,7 +215,7 @@ class Asker(Keeper):
 
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
         attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
-        return verdict.classify(report, facts, attach, self._tests(pair))
+        return verdict.classify(report, facts, attach, self._tests(pair), kmods.homes(self, pair.kernel))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

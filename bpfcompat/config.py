@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import toml
 
+from bpfcompat.conditions import ASSERT_KEYS, CONDITION_KEYS, module_names, read_asserts, read_conditions
 from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
 from bpfcompat.errors import ConfigError
@@ -125,13 +126,14 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
     "matrix": {
         "objects": _texts(("*",)),
         "kernels": _texts(("debian-11", "debian-12", "debian-13", "debian-13-backports")),
+        "variants": _texts(("*",)),
     },
 }
 
 DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
 OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect", "tests",
-               *DECLARED_KEYS)  # fmt: skip
-KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url")
+               "modules", *DECLARED_KEYS)  # fmt: skip
+KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url", "base", *CONDITION_KEYS, "asserts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,15 +243,20 @@ def kernel_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
     check_name(name, where)
     check_keys(table, KERNEL_KEYS, where)
     arch = _value(table, "arch", _one_of("amd64", *ARCHES), where)
-    sources = [k for k in ("apt", "dir", "url") if k in table]
+    sources = [k for k in ("apt", "dir", "url", "base") if k in table]
     if len(sources) != 1:
-        raise ConfigError(f"{where}: expected exactly one of apt, dir, url, got {', '.join(sources) or 'none'}")
+        raise ConfigError(f"{where}: expected exactly one of apt, dir, url, base, got {', '.join(sources) or 'none'}")
+    asserts = table.get("asserts", {})
+    check_keys(asserts if isinstance(asserts, dict) else {}, ASSERT_KEYS, f"{where}: asserts")
     return KernelSpec(
         name=name,
         arch=arch,
         source=_kernel_source(table, sources[0], arch, root, where),
         optional=_value(table, "optional", _flag(False), where),
         about=_value(table, "about", _text(""), where),
+        base=_required(table, "base", where) if "base" in table else "",
+        conditions=read_conditions(table, where),
+        asserts=read_asserts(asserts, f"{where}: asserts"),
     )
 
 
@@ -266,6 +273,8 @@ def apt_source(table: Any, arch: str, where: str) -> AptSource:
 def _kernel_source(table: Mapping[str, Any], kind: str, arch: str, root: Path, where: str) -> Any:
     if kind == "apt":
         return apt_source(table["apt"], arch, f"{where}: apt")
+    if kind == "base":
+        return AptSource("", arch, "")  # until conditions.based() knows all kernels
     if kind == "dir":
         return DirSource(_below(root, _required(table, "dir", where), f"{where}: dir"))
     url = table["url"]
@@ -315,6 +324,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         tests=_tests(table, root, where),
         files=_files(table, root, where),
         declared=_declared(table, where),
+        modules=module_names(table, where),
     )
 
 

@@ -80,14 +80,62 @@ class UrlSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under what a kernel is asked; by default none, but for what every guest has.
+
+    `command_line` is appended to ours, `lsm` becomes its `lsm=`.  `lockdown` is `integrity`, `confidentiality` or "".
+    `btf` False hides the kernel's types from the loader.  `user` is `root`, or `unprivileged`: no capability at all.
+    """
+
+    command_line: str = ""
+    lsm: tuple[str, ...] = ()
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    lockdown: str = ""
+    modules: tuple[str, ...] = ()
+    btf: bool = True
+    user: str = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Asserts:
+    """What a kernel entry says of itself, to be held against what is found; "", None and nothing assert nothing.
+
+    `release` is a shell pattern.  `lsm` and `modules` must be among the active and the loaded ones.  `config` maps an
+    option to its value, `n` for one that is not set.
+    """
+
+    release: str = ""
+    btf: bool | None = None
+    lockdown: str = ""
+    lsm: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+
+
+PLAIN = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """One kernel of the catalogue, as declared.  `optional`: not to be had is no failure of the run."""
+    """One kernel of the catalogue, as declared.  `optional`: not to be had is no failure of the run.
+
+    `base` names the kernel whose files these are; `source` is then that one's, as soon as all kernels are known.
+    """
 
     name: str
     arch: str
     source: AptSource | DirSource | UrlSource
     optional: bool = False
     about: str = ""
+    base: str = ""
+    conditions: Conditions = PLAIN
+    asserts: Asserts = Asserts()
+
+    @property
+    def locked_as(self) -> str:
+        """The name of this kernel's package in the lock."""
+        return self.base or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +196,7 @@ class ObjectSpec:
     files: tuple[ShippedFile, ...] = ()
     declared: Declared = field(default_factory=Declared)
     tests: tuple["BehaviourTest", ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ without a boot.  Loading the object as a whole decides; its programs, asked alon
 contradicts itself or is silent about a program is *inconclusive*, never compatible.
 """
 
+import errno
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from bpfcompat import as_declared, judging
@@ -50,15 +52,19 @@ class _Refusal:
 
 
 def classify(
-    report: Report, facts: ObjectFacts | str, attach: AttachMode, tests: Sequence[BehaviourTest] = ()
+    report: Report,
+    facts: ObjectFacts | str,
+    attach: AttachMode,
+    tests: Sequence[BehaviourTest] = (),
+    homes: Mapping[str, str] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict of a report.
 
     `facts` is what elf.facts_or_fault() says of the same object: it words the verdict and is asked which programs
     the report must speak of; it never decides against the loader.  `tests` are held against what the report tells of
-    them once the object loads and attaches.
+    them once the object loads and attaches.  `homes`: kfunc → the module of this kernel that holds it.
     """
-    found = _of_object(report, facts, attach)
+    found = _of_object(report, facts, attach, homes)
     if not tests or found.cause == CONTRADICTORY:
         return found
     if found.answer is not Answer.COMPATIBLE:
@@ -77,8 +83,8 @@ def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> 
     return replace(found, sentence=found.sentence + judging.praise(told), notes=beside, tests=told)
 
 
-def _of_object(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Verdict:
-    asker = _Asker(report, facts)
+def _of_object(report: Report, facts: ObjectFacts | str, attach: AttachMode, homes: Mapping[str, str]) -> Verdict:
+    asker = _Asker(report, facts, homes)
     programs = tuple(asker.program(program, attach) for program in report.programs)
     if report.ending is not None:
         return fate_verdict(report, report.ending, programs)
@@ -119,8 +125,9 @@ def _objected(
 class _Asker:
     """Turns each refusal of a report into a case and asks the table."""
 
-    def __init__(self, report: Report, facts: ObjectFacts | str) -> None:
+    def __init__(self, report: Report, facts: ObjectFacts | str, homes: Mapping[str, str]) -> None:
         self.report = report
+        self.homes = homes
         self.facts = None if isinstance(facts, str) else facts
         self.fault = facts if isinstance(facts, str) else ""
 
@@ -166,7 +173,8 @@ class _Asker:
 
     def _ask(self, phase: Phase, number: int, libbpf: str, verifier: str, program: ProgramReport | None) -> _Refusal:
         report = self.report
-        case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program)
+        case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program,
+                    self.homes)  # fmt: skip
         return _Refusal(case, *explain(case))
 
 
@@ -228,6 +236,7 @@ def _praise(report: Report, attach: AttachMode) -> str:
 def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
     expected = [program for program in report.programs if program.autoload]
     yield from _inactive(report, expected)
+    yield from _not_loaded(report)
     if attach is AttachMode.LOAD:
         yield "attaching was not asked for"
     else:
@@ -250,6 +259,15 @@ def _inactive(report: Report, expected: list[ProgramReport]) -> Iterator[str]:
     if names and isinstance(active, list | tuple) and "bpf" not in active:
         listed = clip(",".join(map(str, active)))
         yield f"ATTACHED BUT INACTIVE: {_named(names)}: bpf is not among the active LSMs ({listed}): never called"
+
+
+def _not_loaded(report: Report) -> Iterator[str]:
+    """Modules that were to be there and are not; one of the usual ones that a kernel lacks is no news."""
+    for module in report.guest.get("modules") or ():
+        if module["errno"] == errno.ENOENT:
+            yield f"module {clip(module['name'], 64)}: this kernel has none of this name"
+        elif module["errno"]:
+            yield f"module {clip(module['name'], 64)}: not loaded: {errno_name(module['errno'])}"
 
 
 def _not_attempted(report: Report, programs: list[ProgramReport]) -> Iterator[str]:

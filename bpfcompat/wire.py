@@ -21,6 +21,7 @@ REPORT_MAX = 64 << 20  # bytes, of a report and of its stored form
 PROGRAMS_MAX = 10_000
 MAPS_MAX = 10_000
 TESTS_MAX = 64
+MODULES_MAX = 256
 ERRNO_MAX = 4095  # Linux MAX_ERRNO; libbpf's own start at 4000
 
 _HEAD_MAX = 256
@@ -115,7 +116,7 @@ def _frames_until_cut(data: bytes, nonce: str) -> Iterator[Any]:
 
 
 def _partial(reader: "_Reader", count: int, tests: Sequence[str]) -> Partial:
-    guest = reader.take("hello", _HELLO)
+    guest = reader.take("hello", _HELLO, _HELLO_GIVEN)
     silent = Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""))
     if count == 1:
         return Partial(silent, "open", "")
@@ -253,7 +254,7 @@ def _death(frame: dict[str, Any]) -> str:
 
 
 def _report(reader: _Reader) -> Report:
-    guest = reader.take("hello", _HELLO)
+    guest = reader.take("hello", _HELLO, _HELLO_GIVEN)
     opened = _opened(reader)
     declared = _declared(reader, opened)
     loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
@@ -403,11 +404,24 @@ def _plain_list(value: Any) -> list[str]:
     return list(_list_of(_text, 64)(value))
 
 
+def _loaded_module(value: Any) -> dict[str, Any]:
+    return _fields(value, {"name": _text, "errno": _errno}, "module")
+
+
+def _modules(value: Any) -> list[dict[str, Any]]:
+    return list(_list_of(_loaded_module, MODULES_MAX)(value))
+
+
 def _sysctls(value: Any) -> dict[str, int | None]:
     if not isinstance(value, dict) or len(value) > 64:
         raise ValueError("expected at most 64 names with a number each")
     number = _or_none(_whole(1 << 31, -(1 << 31)))
     return {name: number(found) for name, found in value.items()}
+
+
+def _guest(value: Any) -> dict[str, Any]:
+    given = isinstance(value, dict) and "modules" in value
+    return _fields(value, _HELLO_GIVEN if given else _HELLO, "guest")
 
 
 def _log(value: Any) -> Log:
@@ -515,6 +529,7 @@ _MAP: Shape = {"name": _text, "type": _text, "key_size": _u32, "value_size": _u3
 _HELLO: Shape = {"release": _text, "version": _text, "machine": _text, "btf": _flag, "config": _flag, "libbpf": _text,
                  "lsm": _or_none(_plain_list), "lockdown": _or_none(_text), "sysctls": _sysctls,
                  "unmounted": _plain_list}  # fmt: skip
+_HELLO_GIVEN: Shape = {**_HELLO, "modules": _modules, "conditions": _plain_list, "unmet": _plain_list}
 _NOT_OPENED: Shape = {"errno": _errno, "log": _log}
 _OPENED: Shape = {**_NOT_OPENED, "programs": _list_of(_listed, PROGRAMS_MAX), "maps": _list_of(_map, MAPS_MAX)}
 _LOADED: Shape = {"errno": _errno, "log": _log, "verifier": _log}
@@ -533,7 +548,7 @@ _TEST: Shape = {"name": _text, "ended": _ended, "reason": _text, "programs": _li
                 "readings": _list_of(_reading, 64), "events": _list_of(_heard, 8), "trace": _or_none(_log)}  # fmt: skip
 _STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _log, "attach": _attach, "attach_errno": _errno,
                           "attach_reason": _text, "libbpf": _log}  # fmt: skip
-_STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, _HELLO, "guest"), "open_errno": _errno,
+_STORED: Shape = {"format": _whole(1, 1), "guest": _guest, "open_errno": _errno,
                   "open_log": _log, "load_errno": _or_none(_errno), "load_log": _log,
                   "programs": _list_of(_stored_program, PROGRAMS_MAX),
                   "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip

@@ -30,16 +30,21 @@ def deb_members(deb: Path, patterns: Sequence[str], limit: int) -> Mapping[str, 
     """
     try:
         with open(deb, "rb") as stream:
-            return _matching(_data(stream, deb.name), patterns, limit, deb.name)
+            pieces = expanding(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
+            return _matching(pieces, patterns, limit, deb.name)
     except OSError as error:
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
 
 
-def deb_files(deb: Path, limit: int) -> Iterator[tuple[str, bytes]]:
-    """Every regular file (path, bytes) of a package, one at a time, but for those of more than `limit` bytes."""
+def deb_files(deb: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tuple[str, bytes]]:
+    """Every regular file whose path is wanted, as it comes; each may have `limit` bytes.
+
+    KernelError, perhaps only after some were given, when the package is damaged.
+    """
     try:
         with open(deb, "rb") as stream:
-            yield from _files(_data(stream, deb.name), lambda path, size: size <= limit, limit, deb.name)
+            pieces = expanding(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
+            yield from _wanted(pieces, wanted, limit, deb.name)
     except OSError as error:
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
 
@@ -48,10 +53,6 @@ def matches(path: str, pattern: str) -> bool:
     """True when each folder and the name match their part of the pattern."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
-
-
-def _data(stream: BinaryIO, name: str) -> BinaryIO:
-    return expanding(_data_part(stream, name), MAX_DATA, f"{name}: data.tar")
 
 
 def _data_part(stream: BinaryIO, name: str) -> BinaryIO:
@@ -71,22 +72,21 @@ def _data_part(stream: BinaryIO, name: str) -> BinaryIO:
 
 def _matching(data: BinaryIO, patterns: Sequence[str], limit: int, name: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    for path, content in _files(data, lambda path, size: any(matches(path, p) for p in patterns), limit, name):
+    for path, content in _wanted(data, lambda path: any(matches(path, p) for p in patterns), limit, name):
         found[path] = content
         if len(found) > MAX_MATCHES:
-            raise KernelError(f"{name}: more members that match than the {MAX_MATCHES} expected")
+            raise KernelError(f"{name}: more members than the {MAX_MATCHES} matching ones expected")
     return found
 
 
-def _files(data: BinaryIO, wanted: Callable[[str, int], bool], limit: int, name: str) -> Iterator[tuple[str, bytes]]:
-    """The wanted regular files (path and size are told) in the archive's order, which is read to its end."""
+def _wanted(data: BinaryIO, wanted: Callable[[str], bool], limit: int, name: str) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=data, mode="r|", tarinfo=_Header) as archive:
             for count, member in enumerate(archive):
                 path = member.name.removeprefix("./")
                 if count >= MAX_MEMBERS:
                     raise KernelError(f"{name}: more members than the {MAX_MEMBERS} expected")
-                if member.isreg() and wanted(path, member.size):
+                if member.isreg() and wanted(path):
                     yield path, _read(archive, member, limit, name)
         while data.read(1 << 20):  # to the end of the stream, where its own checksums are
             pass

@@ -91,7 +91,7 @@ def main() -> None:
     if ARGS == ["--version"]:
         print("QEMU emulator version 9.9.9")
         return
-    default, name, *others = given("object").split()
+    default, name, *others = given("object").split() or ("compatible", "hello")
     answer, label = answer_of(default, others), f"{name}@{release()}"
     first = not list((HERE / "boots").glob(f"{label} *"))
     (HERE / "boots" / f"{label} {uuid.uuid4().hex}").mkdir(parents=True)

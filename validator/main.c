@@ -15,17 +15,21 @@
 #include <unistd.h>
 
 #include "behave.h"
+#include "conditions.h"
 #include "declare.h"
 #include "env.h"
 #include "files.h"
 #include "fwcfg.h"
 #include "load.h"
+#include "modules.h"
 #include "said.h"
 #include "warm.h"
 
 #define SPEC_FILE "opt/bpfcompat/spec"
 #define OBJECT_FILE "opt/bpfcompat/object"
 #define FREEZE_FILE "opt/bpfcompat/freeze"
+#define MODULES_FILE "opt/bpfcompat/modules"
+#define MODULES_MAX (96u << 20)
 #define FREEZE_MAX 16
 #define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
@@ -99,6 +103,12 @@ static void take_seed(const char *value)
 		give_up("spec: seed: %s", strerror(errno));
 }
 
+static void take_tell(const char *value)
+{
+	if (env_also_tell(value))
+		give_up("spec: tell: expected a sysctl's name, and not too many, got '%.40s'", value);
+}
+
 static void take_declare(const char *value)
 {
 	int err = declare_take(value);
@@ -117,6 +127,7 @@ static const struct {
 	{ "attach", take_attach },
 	{ "log_max", take_log_max },
 	{ "declare", take_declare },
+	{ "tell", take_tell },
 };
 
 static void take_setting(char *line)
@@ -153,6 +164,19 @@ static void read_spec(void)
 	free(text);
 }
 
+/* Modules that the object declares are no part of the template: they are loaded now. */
+static void load_modules(void)
+{
+	char *data;
+	long len = fwcfg_read(MODULES_FILE, MODULES_MAX, &data);
+
+	if (len == -ENOENT)
+		return;
+	if (len < 0 || modules_load_given(data, len))
+		give_up("fw_cfg: %s: %s", MODULES_FILE, strerror(len < 0 ? -len : EINVAL));
+	free(data);
+}
+
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
 static void read_inputs(void)
 {
@@ -169,6 +193,7 @@ static void read_inputs(void)
 	why = files_unpack(FILES_ROOT);
 	if (why)
 		give_up("files: %s", why);
+	load_modules();
 }
 
 /* The child is lost, and with it the answer: that is never a verdict. @status is of wait(). */
@@ -215,7 +240,7 @@ static void in_child(const char *phase, unsigned int index, probe_fn probe)
 	if (pid < 0)
 		give_up("fork: %s", strerror(errno));
 	if (!pid) {
-		int err = said_start();
+		int err = conditions_drop() ?: said_start();
 
 		err = -(err ?: probe(&work, index));
 		_exit(err < 255 ? err : 255);
@@ -273,6 +298,8 @@ static void prepare(void)
 	err = fwcfg_open();
 	if (err)
 		give_up("fw_cfg: %s", strerror(-err));
+	conditions_apply();
+	modules_load_own();
 }
 
 /* Where a guest is to be frozen: everything that every probe needs is warm, and nothing is known of any object. The

@@ -22,7 +22,7 @@ NAMES = (
     "systemd-tests", "udev-hid-bpf", "xdp-tests", "xdp-tools",
 )  # fmt: skip
 MAX_DEB = 64 << 20
-MAX_FILE = 128 << 20
+MAX_FILE = 512 << 20
 
 Say = Callable[[str], None]
 
@@ -72,6 +72,6 @@ def shipped(archive: Archive, cache: Path, say: Say) -> Iterator[tuple[bytes, Or
 
 
 def _objects(deb: Path) -> Iterator[tuple[bytes, str, int]]:
-    for path, content in deb_files(deb, MAX_FILE):
+    for path, content in deb_files(deb, lambda path: True, MAX_FILE):
         for cut in objects_in(content):
             yield cut.data, path, cut.offset

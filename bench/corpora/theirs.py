@@ -93,7 +93,9 @@ def loader(archive: Archive, cache: Path, suite: str, say: Say) -> Loader:
         raise BuildError(f"suite {suite!r}: no bpftool")
     program, libraries = b"", dict[str, bytes]()
     for name, paragraph in packages.items():
-        for path, data in deb_files(obtain_file(file_of(paragraph), lambda: archive.mirror, cache), MAX_FILE):
+        for path, data in deb_files(
+            obtain_file(file_of(paragraph), lambda: archive.mirror, cache), lambda path: True, MAX_FILE
+        ):
             if name == "bpftool" and path.endswith("sbin/bpftool"):
                 program = data
             elif ".so" in path.rpartition("/")[2] and data[:4] == b"\x7fELF":
@@ -105,7 +107,9 @@ def loader(archive: Archive, cache: Path, suite: str, say: Say) -> Loader:
 def _busybox(archive: Archive, cache: Path, say: Say) -> bytes:
     suite, name = BUSYBOX
     for paragraph in found_packages(archive, (suite,), frozenset([name]), say):
-        for path, data in deb_files(obtain_file(file_of(paragraph), lambda: archive.mirror, cache), MAX_FILE):
+        for path, data in deb_files(
+            obtain_file(file_of(paragraph), lambda: archive.mirror, cache), lambda path: True, MAX_FILE
+        ):
             if path.endswith("bin/busybox"):
                 return data
     raise BuildError(f"suite {suite!r}: no {name}")
