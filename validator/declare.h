@@ -23,9 +23,6 @@ const char *declare_kconfig(void);
  */
 int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_program *alone);
 
-/* The maps of an alternative that is not chosen, for one of its programs that is asked beside those that are. */
-void declare_create_maps_of(struct bpf_object *obj, const struct bpf_program *prog);
-
 /* Whether this program is to be attached, if that is declared; else @otherwise. */
 bool declare_attaches(const struct bpf_program *prog, bool otherwise);
 
