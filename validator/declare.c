@@ -695,7 +695,7 @@ static bool is_wanted(const struct alternative *one, bool chosen, const struct b
 }
 
 /* First all off, then those that are chosen on: a program or map may be in several alternatives. */
-int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
+int declare_prepare(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
 {
 	int err = apply_settings(work, obj, alone, false);
 
@@ -712,7 +712,12 @@ int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_pr
 			if (is_wanted(&group->alternatives[n], (int)n == chosen, alone))
 				switch_maps(obj, group->alternatives[n].maps, true);
 	}
-	return err ?: apply_settings(work, obj, alone, true);
+	return err;
+}
+
+int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
+{
+	return declare_prepare(work, obj, alone) ?: apply_settings(work, obj, alone, true);
 }
 
 bool declare_attaches(const struct bpf_program *prog, bool otherwise)
