@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
     from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
-CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "data/helpers.json")
+CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "commanded.py", "fates.py", "elf.py", "data/helpers.json")
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
@@ -114,6 +115,8 @@ class Asker(Keeper):
                 raise broken(ended, error) from None
         except GuestError as error:
             partial = wire.parse_partial(error.heard, nonce)
+            if partial and self.command(pair.object):  # it was not libbpf that was asked
+                partial = replace(partial, phase="command", program="")
             seconds = time.monotonic() - began
             return Attempt(
                 cold, partial.report if partial else None, error=error, fate=fate_of(error, partial), seconds=seconds
@@ -122,14 +125,20 @@ class Asker(Keeper):
         return Attempt(cold, report, ended, fate=fate, seconds=ended.seconds)
 
     def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
-        from bpfcompat import wire
+        from bpfcompat import loaders, wire
         from bpfcompat.guest import run_clone, run_cold
 
         shop, config = self.shop, self.shop.config
         attach = shop.matrix.objects[pair.object].attach
-        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32))
+        own = shop.matrix.objects[pair.object].command
+        spec = wire.spec(
+            nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32),
+            loaders.settings(own) if own else (),
+        )  # fmt: skip
         job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec, self.files(pair.object))
         qemu, limits = self.qemu(pair.kernel), self.limits()
+        if own:
+            limits = replace(limits, total_s=limits.total_s + own.timeout_s)
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)
             self._learn_pace(ended.first_s)
@@ -162,7 +171,9 @@ class Asker(Keeper):
         """The action of classifying a pair's report."""
         report = self.probe(pair, make).outputs["report"].digest
         attach = self.shop.matrix.objects[pair.object].attach
-        return plan.verdict_action(pair, report, self.object(pair.object, make).digest, attach, self.classifier())
+        command = self.command(pair.object, make)
+        digest = self.object(pair.object, make).digest
+        return plan.verdict_action(pair, report, digest, attach, self.classifier(), command)
 
     def verdict_entry(self, pair: Pair, make: bool = True) -> Entry:
         """The stored verdict of a pair: output `verdict`; facts answer and cause."""
@@ -187,7 +198,8 @@ class Asker(Keeper):
         from bpfcompat import elf, verdict
 
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
-        return verdict.classify(report, facts, AttachMode(self.shop.matrix.objects[pair.object].attach))
+        attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
+        return verdict.classify(report, facts, attach, self.command(pair.object))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

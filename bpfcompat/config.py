@@ -24,6 +24,7 @@ from bpfcompat.model import (
     Answer,
     AptSource,
     AttachMode,
+    CommandSpec,
     DirSource,
     Expectation,
     KernelSpec,
@@ -123,7 +124,8 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
     },
 }
 
-OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect")
+OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect",
+               "command")  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url")
 
 
@@ -305,7 +307,21 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         kernels=tuple(_value(table, "kernels", _texts(("*",)), where)),
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
+        command=_command(table, root, where),
     )
+
+
+def _command(table: Mapping[str, Any], root: Path, where: str) -> CommandSpec | None:
+    if "command" not in table:
+        return None
+    from bpfcompat.loaders import command_spec
+
+    for key in ("attach",):
+        if key in table:
+            raise ConfigError(
+                f"{where}: {key}: says what libbpf does, and command asks another loader", hint="drop one"
+            )
+    return command_spec(table["command"], root, where)
 
 
 def _expect(given: Any, where: str) -> dict[str, Expectation]:

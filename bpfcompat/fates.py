@@ -19,6 +19,7 @@ _DOING = {
     "load": "while the object is loaded",
     "program": "while program '{program}' is loaded and attached",
     "object": "while the object is asked",
+    "command": "while the project's loader runs",
 }
 _HINTS = {
     Fate.CRASH: "keep this object away from this kernel; report the console's lines to who maintains the kernel",

@@ -124,10 +124,37 @@ class ShippedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageSet:
+    """Debian packages that make a root file system together, by suite and exact names."""
+
+    suite: str
+    names: tuple[str, ...]
+    arch: str = "amd64"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """The project's own loader as declared: what runs, in what, and the exit code that means that all is well.
+
+    Exactly one of `binary` (a static program), `rootfs` (a folder, a tar archive, an OCI image layout) and `packages`.
+    """
+
+    argv: tuple[str, ...]
+    binary: Path | None = None
+    rootfs: Path | None = None
+    packages: PackageSet | None = None
+    expect_exit: int = 0
+    timeout_s: int = 30
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = "/"
+    by_shell: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectSpec:
     """One object as declared: a source to compile, a file already built, or a member of a Debian package.
 
-    `files` are what its guests have beside it.
+    `files` are what its guests have beside it; `command` is the loader that is asked instead of libbpf.
     """
 
     name: str
@@ -141,6 +168,7 @@ class ObjectSpec:
     optional: bool = False
     expect: Mapping[str, Expectation] = field(default_factory=dict)
     files: tuple[ShippedFile, ...] = ()
+    command: CommandSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +210,34 @@ class MapReport:
     max_entries: int
 
 
+class Start(StrEnum):
+    """Whether a command could be started: not, because of its folder, of no such program, or one that does not run."""
+
+    STARTED = ""
+    CWD = "cwd"
+    PATH = "path"
+    EXEC = "exec"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReport:
+    """What became of the project's own loader.
+
+    `exit` is its code, None when it was not started or ended by `signal`.  `left` counts the processes that it left
+    behind.  What it said is no part of what two guests must agree on.
+    """
+
+    start: Start
+    start_errno: int
+    exit: int | None
+    signal: int
+    timed_out: bool
+    out_of_memory: bool
+    left: int
+    stdout: Log
+    stderr: Log
+
+
 class Fate(StrEnum):
     """What became of a kernel that was asked: it died, it stopped running user space, or it complained."""
 
@@ -211,7 +267,8 @@ class Report:
 
     `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
-    the object did not even open.  With an `ending` that is a crash or a hang, the report stops where the kernel did.
+    the object did not even open.  With a `command` these say nothing: another loader was asked.  With an `ending`
+    that is a crash or a hang, the report stops where the kernel did.
     """
 
     guest: Mapping[str, Any]
@@ -222,6 +279,7 @@ class Report:
     programs: tuple[ProgramReport, ...] = ()
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
+    command: CommandReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from bpfcompat.action import Action
 from bpfcompat.config import Config, match_names
 from bpfcompat.digest import canonical, digest_json, raw_digest, short
 from bpfcompat.errors import ConfigError
-from bpfcompat.model import Blob, Kernel, KernelSpec, ObjectSpec
+from bpfcompat.model import AptSource, Blob, Kernel, KernelSpec, ObjectSpec
 
 EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
@@ -122,6 +122,15 @@ def member_action(spec: ObjectSpec, package: str) -> Action:
     return Action("object", spec.name, {"package": package, "member": spec.member})
 
 
+def packages_of(spec: ObjectSpec) -> dict[str, AptSource]:
+    """The Debian packages of an object by their names in the lock: the one it is in, and those of its loader."""
+    found = {spec.name: spec.package} if spec.package else {}
+    packages = spec.command.packages if spec.command else None
+    for name in packages.names if packages else ():
+        found[f"{spec.name}/{name}"] = AptSource(packages.suite, packages.arch, name)
+    return found
+
+
 def files_action(spec: ObjectSpec, inputs: Mapping[str, Any]) -> Action:
     """What an object's guests have beside it, as one archive; `inputs` name each part by digest."""
     return Action("files", spec.name, {**inputs, "packer": FILES})
@@ -189,9 +198,13 @@ def sampled(key: str, percent: float) -> bool:
     return int(key[7:15], 16) / 2**32 * 100 < percent
 
 
-def verdict_action(pair: Pair, report: str, object_digest: str, attach: str, classifier: str) -> Action:
-    """Classify one report; needs no boot."""
-    inputs = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
+def verdict_action(
+    pair: Pair, report: str, object_digest: str, attach: str, classifier: str, command: Mapping[str, Any] | None = None
+) -> Action:
+    """Classify one report; needs no boot.  `command`: what was asked of the project's own loader, if that was asked."""
+    inputs: dict[str, Any] = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
+    if command is not None:
+        inputs["command"] = dict(command)
     return Action("verdict", str(pair), inputs)
 
 

@@ -22,6 +22,8 @@ from bpfcompat.causes import (
     explain,
     older,
 )
+from bpfcompat.commanded import SLUGS as COMMANDED
+from bpfcompat.commanded import command_verdict
 from bpfcompat.digest import canonical
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.errors import StoreError
@@ -30,7 +32,7 @@ from bpfcompat.model import Answer, Attach, AttachMode, ProgramReport, ProgramVe
 
 CLASSIFIER = 1  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
-SLUGS = (CONTRADICTORY, *SLUG.values(), *(cause.slug for cause in CAUSES))
+SLUGS = (CONTRADICTORY, *SLUG.values(), *COMMANDED, *(cause.slug for cause in CAUSES))
 MAX_NOTES = 50
 MAX_NAMED = 8
 
@@ -47,16 +49,23 @@ class _Refusal:
     finding: Finding
 
 
-def classify(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Verdict:
+def classify(
+    report: Report, facts: ObjectFacts | str, attach: AttachMode, command: Mapping[str, Any] | None = None
+) -> Verdict:
     """The verdict of a report.
 
     `facts` is what elf.facts_or_fault() says of the same object: it words the verdict and is asked which programs
-    the report must speak of; it never decides against the loader.
+    the report must speak of; it never decides against the loader.  `command` is what was asked of the project's own
+    loader, of the probe's spec, if that was asked.
     """
     asker = _Asker(report, facts)
     programs = tuple(asker.program(program, attach) for program in report.programs)
     if report.ending is not None:
         return fate_verdict(report, report.ending, programs)
+    if (report.command is None) != (command is None):
+        return _doubtful(report, "it is of another loader than the one that was asked", programs)
+    if report.command is not None and command is not None:
+        return command_verdict(report, report.command, command)
     doubt = _contradiction(report, facts, attach)
     if doubt is not None:
         return _doubtful(report, doubt, programs)

@@ -11,7 +11,18 @@ from typing import Any
 
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import GuestError, StoreError, TrustError
-from bpfcompat.model import Attach, AttachMode, Ending, Fate, Log, MapReport, ProgramReport, Report
+from bpfcompat.model import (
+    Attach,
+    AttachMode,
+    CommandReport,
+    Ending,
+    Fate,
+    Log,
+    MapReport,
+    ProgramReport,
+    Report,
+    Start,
+)
 from bpfcompat.strictjson import parse_json
 
 REPORT_MAX = 64 << 20  # bytes, of a report and of its stored form
@@ -31,13 +42,14 @@ Check = Callable[[Any], Any]
 Shape = Mapping[str, Check]
 
 
-def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str) -> bytes:
+def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str, command: Sequence[str] = ()) -> bytes:
     """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.
+    has from its template.  `command` are the lines of the loader that is to be asked instead of libbpf.
     """
-    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={attach}\nlog_max={log_max}\n".encode()
+    lines = [f"nonce={nonce}", f"clock={clock_ns}", f"seed={seed}", f"attach={attach}", f"log_max={log_max}", *command]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def is_complete(data: bytes | bytearray) -> bool:
@@ -119,16 +131,24 @@ def _partial(reader: "_Reader", count: int) -> Partial:
 def report_to_json(report: Report) -> dict[str, Any]:
     """A Report as plain JSON values; `report_from_json` gives it back."""
     value = {**asdict(report), "guest": dict(report.guest), "format": 1}
-    if report.ending is None:
-        del value["ending"]
+    for name in _SOMETIMES:
+        if value[name] is None:
+            del value[name]
     return value
+
+
+def comparable(report: Report) -> Report:
+    """What two guests that were asked the same must agree on: all, but for a command's words and leftovers."""
+    if report.command is None:
+        return report
+    return replace(report, command=replace(report.command, left=0, stdout=Log(""), stderr=Log("")))
 
 
 def report_from_json(value: Any) -> Report:
     """The Report that `report_to_json` described; StoreError if it is not one."""
     try:
-        shape = _STORED_ENDING if isinstance(value, dict) and "ending" in value else _STORED
-        found = _fields(value, shape, "report")
+        there = [name for name in _SOMETIMES if isinstance(value, dict) and name in value]
+        found = _fields(value, {**_STORED, **{name: _SOMETIMES[name] for name in there}}, "report")
         del found["format"]
         return Report(**found)
     except ValueError as error:
@@ -187,6 +207,7 @@ class _Reader:
 
     def __init__(self, frames: Iterator[Any]) -> None:
         self._frames = frames
+        self._ahead: Any = None
         self.count = 0
 
     def take(self, kind: str, *shapes: Shape) -> dict[str, Any]:
@@ -201,8 +222,13 @@ class _Reader:
         shape = next((shape for shape in shapes if shape.keys() == body.keys()), shapes[0])
         return _fields(body, shape, kind)
 
+    def next_is(self, kind: str) -> bool:
+        """True when the frame that comes next says that it is of this kind."""
+        self._ahead = self._ahead if self._ahead is not None else next(self._frames, None)
+        return isinstance(self._ahead, dict) and self._ahead.get("kind") == kind
+
     def _next(self, kind: str) -> dict[str, Any]:
-        frame = next(self._frames, None)
+        frame, self._ahead = (self._ahead if self._ahead is not None else next(self._frames, None)), None
         self.count += 1
         if not isinstance(frame, dict):
             raise ValueError(f"expected a frame of kind {kind!r}, got {'the end' if frame is None else 'no object'}")
@@ -210,7 +236,7 @@ class _Reader:
 
     def close(self) -> None:
         """There must be nothing more."""
-        if next(self._frames, None) is not None:
+        if self._ahead is not None or next(self._frames, None) is not None:
             raise ValueError("more frames after the end frame")
 
 
@@ -225,13 +251,12 @@ def _death(frame: dict[str, Any]) -> str:
 
 def _report(reader: _Reader) -> Report:
     guest = reader.take("hello", _HELLO)
+    if reader.next_is("command"):
+        return _commanded(reader, guest)
     opened = _opened(reader)
     loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
     programs = tuple(_program(reader, listed) for listed in opened.get("programs", ()))
-    before_end = reader.count
-    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + 3)})["frames"] != before_end:
-        raise ValueError(f"end: expected {before_end} frames before it")
-    reader.close()
+    _ended(reader)
     return Report(
         guest=guest,
         open_errno=opened["errno"],
@@ -241,6 +266,32 @@ def _report(reader: _Reader) -> Report:
         programs=programs,
         maps=opened.get("maps", ()),
     )
+
+
+def _ended(reader: _Reader) -> None:
+    before_end = reader.count
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + 3)})["frames"] != before_end:
+        raise ValueError(f"end: expected {before_end} frames before it")
+    reader.close()
+
+
+def _commanded(reader: _Reader, guest: Mapping[str, Any]) -> Report:
+    """The report of the project's own loader: one frame in place of all that libbpf would have been asked."""
+    told = _possible(CommandReport(**reader.take("command", _COMMAND)))
+    _ended(reader)
+    return Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""), command=told)
+
+
+def _possible(told: CommandReport) -> CommandReport:
+    """The same, if its parts can be true together."""
+    started = told.start is Start.STARTED
+    if started != (told.start_errno == 0):
+        raise ValueError(f"command: start {told.start!r} with errno {told.start_errno}")
+    if started and (told.exit is None) != (told.signal != 0):
+        raise ValueError("command: expected an exit code or a signal, one of them")
+    if not started and (told.exit is not None or told.signal or told.timed_out):
+        raise ValueError("command: not started, and yet it ended")
+    return told
 
 
 def _opened(reader: _Reader) -> dict[str, Any]:
@@ -366,6 +417,14 @@ def _ending(value: Any) -> Ending:
     return Ending(**_fields(value, _ENDING, "ending"))
 
 
+def _start(value: Any) -> Start:
+    return Start(_text(value))
+
+
+def _command(value: Any) -> CommandReport:
+    return _possible(CommandReport(**_fields(value, _COMMAND, "command")))
+
+
 def _fate(value: Any) -> Fate:
     return Fate(_text(value))
 
@@ -396,4 +455,6 @@ _STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, 
                   "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
 _ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _list_of(_text, 1000),
                   "runs": _whole(100, 1)}  # fmt: skip
-_STORED_ENDING: Shape = {**_STORED, "ending": _ending}
+_COMMAND: Shape = {"start": _start, "start_errno": _errno, "exit": _or_none(_whole(255)), "signal": _whole(64),
+                   "timed_out": _flag, "out_of_memory": _flag, "left": _u32, "stdout": _log, "stderr": _log}  # fmt: skip
+_SOMETIMES: Shape = {"ending": _ending, "command": _command}  # there only when there is any

@@ -30,10 +30,14 @@ def deb_members(deb: Path, patterns: Sequence[str], limit: int) -> Mapping[str, 
     """
     try:
         with open(deb, "rb") as stream:
-            pieces = expand(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
-            return _matching(io.BufferedReader(_Pieces(pieces)), patterns, limit, deb.name)
+            return _matching(data_tar(stream, deb.name), patterns, limit, deb.name)
     except OSError as error:
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
+
+
+def data_tar(stream: BinaryIO, name: str) -> BinaryIO:
+    """The expanded data.tar of the package in an open file, as a stream."""
+    return io.BufferedReader(Pieces(expand(_data_part(stream, name), MAX_DATA, f"{name}: data.tar")))
 
 
 def matches(path: str, pattern: str) -> bool:
@@ -60,7 +64,7 @@ def _data_part(stream: BinaryIO, name: str) -> BinaryIO:
 def _matching(data: BinaryIO, patterns: Sequence[str], limit: int, name: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=data, mode="r|", tarinfo=_Header) as archive:
+        with tarfile.open(fileobj=data, mode="r|", tarinfo=Header) as archive:
             for count, member in enumerate(archive):
                 path = member.name.removeprefix("./")
                 if count >= MAX_MEMBERS or len(found) > MAX_MATCHES:
@@ -83,7 +87,7 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, limit: int, name: s
     return stream.read()
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A tar header whose size can be worked with: tarfile reads extended headers into memory whole."""
 
     @classmethod
@@ -111,7 +115,7 @@ class _Part(io.RawIOBase):
         return len(data)
 
 
-class _Pieces(io.RawIOBase):
+class Pieces(io.RawIOBase):
     """Pieces of bytes as a stream."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:

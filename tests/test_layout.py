@@ -14,14 +14,25 @@ MAX_LINES = 50
 
 LAYERS = {
     0: ("bpfcompat", "errors", "digest", "model"),
-    1: ("files", "mounts", "process", "config", "fetch", "strictjson", "voice", "console"),
+    1: ("files", "mounts", "process", "config", "loaders", "fetch", "strictjson", "voice", "console"),
     2: (
         *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
-        *("host", "inventory", "index", "guestfiles", "kernels", "kernels.*", "validator", "validator.*"),
+        *(
+            "host",
+            "inventory",
+            "index",
+            "guestfiles",
+            "rootfs",
+            "oci",
+            "kernels",
+            "kernels.*",
+            "validator",
+            "validator.*",
+        ),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        "reports",
+        *("reports", "commanded", "outfit"),
     ),
     4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
     5: ("rules", "rules.*"),

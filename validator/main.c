@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "env.h"
 #include "files.h"
 #include "fwcfg.h"
@@ -25,7 +26,7 @@
 #define OBJECT_FILE "opt/bpfcompat/object"
 #define FREEZE_FILE "opt/bpfcompat/freeze"
 #define FREEZE_MAX 16
-#define SPEC_MAX (4u << 10)
+#define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
 #define LOG_MAX_DEFAULT (1u << 20)
 #define LOG_MAX_LEAST (4u << 10)
@@ -34,6 +35,7 @@
 #define PULSE_NS 200000000
 
 static struct work work;
+static struct command command; /* the project's own loader, if it is to be asked instead of ours */
 
 /* One line instead of a report, on the report port if there is one and on the console. */
 static void give_up(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -97,6 +99,14 @@ static void take_seed(const char *value)
 		give_up("spec: seed: %s", strerror(errno));
 }
 
+static void take_command(const char *value)
+{
+	const char *why = command_setting(&command, value);
+
+	if (why)
+		give_up("spec: command: %s", why);
+}
+
 static const struct {
 	const char *name;
 	void (*take)(const char *value);
@@ -106,6 +116,7 @@ static const struct {
 	{ "seed", take_seed },
 	{ "attach", take_attach },
 	{ "log_max", take_log_max },
+	{ "command", take_command },
 };
 
 static void take_setting(char *line)
@@ -222,12 +233,25 @@ static void tell_end(void)
 	tcdrain(work.report.fd);
 }
 
+static void ask_command(void)
+{
+	const char *why = command_run(&command, &work.report, work.object, work.size);
+
+	if (why)
+		give_up("command: %s", why);
+	tell_end();
+}
+
 static void probe_all(void)
 {
 	int err = env_hello(&work.report);
 
 	if (err)
 		give_up("report: %s", strerror(-err));
+	if (*command.argv) {
+		ask_command();
+		return;
+	}
 	in_child("open", 0, load_open);
 	if (work.shared->opened)
 		in_child("load", 0, load_whole);
