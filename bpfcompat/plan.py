@@ -126,8 +126,8 @@ def packages_of(spec: ObjectSpec) -> dict[str, AptSource]:
     """The Debian packages of an object by their names in the lock: the one it is in, and those of its loader."""
     found = {spec.name: spec.package} if spec.package else {}
     packages = spec.command.packages if spec.command else None
-    for name in packages.names if packages else ():
-        found[f"{spec.name}/{name}"] = AptSource(packages.suite, packages.arch, name)
+    if packages:
+        found |= {f"{spec.name}/{n}": AptSource(packages.suite, packages.arch, n) for n in packages.names}
     return found
 
 

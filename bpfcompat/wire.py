@@ -456,5 +456,6 @@ _STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, 
 _ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _list_of(_text, 1000),
                   "runs": _whole(100, 1)}  # fmt: skip
 _COMMAND: Shape = {"start": _start, "start_errno": _errno, "exit": _or_none(_whole(255)), "signal": _whole(64),
-                   "timed_out": _flag, "out_of_memory": _flag, "left": _u32, "stdout": _log, "stderr": _log}  # fmt: skip
+                   "timed_out": _flag, "out_of_memory": _flag, "left": _u32,
+                   "stdout": _log, "stderr": _log}  # fmt: skip
 _SOMETIMES: Shape = {"ending": _ending, "command": _command}  # there only when there is any
