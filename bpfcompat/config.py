@@ -17,6 +17,7 @@ from typing import Any
 
 import toml
 
+from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
@@ -124,8 +125,9 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
     },
 }
 
+DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
 OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect",
-               "command")  # fmt: skip
+               "command", *DECLARED_KEYS)  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url")
 
 
@@ -307,6 +309,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         kernels=tuple(_value(table, "kernels", _texts(("*",)), where)),
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
+        declared=_declared(table, where),
         command=_command(table, root, where),
     )
 
@@ -316,12 +319,19 @@ def _command(table: Mapping[str, Any], root: Path, where: str) -> CommandSpec | 
         return None
     from bpfcompat.loaders import command_spec
 
-    for key in ("attach",):
-        if key in table:
-            raise ConfigError(
-                f"{where}: {key}: says what libbpf does, and command asks another loader", hint="drop one"
-            )
+    ours = [key for key in ("attach", *DECLARED_KEYS) if key in table]
+    if ours:
+        fault = f"{ours[0]}: says what our loader does, and command asks the project's own"
+        raise ConfigError(f"{where}: {fault}", hint="declare two objects, one for each")
     return command_spec(table["command"], root, where)
+
+
+def _declared(table: Mapping[str, Any], where: str) -> Declared:
+    if not any(key in table for key in DECLARED_KEYS):
+        return Declared()
+    from bpfcompat.declare import declared  # it uses the checks above
+
+    return declared(table, where)
 
 
 def _expect(given: Any, where: str) -> dict[str, Expectation]:

@@ -63,10 +63,10 @@ def environment(spec: CommandSpec) -> dict[str, str]:
 def settings(spec: CommandSpec) -> tuple[str, ...]:
     """The lines of the validator's spec for this loader."""
     return (
-        *(f"command=arg {word}" for word in words(spec)),
-        *(f"command=env {name}={value}" for name, value in environment(spec).items()),
-        f"command=cwd {spec.cwd}",
-        f"command=timeout {spec.timeout_s}",
+        *(f"arg {word}" for word in words(spec)),
+        *(f"env {name}={value}" for name, value in environment(spec).items()),
+        f"cwd {spec.cwd}",
+        f"timeout {spec.timeout_s}",
     )
 
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from bpfcompat.declared import Declared, DeclaredReport
+
 
 class Answer(StrEnum):
     """The three answers.  `INCONCLUSIVE` means that the kernel could not be asked; it never means no."""
@@ -168,6 +170,7 @@ class ObjectSpec:
     optional: bool = False
     expect: Mapping[str, Expectation] = field(default_factory=dict)
     files: tuple[ShippedFile, ...] = ()
+    declared: Declared = field(default_factory=Declared)
     command: CommandSpec | None = None
 
 
@@ -268,7 +271,8 @@ class Report:
     `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
     the object did not even open.  With a `command` these say nothing: another loader was asked.  With an `ending`
-    that is a crash or a hang, the report stops where the kernel did.
+    that is a crash or a hang, the report stops where the kernel did.  `declared` is what was set before loading;
+    programs and maps are then as they were after that.
     """
 
     guest: Mapping[str, Any]
@@ -279,6 +283,7 @@ class Report:
     programs: tuple[ProgramReport, ...] = ()
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
+    declared: DeclaredReport | None = None
     command: CommandReport | None = None
 
 

@@ -448,11 +448,12 @@ class Realiser(Steps):
 
     def probe_spec(self, pair: Pair, make: bool = True) -> dict[str, Any]:
         """What the validator is told to do, as it enters the key."""
-        files = self.files(pair.object, make)
+        spec, files = self.shop.matrix.objects[pair.object], self.files(pair.object, make)
         return {
-            "attach": str(self.shop.matrix.objects[pair.object].attach),
+            "attach": str(spec.attach),
             "log_kb": self.shop.config["guest.log_kb"],
             **({"files": files.digest} if files else {}),
+            **({"declared": spec.declared.to_json()} if spec.declared else {}),
             **({"command": command} if (command := self.command(pair.object, make)) else {}),
         }
 

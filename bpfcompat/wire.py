@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from bpfcompat.declare import MAX_ALTERNATIVES, MAX_GROUPS, MAX_SETTINGS
+from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import GuestError, StoreError, TrustError
 from bpfcompat.model import (
@@ -42,13 +44,17 @@ Check = Callable[[Any], Any]
 Shape = Mapping[str, Check]
 
 
-def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str, command: Sequence[str] = ()) -> bytes:
+def spec(
+    nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str, declared: Sequence[str] = (),
+    command: Sequence[str] = (),
+) -> bytes:  # fmt: skip
     """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.  `command` are the lines of the loader that is to be asked instead of libbpf.
+    has from its template.  `declared` are lines of fitting.py, `command` those of loaders.py.
     """
-    lines = [f"nonce={nonce}", f"clock={clock_ns}", f"seed={seed}", f"attach={attach}", f"log_max={log_max}", *command]
+    lines = [f"nonce={nonce}", f"clock={clock_ns}", f"seed={seed}", f"attach={attach}", f"log_max={log_max}"]
+    lines += [*(f"declare={line}" for line in declared), *(f"command={line}" for line in command)]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -59,10 +65,16 @@ def is_complete(data: bytes | bytearray) -> bool:
     return last.endswith(b"\n") and last.startswith((_END, _GAVE_UP))
 
 
-def parse(data: bytes, nonce: str) -> Report:
-    """A complete report with this nonce; GuestError (phase `report`) for anything else."""
+def parse(data: bytes, nonce: str, declared: bool = False) -> Report:
+    """A complete report with this nonce; GuestError (phase `report`) for anything else.
+
+    `declared`: something was declared, so an object that opened must say what came of it.
+    """
     try:
-        return _report(_Reader(_frames(bytes(data), nonce)))
+        found = _report(_Reader(_frames(bytes(data), nonce)))
+        if (found.declared is not None) != (declared and not found.open_errno):
+            raise ValueError("what is said of declarations is not what was asked")
+        return found
     except _DiedError as error:
         raise GuestError(f"report: {error}", phase="report", death="validator-killed") from None
     except (ValueError, TrustError) as error:
@@ -115,7 +127,10 @@ def _partial(reader: "_Reader", count: int) -> Partial:
     if count == 1:
         return Partial(silent, "open", "")
     opened = _opened(reader)
-    silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()))
+    declared = _declared(reader, opened)
+    silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()),
+                     declared=declared)  # fmt: skip
+    count -= declared is not None
     if count == 2:
         return Partial(silent, "load", "")
     loaded = reader.take("load", _LOADED)
@@ -131,10 +146,7 @@ def _partial(reader: "_Reader", count: int) -> Partial:
 def report_to_json(report: Report) -> dict[str, Any]:
     """A Report as plain JSON values; `report_from_json` gives it back."""
     value = {**asdict(report), "guest": dict(report.guest), "format": 1}
-    for name in _SOMETIMES:
-        if value[name] is None:
-            del value[name]
-    return value
+    return {name: part for name, part in value.items() if part is not None or name not in _OPTIONAL}
 
 
 def comparable(report: Report) -> Report:
@@ -147,8 +159,8 @@ def comparable(report: Report) -> Report:
 def report_from_json(value: Any) -> Report:
     """The Report that `report_to_json` described; StoreError if it is not one."""
     try:
-        there = [name for name in _SOMETIMES if isinstance(value, dict) and name in value]
-        found = _fields(value, {**_STORED, **{name: _SOMETIMES[name] for name in there}}, "report")
+        there = {name: check for name, check in _OPTIONAL.items() if isinstance(value, dict) and name in value}
+        found = _fields(value, {**_STORED, **there}, "report")
         del found["format"]
         return Report(**found)
     except ValueError as error:
@@ -207,7 +219,7 @@ class _Reader:
 
     def __init__(self, frames: Iterator[Any]) -> None:
         self._frames = frames
-        self._ahead: Any = None
+        self._held: list[Any] = []
         self.count = 0
 
     def take(self, kind: str, *shapes: Shape) -> dict[str, Any]:
@@ -222,13 +234,14 @@ class _Reader:
         shape = next((shape for shape in shapes if shape.keys() == body.keys()), shapes[0])
         return _fields(body, shape, kind)
 
-    def next_is(self, kind: str) -> bool:
-        """True when the frame that comes next says that it is of this kind."""
-        self._ahead = self._ahead if self._ahead is not None else next(self._frames, None)
-        return isinstance(self._ahead, dict) and self._ahead.get("kind") == kind
+    def comes(self, kind: str) -> bool:
+        """True when the next frame is of this kind; it stays the next."""
+        if not self._held:
+            self._held = [next(self._frames, None)]
+        return isinstance(self._held[0], dict) and self._held[0].get("kind") == kind
 
     def _next(self, kind: str) -> dict[str, Any]:
-        frame, self._ahead = (self._ahead if self._ahead is not None else next(self._frames, None)), None
+        frame = self._held.pop() if self._held else next(self._frames, None)
         self.count += 1
         if not isinstance(frame, dict):
             raise ValueError(f"expected a frame of kind {kind!r}, got {'the end' if frame is None else 'no object'}")
@@ -236,7 +249,7 @@ class _Reader:
 
     def close(self) -> None:
         """There must be nothing more."""
-        if self._ahead is not None or next(self._frames, None) is not None:
+        if self._held or next(self._frames, None) is not None:
             raise ValueError("more frames after the end frame")
 
 
@@ -251,9 +264,10 @@ def _death(frame: dict[str, Any]) -> str:
 
 def _report(reader: _Reader) -> Report:
     guest = reader.take("hello", _HELLO)
-    if reader.next_is("command"):
+    if reader.comes("command"):
         return _commanded(reader, guest)
     opened = _opened(reader)
+    declared = _declared(reader, opened)
     loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
     programs = tuple(_program(reader, listed) for listed in opened.get("programs", ()))
     _ended(reader)
@@ -265,12 +279,13 @@ def _report(reader: _Reader) -> Report:
         load_log=_joined(loaded["log"], loaded["verifier"]),
         programs=programs,
         maps=opened.get("maps", ()),
+        declared=declared,
     )
 
 
 def _ended(reader: _Reader) -> None:
     before_end = reader.count
-    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + 3)})["frames"] != before_end:
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + 4)})["frames"] != before_end:
         raise ValueError(f"end: expected {before_end} frames before it")
     reader.close()
 
@@ -294,6 +309,29 @@ def _possible(told: CommandReport) -> CommandReport:
     return told
 
 
+def _declared(reader: _Reader, opened: dict[str, Any]) -> DeclaredReport | None:
+    """What came of the declarations; from here on their lists of programs and maps stand for the object's own."""
+    if not reader.comes("declared"):
+        return None
+    found = reader.take("declared", _DECLARED)
+    if "programs" not in opened:
+        raise ValueError("declared: of an object that did not open")
+    for what, same in (("programs", ("name", "section")), ("maps", ("name",))):
+        before, after = (_picked(lists.get(what, ()), same) for lists in (opened, found))
+        if before != after:
+            raise ValueError(f"declared: {what}: not those of the object")
+    opened["programs"] = tuple(
+        {**listed, "type": now["type"], "effective": now["autoload"]}
+        for listed, now in zip(opened["programs"], found["programs"], strict=True)
+    )
+    opened["maps"] = found["maps"]
+    return DeclaredReport(found["settings"], found["variants"])
+
+
+def _picked(things: Sequence[Any], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    return [tuple(t[n] if isinstance(t, dict) else getattr(t, n) for n in names) for t in things]
+
+
 def _opened(reader: _Reader) -> dict[str, Any]:
     opened = reader.take("open", _OPENED, _NOT_OPENED)
     if ("programs" in opened) != (opened["errno"] == 0):
@@ -301,13 +339,15 @@ def _opened(reader: _Reader) -> dict[str, Any]:
     return opened
 
 
-def _program(reader: _Reader, listed: Mapping[str, Any]) -> ProgramReport:
+def _program(reader: _Reader, known: Mapping[str, Any]) -> ProgramReport:
+    """One program's answer.  Its autoload is as shipped; `effective` is what declarations made of it."""
+    listed = {name: value for name, value in known.items() if name != "effective"}
     found = reader.take("program", _PROGRAM)
     if {name: found[name] for name in listed} != listed:
         raise ValueError(f"program {found['name'][:40]!r}: the object's next program is {listed['name'][:40]!r}")
     return _sound(
         ProgramReport(
-            **listed,
+            **{**listed, "autoload": known.get("effective", listed["autoload"])},
             load_errno=found["load_errno"],
             log=found["verifier"],
             attach=found["attach"],
@@ -425,6 +465,33 @@ def _command(value: Any) -> CommandReport:
     return _possible(CommandReport(**_fields(value, _COMMAND, "command")))
 
 
+def _setting(value: Any) -> SettingReport:
+    return SettingReport(**_fields(value, _SETTING, "setting"))
+
+
+def _tried(value: Any) -> TriedReport:
+    found = _fields(value, _TRIED, "alternative")
+    if found["held"] is None and found["errno"]:
+        raise ValueError("alternative: an errno, although it was not asked")
+    return TriedReport(**found)
+
+
+def _variant(value: Any) -> VariantReport:
+    found = VariantReport(**_fields(value, _VARIANT, "variants"))
+    held = [n for n, one in enumerate(found.tried) if one.held]
+    if held != ([] if found.chosen is None else [found.chosen]):
+        raise ValueError(f"variants {found.group[:40]!r}: number {found.chosen} is chosen, and {held} held")
+    return found
+
+
+def _functions(value: Any) -> tuple[str, ...]:
+    return tuple(value.split(",")) if isinstance(value, str) else _list_of(_text, PROGRAMS_MAX)(value)
+
+
+def _declared_report(value: Any) -> DeclaredReport:
+    return DeclaredReport(**_fields(value, _SAID_OF_DECLARED, "declared"))
+
+
 def _fate(value: Any) -> Fate:
     return Fate(_text(value))
 
@@ -458,4 +525,12 @@ _ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _l
 _COMMAND: Shape = {"start": _start, "start_errno": _errno, "exit": _or_none(_whole(255)), "signal": _whole(64),
                    "timed_out": _flag, "out_of_memory": _flag, "left": _u32,
                    "stdout": _log, "stderr": _log}  # fmt: skip
-_SOMETIMES: Shape = {"ending": _ending, "command": _command}  # there only when there is any
+_SETTING: Shape = {"subject": _text, "name": _text, "key": _text, "value": _text, "errno": _errno}
+_TRIED: Shape = {"needs": _text, "programs": _functions, "held": _or_none(_flag), "errno": _errno}
+_VARIANT: Shape = {"group": _text, "chosen": _or_none(_whole(MAX_ALTERNATIVES - 1)),
+                   "tried": _list_of(_tried, MAX_ALTERNATIVES)}  # fmt: skip
+_SAID_OF_DECLARED: Shape = {"settings": _list_of(_setting, 2 * MAX_SETTINGS),
+                            "variants": _list_of(_variant, MAX_GROUPS)}  # fmt: skip
+_DECLARED: Shape = {**_SAID_OF_DECLARED, "programs": _list_of(_listed, PROGRAMS_MAX),
+                    "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
+_OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report, "command": _command}

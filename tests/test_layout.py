@@ -13,26 +13,17 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model"),
-    1: ("files", "mounts", "process", "config", "loaders", "fetch", "strictjson", "voice", "console"),
+    0: ("bpfcompat", "errors", "digest", "model", "declared"),
+    1: ("files", "mounts", "process", "config", "declare", "loaders", "fetch", "strictjson", "voice", "console"),
     2: (
-        *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
-        *(
-            "host",
-            "inventory",
-            "index",
-            "guestfiles",
-            "rootfs",
-            "oci",
-            "kernels",
-            "kernels.*",
-            "validator",
-            "validator.*",
-        ),
+        *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
+        *("includes", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*", "validator", "validator.*"),
+        *("rootfs", "oci"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("reports", "commanded", "outfit"),
+        *("reports", "fitting", "as_declared"),
+        *("commanded", "outfit"),
     ),
     4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
     5: ("rules", "rules.*"),

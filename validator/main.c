@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "declare.h"
 #include "env.h"
 #include "files.h"
 #include "fwcfg.h"
@@ -107,6 +108,14 @@ static void take_command(const char *value)
 		give_up("spec: command: %s", why);
 }
 
+static void take_declare(const char *value)
+{
+	int err = declare_take(value);
+
+	if (err)
+		give_up("spec: declare: %s: '%.80s'", strerror(-err), value);
+}
+
 static const struct {
 	const char *name;
 	void (*take)(const char *value);
@@ -117,6 +126,7 @@ static const struct {
 	{ "attach", take_attach },
 	{ "log_max", take_log_max },
 	{ "command", take_command },
+	{ "declare", take_declare },
 };
 
 static void take_setting(char *line)
@@ -253,6 +263,8 @@ static void probe_all(void)
 		return;
 	}
 	in_child("open", 0, load_open);
+	if (work.shared->opened && declare_any())
+		in_child("declared", 0, load_declared);
 	if (work.shared->opened)
 		in_child("load", 0, load_whole);
 	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
