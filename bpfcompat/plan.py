@@ -16,7 +16,7 @@ from bpfcompat.model import AptSource, Blob, Kernel, KernelSpec, ObjectSpec
 
 EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
-FILES = 1  # raise when guestfiles.py packs other bytes from the same files
+FILES = 2  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
 
 

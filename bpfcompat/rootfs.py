@@ -27,8 +27,11 @@ from bpfcompat.kernels.expand import expand
 TOP = "root"  # where it lies below the guest's /files
 MAX_EXPANDED = 2 << 30  # bytes of a tar archive
 MAX_LINKS = 40  # that may follow one another, as in the kernel
-# validator/command.c mounts on all but the last two
-NEEDED = {"proc": 0o755, "sys": 0o755, "dev": 0o755, "boot": 0o755, "files": 0o755, "tmp": 0o1777}
+# validator/command.c mounts on the first four; what else every loader takes for granted
+NEEDED = {
+    **dict.fromkeys(("proc", "sys", "dev", "boot", "files", "run"), 0o755),
+    "tmp": 0o1777,
+}
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 _GZIP = b"\x1f\x8b"
 _PACKED = (b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18")
