@@ -224,7 +224,7 @@ def add_folder(tree: Tree, path: Path) -> None:
         if stat.S_ISLNK(mode):
             tree.put(name, _link(tree, name, os.readlink(place)))
         elif stat.S_ISDIR(mode):
-            tree.put(name, Folder(_bits(tree, mode)))
+            tree.put(name, Folder(mode & 0o1777))
         elif stat.S_ISREG(mode):
             tree.put(name, File(_bits(tree, mode), read_bounded(place, MAX_BYTES, ConfigError, follow=False)))
         else:
@@ -347,7 +347,7 @@ def _take_away(tree: Tree, name: str) -> None:
 def _add_member(tree: Tree, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     path = member.name
     if member.isdir():
-        tree.put(path, Folder(_bits(tree, member.mode)))
+        tree.put(path, Folder(member.mode & 0o1777))
     elif member.issym():
         tree.put(path, _link(tree, path, member.linkname))
     elif member.islnk():
@@ -380,10 +380,10 @@ def _link(tree: Tree, path: str, target: str) -> Link:
 
 
 def _bits(tree: Tree, mode: int) -> int:
-    """Permission bits as a guest may have them; folders keep their sticky bit."""
-    if mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISDIR(mode):
+    """A file's permission bits as a guest may have them."""
+    if mode & (stat.S_ISUID | stat.S_ISGID):
         tree.left_out["set-uid or set-gid bits"] += 1
-    return mode & (0o1777 if stat.S_ISDIR(mode) else 0o777)
+    return mode & 0o777
 
 
 def told(left_out: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Command mode in real guests: the project's own loader decides, whatever it does, and nothing it does is believed but its exit."""
+"""Command mode in real guests: the project's own loader decides, and nothing that it does is believed but its exit."""
 
 import shutil
 import subprocess
@@ -72,7 +72,7 @@ def ask(vmlinuz: dict[str, Path]) -> Iterator[Ask]:
 
 
 def test_surroundings(ask: Ask, loader: Path) -> None:
-    """A static loader has the object, its own environment and nothing of the host's, and every file system that loaders use."""
+    """A static loader has the object, an environment of its own, and every file system that loaders use."""
     found = ask({"binary": str(loader), "argv": ["./loader", "show"], "env": {"A": "b=c d"}})
     lines = found.told.stdout.text.splitlines()
     assert found.verdict.answer is Answer.COMPATIBLE, found
@@ -199,7 +199,8 @@ def test_tar_and_shell(ask: Ask, bpftool_root: Path, tmp_path: Path) -> None:
     packed = tmp_path / "root.tar.gz"
     with tarfile.open(packed, "w:gz") as archive:
         archive.add(bpftool_root, ".")
-    line = 'bpftool prog loadall "$BPFCOMPAT_OBJECT" /sys/fs/bpf/x && test -n "$(bpftool -j prog show pinned /sys/fs/bpf/x/*)"'
+    pinned = "bpftool -j prog show pinned /sys/fs/bpf/x/*"
+    line = f'bpftool prog loadall "$BPFCOMPAT_OBJECT" /sys/fs/bpf/x && test -n "$({pinned})"'
     found = ask({"rootfs": str(packed), "argv": [line], "shell": True})
     assert found.verdict.answer is Answer.COMPATIBLE, found
     missing = ask({"rootfs": str(packed), "argv": ["nothing here"], "shell": True})
