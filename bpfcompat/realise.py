@@ -382,6 +382,13 @@ class Realiser(Steps):
         """The action of packing what an object's guests have beside it, if they have anything."""
         return self.planned(f"files:{name}", lambda: self._files_action(self.shop.matrix.objects[name]))
 
+    def packing_action(self, name: str) -> Action:
+        """The same for an object whose guests have files; NotThere for any other."""
+        action = self.files_action(name)
+        if action is None:
+            raise NotThere(f"files:{name}")
+        return action
+
     def _files_action(self, spec: ObjectSpec) -> Action | None:
         from bpfcompat import outfit
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
+from bpfcompat.commanded import SLUGS as COMMANDED  # each is shown in test_commanded.py
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.elf import ObjectFacts, ProgramFacts
 from bpfcompat.errors import StoreError
@@ -326,7 +327,10 @@ def test_fate(cause: str) -> None:
 def test_every_cause_is_shown() -> None:
     """No row of the table is without a report that leads to it."""
     shown = (
-        set(ENDINGS) | {cause for cause, *_ in MADE} | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
+        set(ENDINGS)
+        | set(COMMANDED)
+        | {cause for cause, *_ in MADE}
+        | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
     )
     assert set(SLUGS) - shown == set()
     assert len(SLUGS) == len(set(SLUGS))
