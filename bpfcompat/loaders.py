@@ -3,6 +3,7 @@
 What reaches the guest as text has no control character and a bound; validator/command.c reads it line by line.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -60,13 +61,13 @@ def environment(spec: CommandSpec) -> dict[str, str]:
     return {"PATH": PATH, "HOME": "/", "LC_ALL": "C.UTF-8", **spec.env, f"{OURS}OBJECT": OBJECT}
 
 
-def settings(spec: CommandSpec) -> tuple[str, ...]:
-    """The lines of the validator's spec for this loader."""
+def settings(spec: CommandSpec, stretched: float = 1.0) -> tuple[str, ...]:
+    """The lines of the validator's spec for this loader, on a host that is so much slower than others."""
     return (
         *(f"arg {word}" for word in words(spec)),
         *(f"env {name}={value}" for name, value in environment(spec).items()),
         f"cwd {spec.cwd}",
-        f"timeout {spec.timeout_s}",
+        f"timeout {math.ceil(spec.timeout_s * stretched)}",
     )
 
 

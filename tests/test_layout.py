@@ -13,19 +13,24 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model", "declared"),
-    1: ("files", "mounts", "process", "config", "declare", "loaders", "fetch", "strictjson", "voice", "console"),
+    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared"),
+    1: (
+        *("files", "mounts", "process", "conditions", "config", "behave", "declare", "loaders", "fetch", "strictjson"),
+        *("voice", "console"),
+    ),
     2: (
         *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
-        *("includes", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*", "validator", "validator.*"),
-        *("rootfs", "oci"),
+        *("includes", "asserts", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*"),
+        *("validator", "validator.*", "rootfs", "oci"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("reports", "fitting", "as_declared"),
-        *("commanded", "outfit"),
+        *("judging", "reports", "fitting", "as_declared", "commanded", "outfit"),
     ),
-    4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
+    4: (
+        *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
+        *("registry", "registry.*"),
+    ),
     5: ("rules", "rules.*"),
     6: ("cli", "__main__"),
 }

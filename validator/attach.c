@@ -47,25 +47,24 @@ bool attach_map_holds(struct bpf_map *map, const struct bpf_program *prog)
 	return false;
 }
 
-static struct attached attach_struct_ops(struct bpf_object *obj, struct bpf_program *prog)
+static struct attached attach_struct_ops(struct attachment *at, struct bpf_object *obj, struct bpf_program *prog)
 {
 	struct attached done = attach_skipped("no struct_ops map calls this program");
-	struct bpf_link *link;
 	struct bpf_map *map;
 
 	bpf_object__for_each_map(map, obj) {
 		if (!attach_map_holds(map, prog))
 			continue;
-		link = bpf_map__attach_struct_ops(map);
-		if (!link)
+		bpf_link__destroy(at->link);
+		at->link = bpf_map__attach_struct_ops(map);
+		if (!at->link)
 			return failed(errno);
-		bpf_link__destroy(link);
 		done = (struct attached){ ATTACHED, 0, "" };
 	}
 	return done;
 }
 
-static struct attached attach_auto(struct bpf_program *prog)
+static struct attached attach_auto(struct attachment *at, struct bpf_program *prog)
 {
 	unsigned int said = said_count();
 	struct bpf_link *link = bpf_program__attach(prog);
@@ -77,17 +76,32 @@ static struct attached attach_auto(struct bpf_program *prog)
 		return attach_skipped("libbpf has no auto-attach for this section");
 	if (!link)
 		return failed(errno);
-	bpf_link__destroy(link);
+	at->link = link;
 	if (bpf_program__type(prog) == BPF_PROG_TYPE_LSM && env_bpf_lsm_inactive())
 		return (struct attached){ ATTACHED, 0, "bpf is not an active LSM: attached but inactive" };
 	return (struct attached){ ATTACHED, 0, "" };
 }
 
-struct attached attach_program(struct bpf_object *obj, struct bpf_program *prog)
+struct attached attach_hold(struct attachment *at, struct bpf_object *obj, struct bpf_program *prog)
 {
+	at->link = NULL;
 	if (targets_user_space(bpf_program__section_name(prog)))
 		return attach_skipped("the target is in user space, and the guest has none");
 	if (bpf_program__type(prog) == BPF_PROG_TYPE_STRUCT_OPS)
-		return attach_struct_ops(obj, prog);
-	return attach_auto(prog);
+		return attach_struct_ops(at, obj, prog);
+	return attach_auto(at, prog);
+}
+
+int attach_release(struct attachment *at)
+{
+	return bpf_link__destroy(at->link);
+}
+
+struct attached attach_program(struct bpf_object *obj, struct bpf_program *prog)
+{
+	struct attachment at;
+	struct attached done = attach_hold(&at, obj, prog);
+
+	attach_release(&at);
+	return done;
 }

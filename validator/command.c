@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "conditions.h"
 #include "env.h"
 #include "files.h"
 
@@ -34,7 +35,7 @@
 #define KEPT (64u << 10) /* bytes of each output, its end */
 #define PULSE_MS 100
 #define READS 16 /* of one output, before the other is looked at */
-#define TIMEOUT_MOST 3600
+#define TIMEOUT_MOST 86400
 #define FREE_INODES 20000
 #define NOT_STARTED 255
 
@@ -248,7 +249,7 @@ static void become(struct command *command, int out, int err, int told)
 	setsid();
 	set_limits();
 	failure.cwd = true;
-	if (!chroot(ROOT) && !chdir(command->cwd)) {
+	if (!chroot(ROOT) && !chdir(command->cwd) && !(errno = -conditions_drop())) {
 		failure.cwd = false;
 		dup2(open("/dev/null", O_RDONLY), 0);
 		dup2(out, 1);
