@@ -207,7 +207,8 @@ class CommandSpec:
 class ObjectSpec:
     """One object as declared: a source to compile, a file already built, or a member of a Debian package.
 
-    `files` are what its guests have beside it; `command` is the loader that is asked instead of libbpf.
+    `files` are what its guests have beside it; `command` is the loader that is asked instead of libbpf.  `embedded` is
+    its number, from 1, among the objects inside that file or member; 0: the file is the object.
     """
 
     name: str
@@ -224,6 +225,7 @@ class ObjectSpec:
     declared: Declared = field(default_factory=Declared)
     tests: tuple["BehaviourTest", ...] = ()
     modules: tuple[str, ...] = ()
+    embedded: int = 0
     command: CommandSpec | None = None
 
 

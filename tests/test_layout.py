@@ -19,13 +19,13 @@ LAYERS = {
         *("voice", "console"),
     ),
     2: (
-        *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
-        *("includes", "asserts", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*"),
-        *("validator", "validator.*", "rootfs", "oci"),
+        *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
+        *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
+        *("kernels", "kernels.*", "validator", "validator.*"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("judging", "reports", "fitting", "as_declared", "commanded", "outfit"),
+        *("judging", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
