@@ -56,7 +56,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str, str]] = [
 @pytest.mark.parametrize(("told", "more", "answer", "cause", "words"), CASES)
 def test_verdicts(told: dict[str, Any], more: dict[str, Any], answer: str, cause: str, words: str) -> None:
     """The exit code that was expected is yes, another one no, and everything else has not answered."""
-    found = classify(report(**told), "no ELF at all", AttachMode.ATTACH, {**ASKED, **more})
+    found = classify(report(**told), "no ELF at all", AttachMode.ATTACH, command={**ASKED, **more})
     assert (found.answer, found.cause) == (Answer(answer), cause)
     assert words in found.sentence
     assert bool(found.hint) is bool(found.evidence) is bool(cause)
@@ -65,25 +65,27 @@ def test_verdicts(told: dict[str, Any], more: dict[str, Any], answer: str, cause
 
 def test_who_spoke() -> None:
     """Every verdict names the loader and its digest, and says that it was not libbpf."""
-    (note,) = classify(report(), "", AttachMode.ATTACH, ASKED).notes
+    (note,) = classify(report(), "", AttachMode.ATTACH, command=ASKED).notes
     assert note == f"asked by the loader 'loader' (sha256:{'a' * 64}), not by libbpf"
-    notes = classify(report(left=3, stdout=Log("x", True)), "", AttachMode.ATTACH, ASKED).notes
+    notes = classify(report(left=3, stdout=Log("x", True)), "", AttachMode.ATTACH, command=ASKED).notes
     assert [n[:20] for n in notes[1:]] == ["it left processes ru", "what it said was too"]
 
 
 def test_evidence() -> None:
     """The last lines of stderr are the evidence, of stdout where it is silent; nothing in them can move a cursor."""
     loud = report(exit=1, stderr=Log("".join(f"line {n}\n" for n in range(9)) + "\x1b[2J\x07end"), stdout=Log("out"))
-    found = classify(loud, "", AttachMode.ATTACH, ASKED)
+    found = classify(loud, "", AttachMode.ATTACH, command=ASKED)
     assert found.evidence == (*(f"stderr: line {n}" for n in range(4, 9)), "stderr:  [2J end")
-    assert classify(report(exit=1, stdout=Log("out")), "", AttachMode.ATTACH, ASKED).evidence == ("stdout: out",)
-    assert classify(report(exit=1), "", AttachMode.ATTACH, ASKED).evidence == ("it said nothing",)
+    assert classify(report(exit=1, stdout=Log("out")), "", AttachMode.ATTACH, command=ASKED).evidence == (
+        "stdout: out",
+    )
+    assert classify(report(exit=1), "", AttachMode.ATTACH, command=ASKED).evidence == ("it said nothing",)
 
 
 @pytest.mark.parametrize(("told", "command"), [(report(), None), (report(None), ASKED)])
 def test_another_loader(told: Report, command: Any) -> None:
     """A report of the loader that was not asked is believed by nobody."""
-    found = classify(told, "", AttachMode.ATTACH, command)
+    found = classify(told, "", AttachMode.ATTACH, command=command)
     assert (found.answer, found.cause) == (Answer.INCONCLUSIVE, CONTRADICTORY)
 
 
