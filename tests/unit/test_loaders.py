@@ -62,9 +62,8 @@ def test_environment() -> None:
 
 def test_spec_lines() -> None:
     """The guest reads one line a setting, and a word may hold any = and blank."""
-    lines = (
-        wire.spec("n", AttachMode.LOAD, 1, 2, "s", (), loaders.settings(spec(env={"A": "b=c "}))).decode().split("\n")
-    )
+    settings = loaders.settings(spec(env={"A": "b=c "}))
+    lines = wire.spec("n", AttachMode.LOAD, 1, 2, "s", command=settings).decode().split("\n")
     assert "command=arg a b" in lines
     assert "command=env A=b=c " in lines
     assert "command=cwd /files" in lines
