@@ -282,11 +282,24 @@ def _wrong_byte_order(case: Case) -> Finding | None:
 def _loader_unsupported(case: Case) -> Finding | None:
     said = case.find(r"^.*legacy map definitions in 'maps' section are not supported.*$")
     if not said:
-        return None
+        return _own_maps(case)
     names = f" ({', '.join(case.facts.legacy_maps[:5])})" if case.facts and case.facts.legacy_maps else ""
     version = clip(str(case.guest.get("libbpf", "1.x")), 20)
     return Finding(
         f"object: libbpf {version} does not take maps of section 'maps'{clip(names)}; no kernel was asked",
+        _line(case, said),
+        'define the maps with BTF, in SEC(".maps")',
+    )
+
+
+def _own_maps(case: Case) -> Finding | None:
+    """Some loaders have a map section of their own, such as ir-keytable's `lirc_mode2/maps`."""
+    said = case.find(r"^.*bad map relo against '(.*)' in section '(.*\bmaps\b.*)'$")
+    if not said:
+        return None
+    version = clip(str(case.guest.get("libbpf", "1.x")), 20)
+    return Finding(
+        f"object: libbpf {version} knows no maps of section '{clip(said[2])}', another loader may; no kernel was asked",
         _line(case, said),
         'define the maps with BTF, in SEC(".maps")',
     )
@@ -305,7 +318,7 @@ def _kernel_config_absent(case: Case) -> Finding | None:
 
 
 def _needs_declaration(case: Case) -> Finding | None:
-    return _needs_type(case) or _needs_target(case) or _needs_size(case) or _needs_choice(case)
+    return _needs_type(case) or _needs_target(case) or _needs_size(case) or _needs_program(case) or _needs_choice(case)
 
 
 def missing_type(text: str) -> re.Match[str] | None:
@@ -359,6 +372,18 @@ def _needs_size(case: Case) -> Finding | None:
         _line(case, said),
         f"declare it: {size_line(found.name, found.type, found.value_size)}",
         found.name,
+    )
+
+
+def _needs_program(case: Case) -> Finding | None:
+    said = case.find(r"^.*prog '(.*)': attach program FD is not set$")
+    if not said:
+        return None
+    return Finding(
+        f"program '{clip(said[1])}': replaces a function of another program, which its application chooses",
+        _line(case, said),
+        "declare the program that it is to replace a function of",
+        said[1],
     )
 
 

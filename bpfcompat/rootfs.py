@@ -21,8 +21,8 @@ from bpfcompat.errors import ConfigError, KernelError
 from bpfcompat.files import kind_of, read_bounded
 from bpfcompat.guestfiles import MAX_BYTES, MAX_FILES, MAX_PATH, link_stays, path_fault
 from bpfcompat.initramfs import Entry
-from bpfcompat.kernels.deb import Header, Pieces, data_tar
-from bpfcompat.kernels.expand import expand
+from bpfcompat.kernels.deb import Header, data_tar
+from bpfcompat.kernels.expand import Pieces, expand
 
 TOP = "root"  # where it lies below the guest's /files
 MAX_EXPANDED = 2 << 30  # bytes of a tar archive

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from bpfcompat.errors import KernelError
-from bpfcompat.kernels.expand import expand
+from bpfcompat.kernels.expand import expanding
 
 MAX_PARTS = 16  # of the ar archive
 MAX_MEMBERS = 100_000
@@ -37,7 +37,7 @@ def deb_members(deb: Path, patterns: Sequence[str], limit: int) -> Mapping[str, 
 
 def data_tar(stream: BinaryIO, name: str) -> BinaryIO:
     """The expanded data.tar of the package in an open file, as a stream."""
-    return io.BufferedReader(Pieces(expand(_data_part(stream, name), MAX_DATA, f"{name}: data.tar")))
+    return expanding(_data_part(stream, name), MAX_DATA, f"{name}: data.tar")
 
 
 def deb_files(deb: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tuple[str, bytes]]:
@@ -132,25 +132,3 @@ class _Part(io.RawIOBase):
         self._left -= len(data)
         buffer[: len(data)] = data
         return len(data)
-
-
-class Pieces(io.RawIOBase):
-    """Pieces of bytes as a stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._held = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._held:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._held = memoryview(piece)
-        size = min(len(buffer), len(self._held))
-        buffer[:size] = self._held[:size]
-        self._held = self._held[size:]
-        return size

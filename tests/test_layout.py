@@ -21,7 +21,7 @@ LAYERS = {
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
-        *("kernels", "kernels.*", "validator", "validator.*"),
+        *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
