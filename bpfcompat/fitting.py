@@ -5,6 +5,7 @@ before any guest starts.  Constants become bytes here, by the object's own BTF; 
 """
 
 import difflib
+import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,6 +17,7 @@ from bpfcompat.errors import ConfigError, ObjectError
 
 MAX_LINES_BYTES = (1 << 20) - (64 << 10)  # of what the guest takes as its spec, validator/main.c
 PAGE = 4096
+_FUNCTION = re.compile(r"[!-+\--~]{1,255}")  # printable, without the blank and comma that part words of a line
 _RING_BUFFERS = ("ringbuf", "user_ringbuf")
 
 
@@ -99,6 +101,8 @@ class _Fitting:
         if not found:
             known = [*(p.name for p in programs), *(p.section for p in programs)]
             self._known(name, known, "program", where)
+        if not _FUNCTION.fullmatch(found[0]):
+            raise ConfigError(f"{self.where}: {where}: its function has a name that cannot be declared: {found[0]!r}")
         return found[0]
 
     def _known(self, name: str, known: Sequence[str], what: str, where: str) -> None:

@@ -224,6 +224,14 @@ def test_refused(tables: dict[str, Any], said: str) -> None:
     assert str(caught.value).startswith("[objects.x]: ")
 
 
+@pytest.mark.parametrize("name", ["a b", "a,b", "a\ndeclare=map m pinning off", "é", "x" * 300])
+def test_hostile_function(name: str) -> None:
+    """An object's own function cannot become another line or word for the guest by its name."""
+    data = elf([Section("xdp", EXIT, EXEC)], [(name, FUNC, 1)])
+    with pytest.raises(ConfigError, match="a name that cannot be declared"):
+        told(data, programs={"xdp": {"autoload": False}})
+
+
 def test_no_btf() -> None:
     """Without BTF nothing says what type a constant has."""
     bare = elf([Section(".rodata", b"\0" * 8)], [("pid", OBJECT, 1)])
