@@ -14,6 +14,7 @@ from bpfcompat.causes import helper_names
 from bpfcompat.declared import Constant, Declared, Entries, InnerMap, MapChange, ProgramChange, VariantGroup
 from bpfcompat.elf import ObjectFacts, VariableFacts, read_object, section_of
 from bpfcompat.errors import ConfigError, ObjectError
+from bpfcompat.twins import split
 
 MAX_LINES_BYTES = (1 << 20) - (64 << 10)  # of what the guest takes as its spec, validator/main.c
 PAGE = 4096
@@ -76,7 +77,8 @@ class _Fitting:
 
     def program(self, change: ProgramChange) -> Iterator[str]:
         where = f"programs.{change.name}"
-        head = f"program {self.function(change.name, where)}"
+        name = self.function(change.name, where)
+        head = f"program {name}"
         yield from _set(head, "type", change.type)
         yield from _set(head, "attach_type", change.attach_type)
         if change.target_file is not None:
@@ -86,9 +88,14 @@ class _Fitting:
             other = self.function(change.target_program, f"{where}: target_program")
             yield f"{head} target_program {other} {change.target or other}"
         else:
-            yield from _set(head, "target", change.target)
+            yield from _set(head, "kprobe" if self._is_kprobe(name, change) else "target", change.target)
         yield from _set(head, "attach", change.attach)
         yield from _set(head, "autoload", None if change.autoload is None else "on" if change.autoload else "off")
+
+    def _is_kprobe(self, name: str, change: ProgramChange) -> bool:
+        """A kprobe's function is looked up when it is attached, not before it is loaded."""
+        section = next(p.section for p in self.facts.programs if p.name == name)
+        return change.type == "kprobe" or (not change.type and split(section)[0] in ("kprobe", "kretprobe"))
 
     def function(self, name: str, where: str) -> str:
         """The function of a program that is named by it or by its section."""

@@ -158,11 +158,9 @@ def _program_lines(program: ProgramFacts, around: Around) -> Iterator[str]:
     elif family in _BY_BTF and not target:
         why = f'section "{program.section}" names no function: its application does'
         yield f'{key}.target = "{_guess(program.name)}"  # {why}'
-    elif family in _BY_BTF and _nowhere(target, around):
+    elif family in (*_BY_BTF, "kprobe", "kretprobe") and target and _nowhere(target, around):
         why = f'no kernel here has "{target}": a placeholder, or another kernel\'s'
         yield f'{key}.target = "{_guess(target)}"  # {why}'
-    elif family in ("kprobe", "kretprobe") and _nowhere(target, around):
-        yield f'# {key}: no kernel here has "{target}": a placeholder; attaching it will fail'
 
 
 def _guess(name: str) -> str:

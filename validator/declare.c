@@ -336,7 +336,7 @@ static int program_target_file(struct work *work, struct bpf_object *obj, struct
 	return replace_in(work, prog, bpf_object__open_file(place, NULL), name, function, false);
 }
 
-/* Nothing is set: attaching comes later, and asks declare_attaches(). */
+/* Nothing is set: attaching comes later, and asks declare_attaches() and declare_kprobe(). */
 static int program_attach(struct work *work, struct bpf_object *obj, struct setting *setting)
 {
 	(void)work;
@@ -410,6 +410,7 @@ static const struct row rows[] = {
 	{ "program", "target", program_target, true },
 	{ "program", "target_program", program_target_program, true },
 	{ "program", "target_file", program_target_file, true },
+	{ "program", "kprobe", program_attach },
 	{ "program", "attach", program_attach },
 	{ "program", "autoload", program_autoload },
 	{ "constant", NULL, constant },
@@ -720,15 +721,29 @@ int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_pr
 	return declare_prepare(work, obj, alone) ?: apply_settings(work, obj, alone, true);
 }
 
-bool declare_attaches(const struct bpf_program *prog, bool otherwise)
+/* The value of a setting that is about attaching a program, or NULL. */
+static const char *of_attaching(const struct bpf_program *prog, const char *key)
 {
 	for (unsigned int i = 0; i < declared.settings_count; i++) {
 		const struct setting *setting = &declared.settings[i];
 
-		if (setting->row->apply == program_attach && !strcmp(setting->name, bpf_program__name(prog)))
-			return strcmp(setting->value, "load") != 0;
+		if (setting->row->apply == program_attach && !strcmp(setting->row->key, key) &&
+		    !strcmp(setting->name, bpf_program__name(prog)))
+			return setting->value;
 	}
-	return otherwise;
+	return NULL;
+}
+
+bool declare_attaches(const struct bpf_program *prog, bool otherwise)
+{
+	const char *mode = of_attaching(prog, "attach");
+
+	return mode ? strcmp(mode, "load") != 0 : otherwise;
+}
+
+const char *declare_kprobe(const struct bpf_program *prog)
+{
+	return of_attaching(prog, "kprobe");
 }
 
 bool declare_any(void)

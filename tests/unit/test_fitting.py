@@ -132,6 +132,8 @@ def told(data: bytes = OBJECT_BYTES, **tables: Any) -> tuple[str, ...]:
             {"programs": {"entry": {"attach_type": "xdp_cpumap", "type": "xdp"}}},
             ("program entry type xdp", "program entry attach_type xdp_cpumap"),
         ),
+        ({"programs": {"probe": {"target": "vfs_read"}}}, ("program probe kprobe vfs_read",)),
+        ({"programs": {"entry": {"target": "vfs_read"}}}, ("program entry target vfs_read",)),
         ({"programs": {"entry": {"target_program": "one"}}}, ("program entry target_program one one",)),
         ({"programs": {"entry": {"target_program": "one", "target": "f"}}}, ("program entry target_program one f",)),
         (

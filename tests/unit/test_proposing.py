@@ -87,6 +87,8 @@ def test_programs() -> None:
         "filter_p": ("socket_filter", None),
         "fentry_p": (None, "vfs_read"),
         "fexit_dummy_file_write_p": (None, "vfs_write"),
+        "kretprobe_dummy_file_write_p": (None, "vfs_write"),
+        "kprobe_dummy_f_p": (None, "vfs_read"),
     }
 
 
@@ -109,7 +111,6 @@ def test_twins() -> None:
         "# kfunc g: of module nf_flow_table",
         "# extern h: no kernel here has it built in",
         "# extern f: not on k-b",
-        '# kprobe_dummy_f_p: no kernel here has "dummy_f"',
         "# kept.pinning = false",
         "# targ_pid = 0  # int",
         '# freplace_p.target_program = "main"',
