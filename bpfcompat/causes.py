@@ -407,12 +407,31 @@ def _core_unresolved(case: Case) -> Finding | None:
 _CORE_HINT = "guard the access with bpf_core_field_exists() or its like, or add a ___flavour of the type"
 
 
-def _kfunc_missing(case: Case) -> Finding | None:
+def _absent_kfunc(case: Case) -> re.Match[str] | None:
     said = case.find(r"^.*extern \(func ksym\) '(.*)': not found in kernel or module BTFs$") or case.find(
         r"^kfunc '(.*)' is referenced but wasn't resolved$"
     )
     # the last six digits number the extern; libbpf names it, but not where the log is cut
-    said = said or case.find(r"^invalid func unknown#(2002\d{6})$")
+    return said or case.find(r"^invalid func unknown#(2002\d{6})$")
+
+
+def _module_not_loaded(case: Case) -> Finding | None:
+    said = _absent_kfunc(case)
+    home = case.homes.get(said[1]) if said else None
+    told = {m["name"]: m["errno"] for m in case.guest.get("modules") or ()}
+    if said is None or home is None or not told.get(home):
+        return None
+    return Finding(
+        f"object: kfunc {clip(said[1])} is in module {home}, which {case.kernel} has and did not load "
+        f"({errno_name(told[home])}); that is no answer",
+        _line(case, said),
+        "look at the console of this pair for what the kernel said of the module",
+        said[1],
+    )
+
+
+def _kfunc_missing(case: Case) -> Finding | None:
+    said = _absent_kfunc(case)
     if not said:
         return None
     home = case.homes.get(said[1])
@@ -743,6 +762,7 @@ CAUSES: Sequence[Cause] = (
     Cause("object-malformed", _NO, _O + _L, _object_malformed),
     Cause("needs-declaration", _ASK, _L, _needs_declaration),
     Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent),
+    Cause("module-not-loaded", _ASK, _L, _module_not_loaded),
     Cause("kfunc-missing", _NO, _L, _kfunc_missing),
     Cause("kfunc-changed", _NO, _L, _kfunc_changed),
     Cause("extern-unresolved", _NO, _L, _extern_unresolved),
