@@ -1,9 +1,11 @@
 """`bpfcompat init`: objects on disk in, proposed entries out, with what this project's store knows of kernels."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bpfcompat import kmods
 from bpfcompat.btftypes import Types
 from bpfcompat.carve import objects_in
 from bpfcompat.config import FILE
@@ -55,7 +57,17 @@ def known_kernels(root: Path) -> tuple[Around, str]:
     found = {name: types.functions() for name in session.matrix.columns if (types := _types(session, name))}
     if not found:
         return Around({}, {}), "No kernel is in the store yet: placeholders are guessed by their names."
-    return Around(found, {}), f"Kernels that were looked at: {', '.join(found)}."
+    return Around(found, _homes(session)), f"Kernels that were looked at: {', '.join(found)}."
+
+
+def _homes(session: Session) -> dict[str, tuple[str, ...]]:
+    """kfunc → the modules that hold it on some kernel, of those whose modules were read already."""
+    found: dict[str, set[str]] = {}
+    for name in session.matrix.columns:
+        with contextlib.suppress(NotThere, BpfcompatError):
+            for kfunc, module in kmods.homes(session.asker, name, make=False).items():
+                found.setdefault(kfunc, set()).add(module)
+    return {kfunc: tuple(sorted(names)) for kfunc, names in found.items()}
 
 
 def _types(session: Session, kernel: str) -> Types | None:
