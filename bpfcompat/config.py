@@ -326,8 +326,8 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
         tests=_tests(table, root, where),
-        files=_files(table, root, where),
         declared=_declared(table, where),
+        files=_files(table, root, where),
         embedded=_value(table, "embedded", _whole(0, 0, 1000), where),
         modules=module_names(table, where),
     )
@@ -347,11 +347,16 @@ def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["Behaviour
 
 
 def _files(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFile, ...]:
-    if "tests" not in table:
-        return ()
-    from bpfcompat.behave import shipped
+    found: tuple[ShippedFile, ...] = ()
+    if "tests" in table:
+        from bpfcompat.behave import shipped
 
-    return shipped(table["tests"], root, where)
+        found = shipped(table["tests"], root, where)
+    if "programs" in table:
+        from bpfcompat.declare import target_files
+
+        found += target_files(table, root)
+    return found
 
 
 def _declared(table: Mapping[str, Any], where: str) -> Declared:

@@ -1,6 +1,5 @@
 """`bpfcompat init`: objects on disk in, proposed entries out, with what this project's store knows of kernels."""
 
-import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,19 +54,23 @@ def known_kernels(root: Path) -> tuple[Around, str]:
     except BpfcompatError:
         return Around({}, {}), f"No {FILE} here: no kernel was looked at, so placeholders are guessed by their names."
     found = {name: types.functions() for name in session.matrix.columns if (types := _types(session, name))}
+    modules = _modules(session)
     if not found:
         return Around({}, {}), "No kernel is in the store yet: placeholders are guessed by their names."
-    return Around(found, _homes(session)), f"Kernels that were looked at: {', '.join(found)}."
+    return Around(found, modules), f"Kernels that were looked at: {', '.join(found)}."
 
 
-def _homes(session: Session) -> dict[str, tuple[str, ...]]:
-    """kfunc → the modules that hold it on some kernel, of those whose modules were read already."""
+def _modules(session: Session) -> dict[str, tuple[str, ...]]:
+    """Each kfunc of a module, and the modules that have it on any kernel whose index is there."""
     found: dict[str, set[str]] = {}
-    for name in session.matrix.columns:
-        with contextlib.suppress(NotThere, BpfcompatError):
-            for kfunc, module in kmods.homes(session.asker, name, make=False).items():
-                found.setdefault(kfunc, set()).add(module)
-    return {kfunc: tuple(sorted(names)) for kfunc, names in found.items()}
+    for kernel in session.matrix.columns:
+        try:
+            index = kmods.index_of(session.asker, kernel, make=False)
+        except (NotThere, BpfcompatError):
+            continue
+        for kfunc, module in (index.homes() if index else {}).items():
+            found.setdefault(kfunc, set()).add(module)
+    return {kfunc: tuple(sorted(modules)) for kfunc, modules in found.items()}
 
 
 def _types(session: Session, kernel: str) -> Types | None:
