@@ -26,6 +26,7 @@ from bpfcompat.model import (
     Answer,
     AptSource,
     AttachMode,
+    CommandSpec,
     DirSource,
     Expectation,
     KernelSpec,
@@ -133,7 +134,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
 DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
 OBJECT_KEYS = (
     "source", "prebuilt", "package", "member", "embedded", "cflags", "attach", "kernels", "optional", "expect", "tests",
-    "modules", *DECLARED_KEYS,
+    "modules", "command", *DECLARED_KEYS,
 )  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url", "base", *CONDITION_KEYS, "asserts")
 
@@ -330,7 +331,20 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         files=_files(table, root, where),
         embedded=_value(table, "embedded", _whole(0, 0, 1000), where),
         modules=module_names(table, where),
+        command=_command(table, root, where),
     )
+
+
+def _command(table: Mapping[str, Any], root: Path, where: str) -> CommandSpec | None:
+    if "command" not in table:
+        return None
+    from bpfcompat.loaders import command_spec
+
+    ours = [key for key in ("attach", "tests", *DECLARED_KEYS) if key in table]
+    if ours:
+        fault = f"{ours[0]}: says what our loader does, and command asks the project's own"
+        raise ConfigError(f"{where}: {fault}", hint="declare two objects, one for each")
+    return command_spec(table["command"], root, where)
 
 
 def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["BehaviourTest", ...]:
