@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.corpora import ours, theirs
-from bench.corpora.compare import joined, pair_from_json, pair_to_json, read_reasons
+from bench.corpora.compare import UNEXPLAINED, explain, joined, pair_from_json, pair_to_json, read_reasons
 from bench.corpora.index import CORPORA, Item, Shelf
 from bench.corpora.ours import KERNELS, Ours, session_of
 from bench.corpora.packages import shipped
@@ -136,8 +136,9 @@ def compare(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], anew: b
     own, by_name = ask_ours(shelf, items, kernels), {i.name: i for i in items}
     tools = [theirs.loader(archive(), ensure_dir(FOLDER / "cache"), suite, say) for suite in (FIRST, SECOND)]
     said = theirs.merged(ask_theirs(shelf, tools[0], [(i, k) for k in kernels for i in items], anew))
-    differ = [(by_name[p.ours.object], p.ours.kernel) for p in joined(own, said, {}, {}) if not p.same and p.answered]
-    again = theirs.merged(ask_theirs(shelf, tools[1], differ, anew))
+    reasons = read_reasons()
+    differ = [p.ours for p in joined(own, said, {}, {}) if explain(p, reasons) == UNEXPLAINED]
+    again = theirs.merged(ask_theirs(shelf, tools[1], [(by_name[o.object], o.kernel) for o in differ], anew))
     pairs = joined(own, said, again, {i.name: i.digest for i in items})
     asker = open_session(ROOT).asker
     about = {
