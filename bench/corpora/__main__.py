@@ -24,7 +24,7 @@ from bench.corpora.packages import shipped
 from bench.corpora.page import page
 from bench.corpora.sources import TREES, compiled
 from bench.corpora.theirs import Loader, Theirs
-from bench.measure import ROOT
+from bench.measure import ROOT, environ, output
 from bpfcompat.digest import hex_of
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.files import ensure_dir, write_atomic
@@ -143,6 +143,7 @@ def compare(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], anew: b
     asker = open_session(ROOT).asker
     about = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": output(["git", "rev-parse", "--short", "HEAD"], ROOT, environ()).strip(),
         "libbpf": asker.validator().facts["libbpf"],
         "kernels": {k: asker.kernel(k).release for k in kernels},
         "bpftool": {tool.suite: tool.version for tool in tools},

@@ -263,7 +263,13 @@ def test_page(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.add(sample(), Origin("packages", "pkg", "1", "o"))
     items = [replace(i, name="o-1") for i in shelf.write({})]
-    about = {"date": "2026-01-02", "libbpf": "1.5.0", "kernels": {"k": "6.1"}, "bpftool": {"bookworm": "7.1"}}
+    about = {
+        "date": "2026-01-02",
+        "commit": "abc",
+        "libbpf": "1.5.0",
+        "kernels": {"k": "6.1"},
+        "bpftool": {"bookworm": "7.1"},
+    }
     pairs = [pair("loads", "loads"), pair("refused", "refused", cause="unknown"), pair("refused", "loads", "| odd")]
     pairs.append(pair("undeclared", "refused", cause="needs-declaration"))
     found = page(about, items, pairs, read_reasons())
