@@ -37,7 +37,8 @@ def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str)
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
     has from its template.
     """
-    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={attach}\nlog_max={log_max}\n".encode()
+    mode = AttachMode.ATTACH if attach.attaches else AttachMode.LOAD  # what is missing is held against it on the host
+    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={mode}\nlog_max={log_max}\n".encode()
 
 
 def is_complete(data: bytes | bytearray) -> bool:
@@ -263,6 +264,7 @@ def _program(reader: _Reader, listed: Mapping[str, Any]) -> ProgramReport:
             attach_errno=found["attach_errno"],
             attach_reason=found["reason"],
             libbpf=found["libbpf"],
+            how=found["how"],
         )
     )
 
@@ -276,6 +278,8 @@ def _sound(program: ProgramReport) -> ProgramReport:
         raise ValueError(f"program {program.name[:40]!r}: {attach} with errno {program.attach_errno}")
     if attach is Attach.NOT_ATTEMPTED and not program.attach_reason:
         raise ValueError(f"program {program.name[:40]!r}: {attach} without a reason")
+    if (attach is Attach.NOT_ATTEMPTED) != (program.how == ""):
+        raise ValueError(f"program {program.name[:40]!r}: {attach}, and how: {program.how[:40]!r}")
     return program
 
 
@@ -386,10 +390,10 @@ _OPENED: Shape = {**_NOT_OPENED, "programs": _list_of(_listed, PROGRAMS_MAX), "m
 _LOADED: Shape = {"errno": _errno, "log": _log, "verifier": _log}
 _NOT_LOADED: Mapping[str, Any] = {"errno": None, "log": Log(""), "verifier": Log("")}
 _PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "verifier": _log, "attach": _attach, "attach_errno": _errno,
-                   "reason": _text, "libbpf": _log}  # fmt: skip
+                   "reason": _text, "how": _text, "libbpf": _log}  # fmt: skip
 _DIED: Shape = {"kind": _text, "phase": _text, "index": _u32, "signal": _whole(64), "errno": _whole(255)}
 _STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _log, "attach": _attach, "attach_errno": _errno,
-                          "attach_reason": _text, "libbpf": _log}  # fmt: skip
+                          "attach_reason": _text, "libbpf": _log, "how": _text}  # fmt: skip
 _STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, _HELLO, "guest"), "open_errno": _errno,
                   "open_log": _log, "load_errno": _or_none(_errno), "load_log": _log,
                   "programs": _list_of(_stored_program, PROGRAMS_MAX),

@@ -195,9 +195,14 @@ int load_program(struct work *work, unsigned int index)
 	tell_verifier(&json, work);
 	if (!err)
 		done = attach_loaded(work, obj, index, alone);
+	if (done.left_behind) {
+		json_free(&json);
+		return -EBUSY;
+	}
 	json_string(&json, "attach", done.outcome);
 	json_number(&json, "attach_errno", done.err);
 	json_string(&json, "reason", done.reason);
+	json_string(&json, "how", done.how);
 	json_text(&json, "libbpf", said_by_libbpf());
 	err = report_frame(&work->report, &json);
 	bpf_object__close(obj);

@@ -14,8 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "env.h"
 #include "fwcfg.h"
+#include "leftovers.h"
 #include "load.h"
 #include "said.h"
 #include "warm.h"
@@ -205,6 +207,8 @@ static void in_child(const char *phase, unsigned int index, probe_fn probe)
 	status = wait_for(pid);
 	if (status)
 		tell_death(phase, index, status);
+	if (!leftovers_clear())
+		give_up("%s %u: a link outlives its probe", phase, index);
 }
 
 static void tell_end(void)
@@ -228,6 +232,8 @@ static void probe_all(void)
 		in_child("load", 0, load_whole);
 	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
 		in_child("program", i, load_program);
+	if (!leftovers_unloaded())
+		give_up("a program outlives its probe");
 	tell_end();
 }
 
@@ -240,6 +246,8 @@ static void prepare(void)
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL); /* wait_for() takes it */
 	env_setup();
+	attach_prepare();
+	leftovers_mark();
 	work.report.fd = env_report_port();
 	if (work.report.fd < 0)
 		give_up("report port: %s", strerror(-work.report.fd));
@@ -269,8 +277,12 @@ static void wait_frozen(void)
 		;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (getpid() != 1 && argc == 2 && !strcmp(argv[1], "--table")) {
+		attach_print(stdout);
+		return 0;
+	}
 	prepare();
 	wait_frozen();
 	read_inputs();
