@@ -39,8 +39,8 @@ class Keeper(Realiser):
         """A guest of this kernel with an object in hand."""
         from bpfcompat.qemu import COMMAND_LINE, Job
 
-        vmlinuz, image = self._hashed(self.kernel(kernel).vmlinuz), self._hashed(self.initramfs(kernel))
-        return Job(vmlinuz, image, content, spec, COMMAND_LINE, self.shop.config["guest.memory_mb"])
+        image, initramfs = self._hashed(self.kernel(kernel).image), self._hashed(self.initramfs(kernel))
+        return Job(image, initramfs, content, spec, COMMAND_LINE, self.shop.config["guest.memory_mb"])
 
     def _hashed(self, blob: Blob) -> Path:
         """A blob's path; its bytes are hashed again only when its file is not the very one that was hashed before."""
@@ -62,7 +62,7 @@ class Keeper(Realiser):
                 found = self._find_qemu()
                 job = self.job(kernel, b"", b"")
                 chosen, note = choose_accelerator(
-                    found, job.vmlinuz, job.initramfs, config["guest.accelerator"], store.root / "host"
+                    found, job.image, job.initramfs, config["guest.accelerator"], store.root / "host"
                 )
                 shown = f": {note[:NOTE_CHARS]}{'…' if len(note) > NOTE_CHARS else ''}" if note else ""
                 self.shop.voice.say(f"   guests: QEMU {chosen.version}, {chosen.accelerator}{shown}")

@@ -109,7 +109,7 @@ Progress = Callable[[int], None]
 
 
 def choose_accelerator(
-    found: Qemu, vmlinuz: Path, initramfs: Path, wanted: str, state_dir: Path, device: Path = KVM_DEVICE
+    found: Qemu, image: Path, initramfs: Path, wanted: str, state_dir: Path, device: Path = KVM_DEVICE
 ) -> tuple[Qemu, str]:
     """The same QEMU with the accelerator to use, and a note for people ("" when there is nothing to say).
 
@@ -121,7 +121,7 @@ def choose_accelerator(
         return found, ""
     with_kvm, memory = replace(found, accelerator="kvm"), state_dir / "accelerator.json"
     if os.access(device, os.R_OK | os.W_OK):
-        trouble = _kvm_trouble(with_kvm, vmlinuz, initramfs, memory)
+        trouble = _kvm_trouble(with_kvm, image, initramfs, memory)
     else:
         trouble = f"{device} is not there or not open to this user"
     if not trouble:
@@ -134,7 +134,7 @@ def choose_accelerator(
     return found, f"accelerator tcg: kvm does not work on this host: {trouble}"
 
 
-def _kvm_trouble(with_kvm: Qemu, vmlinuz: Path, initramfs: Path, memory: Path) -> str:
+def _kvm_trouble(with_kvm: Qemu, image: Path, initramfs: Path, memory: Path) -> str:
     """Why KVM does not work on this host, "" when it does; asked once per boot of the host and version of QEMU."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     asked = {"boot_id": boot_id, "qemu": with_kvm.version, "binary": with_kvm.binary}
@@ -142,15 +142,15 @@ def _kvm_trouble(with_kvm: Qemu, vmlinuz: Path, initramfs: Path, memory: Path) -
         known = json.loads(read_bounded(memory, 1 << 16))
         if isinstance(known, dict) and known.get("asked") == asked and isinstance(known.get("trouble"), str):
             return str(known["trouble"])
-    trouble = _try_boot(with_kvm, vmlinuz, initramfs)
+    trouble = _try_boot(with_kvm, image, initramfs)
     write_atomic(memory, json.dumps({"asked": asked, "trouble": trouble}, indent=1).encode() + b"\n")
     return trouble
 
 
-def _try_boot(with_kvm: Qemu, vmlinuz: Path, initramfs: Path) -> str:
+def _try_boot(with_kvm: Qemu, image: Path, initramfs: Path) -> str:
     limits = Limits(total_s=PROBE_S, silence_s=PROBE_S, first_byte_s=PROBE_S)
     try:
-        run_cold(with_kvm, Job(vmlinuz, initramfs, b"", b""), limits, complete=lambda report: True)
+        run_cold(with_kvm, Job(image, initramfs, b"", b""), limits, complete=lambda report: True)
     except GuestError as error:
         # a report has begun: a kernel reached user space, and that is all that was asked
         return "" if error.phase == "report" else error.message

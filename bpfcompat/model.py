@@ -96,7 +96,10 @@ class KernelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One bootable kernel: its files in the store and the release string that `uname -r` will say."""
+    """One bootable kernel: its files in the store and the release string that `uname -r` will say.
+
+    `image` is what QEMU starts: the vmlinux inside the vmlinuz where that can be, else the vmlinuz.
+    """
 
     name: str
     release: str
@@ -104,6 +107,7 @@ class Kernel:
     vmlinuz: Blob
     config: Blob | None
     btf: Blob | None
+    image: Blob
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from bpfcompat.digest import canonical, digest_json, raw_digest, short
 from bpfcompat.errors import ConfigError
 from bpfcompat.model import Blob, Kernel, KernelSpec, ObjectSpec
 
-EXTRACTOR = 1  # raise when kernels/ takes other bytes from the same package
+EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
 

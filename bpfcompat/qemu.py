@@ -25,6 +25,7 @@ from bpfcompat.files import read_bounded
 
 MACHINE = "q35"
 CPU = "max"
+BOOT = "pvh"  # by the entry that a vmlinux says it has; a kernel without one unpacks itself, as from a disk
 # panic=-1: a panic ends QEMU at once instead of hanging.  cryptomgr.notests: without the crypto self-tests a boot takes
 # a fifth less, and no program can tell.  mitigations=off would change the verifier and the JIT: never.
 COMMAND_LINE = "console=ttyS0 panic=-1 quiet loglevel=5 cryptomgr.notests"
@@ -58,9 +59,9 @@ class Qemu:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to boot and what to hand over; `object` is a path or the bytes themselves."""
+    """What to boot, a vmlinuz or a vmlinux with a PVH entry, and what to hand over: `object`, its path or its bytes."""
 
-    vmlinuz: Path
+    image: Path
     initramfs: Path
     object: Path | bytes
     spec: bytes
@@ -80,7 +81,7 @@ class Frozen:
 class Descriptors:
     """What QEMU inherits: open files, its ends of the ports; `ram` and `monitor` only with a template."""
 
-    vmlinuz: int
+    image: int
     initramfs: int
     console: int
     report: int
@@ -109,7 +110,7 @@ class Running:
 
 def machine_class(memory_mb: int) -> dict[str, Any]:
     """What of the machine can change an answer: goes into the probe's action key."""
-    return {"machine": MACHINE, "cpu": CPU, "vcpus": 1, "memory_mb": memory_mb}
+    return {"machine": MACHINE, "boot": BOOT, "cpu": CPU, "vcpus": 1, "memory_mb": memory_mb}
 
 
 def argv(qemu: Qemu, job: Job, fds: Descriptors) -> list[str]:
@@ -119,7 +120,7 @@ def argv(qemu: Qemu, job: Job, fds: Descriptors) -> list[str]:
         *_machine(qemu, job, fds), "-cpu", CPU, "-smp", "1", "-m", f"{job.memory_mb}M",
         "-nic", "none",
         "-no-reboot",  # with panic=-1: a guest that dies ends QEMU
-        "-kernel", _inherited(fds.vmlinuz), "-initrd", _inherited(fds.initramfs), "-append", job.command_line,
+        "-kernel", _inherited(fds.image), "-initrd", _inherited(fds.initramfs), "-append", job.command_line,
         *_chardev("console", fds.console), "-serial", "chardev:console",
         *_chardev("report", fds.report), "-serial", "chardev:report",
         *_chardev("pulse", fds.pulse), "-device", f"isa-debugcon,chardev=pulse,iobase={PULSE_PORT:#x}",
@@ -238,7 +239,7 @@ def _descriptors(
         content = job.object if isinstance(job.object, bytes) else read_bounded(job.object, OBJECT_BYTES, ObjectError)
         given = {"object": content, "spec": job.spec}
     files = {name: stack.enter_context(_in_memory(name, data)) for name, data in given.items()}
-    images = {"vmlinuz": job.vmlinuz, "initramfs": job.initramfs}
+    images = {"image": job.image, "initramfs": job.initramfs}
     opened = {name: stack.enter_context(_opened(path)) for name, path in images.items()}
     ports = {name: fd for name, fd in ends.items() if name != "stderr"}
     return Descriptors(**opened, **files, **ports, ram=ram)

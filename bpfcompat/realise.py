@@ -165,6 +165,7 @@ class Realiser(Steps):
             vmlinuz=entry.outputs["vmlinuz"],
             config=entry.outputs.get("config"),
             btf=entry.outputs.get("btf"),
+            image=entry.outputs.get("vmlinux", entry.outputs["vmlinuz"]),
         )
 
     def kernel_action(self, name: str) -> Action:
@@ -202,9 +203,10 @@ class Realiser(Steps):
         parts = obtain(
             spec, shop.lock.kernels.get(spec.name), self.mirror, self.downloads, self.bar(f"kernel:{spec.name}")
         )
-        outputs = {"vmlinuz": parts.vmlinuz, "config": parts.config, "btf": parts.btf}
+        outputs = {"vmlinuz": parts.vmlinuz, "config": parts.config, "btf": parts.btf, "vmlinux": parts.vmlinux}
         if isinstance(spec.source, DirSource):
-            seen = {role: digest_bytes(d) for role, d in outputs.items() if d is not None and role != "btf"}
+            given = {"vmlinuz": parts.vmlinuz, "config": parts.config}
+            seen = {role: digest_bytes(d) for role, d in given.items() if d is not None}
             if seen != self.kernel_action(spec.name).inputs["files"]:
                 raise KernelError(f"kernel {spec.name!r}: {spec.source.path}: {CHANGED}", hint=AGAIN)
         return Made({n: d for n, d in outputs.items() if d is not None}, {"release": parts.release})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bpfcompat.btf import btf_section
 from bpfcompat.errors import KernelError
-from bpfcompat.kernels.bzimage import release_of, vmlinux_of
+from bpfcompat.kernels.bzimage import has_pvh_entry, release_of, vmlinux_of
 from bpfcompat.kernels.deb import deb_members
 
 MAX_VMLINUZ = 64 << 20
@@ -23,12 +23,17 @@ _CONFIG = ("boot/config-*", "usr/lib/modules/*/config")
 
 @dataclass(frozen=True, slots=True)
 class KernelParts:
-    """One kernel as bytes.  `config` is None where there is none to be had, `btf` where it was built without."""
+    """One kernel as bytes.
+
+    `config` is None where there is none to be had, `btf` where it was built without, `vmlinux` where it has no PVH
+    entry, so that only the vmlinuz can be booted.
+    """
 
     vmlinuz: bytes
     config: bytes | None
     release: str
     btf: bytes | None
+    vmlinux: bytes | None
 
 
 def kernel_files(debs: Sequence[Path]) -> KernelParts:
@@ -48,10 +53,12 @@ def kernel_files(debs: Sequence[Path]) -> KernelParts:
 
 
 def kernel_parts(vmlinuz: bytes, config: bytes | None) -> KernelParts:
-    """These bytes as a kernel: the release its header says, the BTF inside."""
+    """These bytes as a kernel: the release its header says, what is inside."""
     if config is not None and len(config) > MAX_CONFIG:
         raise KernelError(f"config: {len(config)} bytes, at most {MAX_CONFIG} expected")
-    return KernelParts(vmlinuz, config, release_of(vmlinuz), btf_section(vmlinux_of(vmlinuz)))
+    vmlinux = vmlinux_of(vmlinuz)
+    boots = vmlinux if has_pvh_entry(vmlinux) else None
+    return KernelParts(vmlinuz, config, release_of(vmlinuz), btf_section(vmlinux), boots)
 
 
 def deb_member(deb: Path, pattern: str, limit: int) -> bytes:

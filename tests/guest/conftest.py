@@ -47,7 +47,7 @@ def vmlinuz(asker: Asker) -> dict[str, Path]:
     found = {}
     for name in KERNELS:
         try:
-            found[name] = asker.shop.store.checked(asker.kernel(name).vmlinuz)
+            found[name] = asker.shop.store.checked(asker.kernel(name).image)
         except BpfcompatError as error:
             absent(str(error))
     return found

@@ -61,7 +61,7 @@ DIES = "os.write(2, b'kvm: no such luck'); os.abort()"
 
 
 def choose(qemu: Qemu, wanted: str, folder: Path, device: str = "/dev/null") -> tuple[Qemu, str]:
-    return choose_accelerator(qemu, JOB.vmlinuz, JOB.initramfs, wanted, folder / "state", Path(device))
+    return choose_accelerator(qemu, JOB.image, JOB.initramfs, wanted, folder / "state", Path(device))
 
 
 @pytest.mark.parametrize("wanted", ["auto", "kvm"])
@@ -145,7 +145,7 @@ time.sleep(60)
     path.write_bytes(b"from a path,")
     assert run_cold(qemu, JOB, LIMITS, done).report == b"objectspecdone\n"
     assert (
-        run_cold(qemu, Job(JOB.vmlinuz, JOB.initramfs, path, b"spec"), LIMITS, done).report == b"from a path,specdone\n"
+        run_cold(qemu, Job(JOB.image, JOB.initramfs, path, b"spec"), LIMITS, done).report == b"from a path,specdone\n"
     )
 
 
@@ -253,7 +253,7 @@ def test_object_refused(fake_qemu: FakeQemu, tmp_path: Path) -> None:
     """An object that is not a regular file is the object's error, not a lost guest."""
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ObjectError, match="FIFO"):
-        run_cold(fake_qemu("sys.exit(1)"), Job(JOB.vmlinuz, JOB.initramfs, tmp_path / "fifo", b""), LIMITS, done)
+        run_cold(fake_qemu("sys.exit(1)"), Job(JOB.image, JOB.initramfs, tmp_path / "fifo", b""), LIMITS, done)
 
 
 def test_nothing_left(fake_qemu: FakeQemu) -> None:

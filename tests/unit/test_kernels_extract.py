@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bpfcompat.errors import KernelError
-from bpfcompat.kernels.bzimage import release_of, vmlinux_of
+from bpfcompat.kernels.bzimage import has_pvh_entry, release_of, vmlinux_of
 from bpfcompat.kernels.extract import kernel_files, kernel_parts
 from tests.making import RELEASE, make_btf, make_deb, make_elf, make_kernel, make_vmlinuz
 
@@ -116,3 +116,46 @@ def test_no_bzimage() -> None:
     struct.pack_into("<H", old, 0x206, 0x207)
     with pytest.raises(KernelError, match=r"2\.08 or later, got 2\.07"):
         release_of(bytes(old))
+
+
+def with_notes(notes: bytes, kind: int = 4, size: int | None = None) -> bytes:
+    """An ELF file of one segment, which is these notes."""
+    head = bytearray(make_elf({})[:64])
+    struct.pack_into("<Q", head, 0x20, 64)
+    struct.pack_into("<HHHHH", head, 0x36, 56, 1, 64, 0, 0)
+    length = len(notes) if size is None else size
+    return bytes(head) + struct.pack("<IIQQQQQQ", kind, 4, 120, 0, 0, length, length, 4) + notes
+
+
+def note(name: bytes, kind: int, content: bytes) -> bytes:
+    padded = [part + bytes(-len(part) % 4) for part in (name, content)]
+    return struct.pack("<III", len(name), len(content), kind) + b"".join(padded)
+
+
+OTHER, ENTRY = note(b"GNU\0", 3, b"build-id"), note(b"Xen\0", 18, bytes(8))
+
+
+def test_pvh_entry() -> None:
+    """A vmlinux is kept where one of its notes tells a PVH entry, whatever notes come before."""
+    vmlinux = with_notes(OTHER + note(b"Linux\0", 257, b"odd") + ENTRY)
+    assert has_pvh_entry(vmlinux) and kernel_parts(make_vmlinuz(vmlinux), None).vmlinux == vmlinux
+
+
+@pytest.mark.parametrize(
+    "vmlinux",
+    [
+        make_elf({".text": b"x"}),
+        with_notes(OTHER),
+        with_notes(ENTRY, kind=1),
+        with_notes(note(b"Xen\0", 17, bytes(8)) + note(b"Not\0", 18, bytes(8))),
+        with_notes(OTHER + ENTRY, size=20),
+        with_notes(struct.pack("<III", 0xFFFFFFFF, 0xFFFFFFFF, 18), size=1 << 62),
+        with_notes(bytes(12 << 20)),
+        with_notes(b"")[:100],
+        b"\x7fELF",
+    ],
+    ids=["none", "other", "no note", "one of Xen's", "cut", "lengths", "zeros", "table", "head"],
+)
+def test_no_pvh_entry(vmlinux: bytes) -> None:
+    """Without that note, or with notes that lie, the vmlinuz is booted."""
+    assert not has_pvh_entry(vmlinux)

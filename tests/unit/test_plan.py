@@ -30,7 +30,7 @@ def blob(text: str) -> Blob:
     return Blob(d(text), len(text))
 
 
-KERNEL = Kernel("k", "6.1.0", "amd64", blob("vmlinuz"), blob("config"), blob("btf"))
+KERNEL = Kernel("k", "6.1.0", "amd64", blob("vmlinuz"), blob("config"), blob("btf"), blob("vmlinux"))
 SPEC = ObjectSpec("x", source=Path("x.bpf.c"), member="usr/x.o")
 
 

@@ -55,7 +55,7 @@ def test_command_line() -> None:
 
 def test_machine_class() -> None:
     """The accelerator and QEMU's version cannot change an answer, so they are not in the key."""
-    assert machine_class(256) == {"machine": "q35", "cpu": "max", "vcpus": 1, "memory_mb": 256}
+    assert machine_class(256) == {"machine": "q35", "boot": "pvh", "cpu": "max", "vcpus": 1, "memory_mb": 256}
 
 
 # --- finding
