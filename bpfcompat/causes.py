@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from bpfcompat.elf import ObjectFacts
-from bpfcompat.model import Answer, MapReport, ProgramReport
+from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
 
 MAX_LINES = 14
 MAX_LINE = 300
@@ -529,6 +529,18 @@ def _too_complex(case: Case) -> Finding | None:
     )
 
 
+def _attach_not_attempted(case: Case) -> Finding | None:
+    if not case.program or case.program.attach is not Attach.NOT_ATTEMPTED:
+        return None
+    why = clip(case.program.attach_reason)
+    return Finding(
+        f"{case.who}: loads, but attaching it was required and not attempted: {why}",
+        (why,),
+        'give the guest what the reason names, or ask for less: attach = "attach"',
+        case.program.section,
+    )
+
+
 def _attach_target_missing(case: Case) -> Finding | None:
     return _missing_in_btf(case) if case.phase is Phase.LOAD else _missing_at_attach(case)
 
@@ -678,6 +690,7 @@ _NO, _ASK = Answer.INCOMPATIBLE, Answer.INCONCLUSIVE
 # before a type that is missing, a missing helper and a licence before a rejection.  ENOMEM and its like come before
 # all that would take the refusal for the kernel's opinion; only a verifier that says it gave up comes earlier.
 CAUSES: Sequence[Cause] = (
+    Cause("attach-not-attempted", _ASK, _A, _attach_not_attempted),
     Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order),
     Cause("loader-unsupported", _ASK, _O, _loader_unsupported),
     Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent),

@@ -97,10 +97,10 @@ static struct attached hold_tc(struct attachment *at)
 	struct attached done;
 	int err = bpf_tc_hook_create(&hook);
 
+	attach_say(at, "tc filter: clsact of lo, ingress");
 	if (!err) {
 		at->undo = undo_tc;
 		at->where = hook.ifindex;
-		attach_say(at, "tc filter: clsact of lo, ingress");
 		err = bpf_tc_attach(&hook, &opts);
 	}
 	if (!err)

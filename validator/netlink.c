@@ -75,7 +75,7 @@ int netlink_ask(struct netlink *msg, netlink_fn each, void *arg)
 
 	if (fd < 0)
 		return -errno;
-	if (!(msg->head.nlmsg_flags & NLM_F_DUMP))
+	if ((msg->head.nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP) /* it shares a bit with NLM_F_EXCL */
 		msg->head.nlmsg_flags |= NLM_F_ACK;
 	err = msg->full ? -EMSGSIZE : send(fd, msg, msg->head.nlmsg_len, 0) < 0 ? -errno : 1;
 	while (err > 0) {
