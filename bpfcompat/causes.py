@@ -317,7 +317,7 @@ def _needs_type(case: Case) -> Finding | None:
 
 
 def _needs_target(case: Case) -> Finding | None:
-    said = case.find(r"^.*prog '(.*)': no BTF-based attach target is specified.*$")
+    said = case.find(r"^.*prog '(.*)': (?:no BTF-based attach target is specified|attach program FD is not set).*$")
     if not said or not case.program:
         return None
     section = clip(case.program.section)

@@ -12,3 +12,9 @@ int BPF_PROG(on_open, struct file *file)
 {
 	return 0;
 }
+
+SEC("lsm.s/file_open")
+int BPF_PROG(on_open_sleepable, struct file *file)
+{
+	return 0;
+}

@@ -3,6 +3,7 @@
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include <linux/errno.h>
 #include <bpf/usdt.bpf.h>
 
 char LICENSE[] SEC("license") = "GPL";
@@ -19,5 +20,5 @@ PROBE("uretprobe", ret)
 PROBE("uprobe/readline", named_without_a_file)
 PROBE("uprobe//tmp/target:target_function", named)
 PROBE("uprobe//usr/bin/bash:readline", elsewhere)
-PROBE("usdt", usdt)
-PROBE("usdt//tmp/target:bpfcompat:target", usdt_named)
+PROBE("usdt", on_usdt)
+PROBE("usdt//tmp/target:bpfcompat:target", on_usdt_named)

@@ -1,6 +1,7 @@
 /* Sleepable probes of user space: since Linux 6.0. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include <linux/errno.h>
 #include <bpf/usdt.bpf.h>
 
 char LICENSE[] SEC("license") = "GPL";
@@ -18,7 +19,7 @@ int ret(struct pt_regs *ctx)
 }
 
 SEC("usdt.s")
-int usdt(struct pt_regs *ctx)
+int on_usdt(struct pt_regs *ctx)
 {
 	return 0;
 }

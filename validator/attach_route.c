@@ -18,39 +18,36 @@
 
 /* --- routes */
 
-static void begin_route(struct netlink *msg, int type, int flags, bool v6)
+static void begin_route(struct netlink *msg, int type, int flags, bool v6, int device)
 {
 	const struct rtmsg route = {
 		.rtm_family = v6 ? AF_INET6 : AF_INET, .rtm_dst_len = v6 ? 128 : 32, .rtm_table = RT_TABLE_MAIN,
 		.rtm_protocol = RTPROT_STATIC, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST,
 	};
 	char address[16];
-	int lo = device_index(DEVICE_LO);
 
 	inet_pton(route.rtm_family, v6 ? ROUTE_V6 : ROUTE_V4, address);
 	netlink_begin(msg, type, flags, &route, sizeof(route));
 	netlink_put(msg, RTA_DST, address, v6 ? 16 : 4);
-	netlink_put(msg, RTA_OIF, &lo, sizeof(lo));
+	netlink_put(msg, RTA_OIF, &device, sizeof(device));
 }
 
-static int del_route(bool v6)
+static int del_route(const struct attachment *at, bool v6)
 {
 	struct netlink msg;
 
-	begin_route(&msg, RTM_DELROUTE, 0, v6);
+	begin_route(&msg, RTM_DELROUTE, 0, v6, at->where);
 	return netlink_ask(&msg, NULL, NULL);
 }
 
 static int undo_v4(struct attachment *at)
 {
-	(void)at;
-	return del_route(false);
+	return del_route(at, false);
 }
 
 static int undo_v6(struct attachment *at)
 {
-	(void)at;
-	return del_route(true);
+	return del_route(at, true);
 }
 
 /* The attribute's own attributes. */
@@ -132,8 +129,9 @@ static struct attached hold_lwt(struct attachment *at)
 	struct netlink msg;
 	size_t encap;
 
-	attach_say(at, "route: %s dev lo, encap bpf %s", ROUTE_V4, words[attr]);
-	begin_route(&msg, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, false);
+	at->where = device_index(DEVICE_LO);
+	attach_say(at, "route: " ROUTE_V4 " dev lo, encap bpf %s", words[attr]);
+	begin_route(&msg, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, false, at->where);
 	netlink_put(&msg, RTA_ENCAP_TYPE, &kind, sizeof(kind));
 	encap = netlink_open(&msg, RTA_ENCAP);
 	put_program(&msg, at, attr);
@@ -145,16 +143,31 @@ static struct attached hold_lwt(struct attachment *at)
 	return shown(at, false, attr, see_name) ? attach_done(at) : attach_unproved(at);
 }
 
+/* An IPv6 route over lo becomes one that rejects, without its encapsulation. */
+static const char *device_but_lo(void)
+{
+	static const char *const names[] = { DEVICE_DUMMY, DEVICE_VETH, DEVICE_NETKIT };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (device_index(names[i]))
+			return names[i];
+	return NULL;
+}
+
 static struct attached hold_seg6local(struct attachment *at)
 {
+	const char *device = device_but_lo();
 	const __u16 kind = LWTUNNEL_ENCAP_SEG6_LOCAL;
 	const __u32 action = SEG6_LOCAL_ACTION_END_BPF;
 	struct netlink msg;
 	size_t encap;
 	int err;
 
-	attach_say(at, "route: %s dev lo, encap seg6local End.BPF", ROUTE_V6);
-	begin_route(&msg, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, true);
+	if (!device)
+		return attach_not(at, NEEDS_MODULES "dummy, or any other device than lo");
+	at->where = device_index(device);
+	attach_say(at, "route: " ROUTE_V6 " dev %s, encap seg6local End.BPF", device);
+	begin_route(&msg, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, true, at->where);
 	netlink_put(&msg, RTA_ENCAP_TYPE, &kind, sizeof(kind));
 	encap = netlink_open(&msg, RTA_ENCAP);
 	netlink_put(&msg, SEG6_LOCAL_ACTION, &action, sizeof(action));
@@ -252,8 +265,8 @@ const struct attach_family family_lwt = {
 	"a route to " ROUTE_V4 " over lo with encapsulation bpf", "lo; CONFIG_LWTUNNEL_BPF", "the route shows its name", "", hold_lwt,
 };
 const struct attach_family family_seg6local = {
-	"a route to " ROUTE_V6 " over lo with encapsulation seg6local, End.BPF", "lo; CONFIG_IPV6_SEG6_BPF",
-	"the route tells its id", "", hold_seg6local,
+	"a route to " ROUTE_V6 " with encapsulation seg6local, End.BPF",
+	"another device than lo: dummy, veth or netkit; CONFIG_IPV6_SEG6_BPF", "the route tells its id", "dummy", hold_seg6local,
 };
 const struct attach_family family_action = {
 	"a traffic control action by itself", "act_bpf", "the action tells its id", "act_bpf", hold_action,

@@ -220,8 +220,10 @@ static struct attached hold_perf_event(struct attachment *at)
 	done = attach_by_link(at, link, ATTACH_ANY);
 	/* Until Linux 5.15 such an event does not tell its program; but it takes no second one. */
 	if (link && strcmp(done.outcome, ATTACHED) && ioctl(fd, PERF_EVENT_IOC_SET_BPF, bpf_program__fd(at->prog)) &&
-	    errno == EEXIST)
+	    errno == EEXIST) {
+		attach_note(at, "%s", "");
 		done = attach_done(at);
+	}
 	return done;
 }
 
