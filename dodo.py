@@ -10,7 +10,10 @@ def task_bpf():
 
 def task_test():
     """Lint, types and tests; the guest tests boot real kernels."""
-    return {"actions": ["ruff check .", "ruff format --check .", "mypy", "pytest"], "verbosity": 2}
+    return {
+        "actions": ["ruff check .", "ruff format --check .", "mypy", "pytest -n auto --dist loadgroup"],
+        "verbosity": 2,
+    }
 
 
 def task_bench():

@@ -53,6 +53,11 @@ def _null_row(name: str, root: Path, runs: int, ninja: float | None = None) -> R
     return Row(name, seconds, ratio, f"{last.partition(':')[0]}, {max_rss_mb(MATRIX, root, environ()):.0f} MB")
 
 
+def _counted(said: str) -> str:
+    """The line of `doit plan` that counts pairs; what it says of the host comes before it."""
+    return next((line for line in said.splitlines() if line[:1].isdigit()), said[:200])
+
+
 def _last_line(text: str) -> str:
     return text.rstrip().rpartition("\n")[2]
 
@@ -104,7 +109,7 @@ def plan(size: Size, quick: bool) -> Iterator[Row]:
         change(root)
         said = output(PLAN, root, environ())
         seconds = hyperfine(PLAN, root, environ(), 5 if quick else 10)
-        yield Row(f"{name}: changed", seconds, note=f"doit plan: {said.splitlines()[0]}")
+        yield Row(f"{name}: changed", seconds, note=f"doit plan: {_counted(said)}")
 
 
 def _null_rows(name: str, root: Path, runs: int) -> Iterator[Row]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
     from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
-CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "data/helpers.json")
+CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
+                      "data/helpers.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
@@ -70,6 +71,7 @@ class Asker(Keeper):
 
         config = self.shop.config
         self._refuse_flaky(pair)
+        self.declared(pair.object)  # what does not fit the object is said before any guest starts
         policy = Policy(config["run.retries"], config["run.confirm"])
         attempts: list[Attempt] = []
         while not isinstance(step := following(attempts, policy, self._cold(pair.kernel)), Settled):
@@ -109,7 +111,7 @@ class Asker(Keeper):
         try:
             ended = self._ask(pair, nonce, cold)
             try:
-                report = wire.parse(ended.report, nonce)
+                report = wire.parse(ended.report, nonce, bool(self.shop.matrix.objects[pair.object].declared))
             except GuestError as error:
                 raise broken(ended, error) from None
         except GuestError as error:
@@ -121,14 +123,26 @@ class Asker(Keeper):
         fate = Ending(Fate.SPLAT, "object", "", ended.splats, 1) if ended.splats else None
         return Attempt(cold, report, ended, fate=fate, seconds=ended.seconds)
 
+    def declared(self, name: str) -> tuple[str, ...]:
+        """What the guest is told of an object's declarations; ConfigError where they do not fit the object."""
+        spec = self.shop.matrix.objects[name]
+        if not spec.declared:
+            return ()
+        from bpfcompat.fitting import lines
+
+        return self.planned(
+            f"declared:{name}",
+            lambda: lines(spec.declared, self.shop.store.read(self.object(name)), f"[objects.{name}]"),
+        )
+
     def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
         from bpfcompat import wire
         from bpfcompat.guest import run_clone, run_cold
 
         shop, config = self.shop, self.shop.config
-        attach = shop.matrix.objects[pair.object].attach
-        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32))
-        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec)
+        attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
+        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared)
+        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec, self.files(pair.object))
         qemu, limits = self.qemu(pair.kernel), self.limits()
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)
@@ -156,7 +170,7 @@ class Asker(Keeper):
 
     def presentation(self) -> str:
         """Digest of what turns verdicts into the kept text of a matrix."""
-        return digest_json({n: self.shop.memo.digest(HERE / n) for n in ("reports.py", "gate.py")})
+        return digest_json({n: self.shop.memo.digest(HERE / n) for n in ("reports.py", "gate.py", "as_declared.py")})
 
     def verdict_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of classifying a pair's report."""

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from bpfcompat.declared import size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
 
@@ -304,27 +305,38 @@ def _needs_declaration(case: Case) -> Finding | None:
     return _needs_type(case) or _needs_target(case) or _needs_size(case)
 
 
+def missing_type(text: str) -> re.Match[str] | None:
+    """Libbpf's words for a section whose name gives a program no type: the program, and the section."""
+    return re.search(r"^.*prog '(.*)': missing BPF prog type, check ELF section name '(.*)'$", text, re.M)
+
+
+def missing_target(text: str) -> re.Match[str] | None:
+    """Libbpf's words for a program whose application chooses the function to attach to."""
+    words = "no BTF-based attach target is specified|attach program FD is not set"
+    return re.search(rf"^.*prog '(.*)': (?:{words}).*$", text, re.M)
+
+
 def _needs_type(case: Case) -> Finding | None:
-    said = case.find(r"^.*prog '(.*)': missing BPF prog type, check ELF section name '(.*)'$")
+    said = missing_type(case.libbpf) or missing_type(case.verifier)
     if not said:
         return None
     return Finding(
         f"program '{clip(said[1])}': libbpf knows no program type for section '{clip(said[2])}'",
         _line(case, said),
-        f'name the section after its type, such as SEC("socket"), in place of SEC("{clip(said[2])}")',
+        f"declare it: {type_line(said[1], said[2])}",
         said[1],
     )
 
 
 def _needs_target(case: Case) -> Finding | None:
-    said = case.find(r"^.*prog '(.*)': (?:no BTF-based attach target is specified|attach program FD is not set).*$")
+    said = missing_target(case.libbpf) or missing_target(case.verifier)
     if not said or not case.program:
         return None
     section = clip(case.program.section)
     return Finding(
         f"program '{clip(said[1])}': its application chooses the function to attach to; section '{section}' names none",
         _line(case, said),
-        f'name a function in the section, such as SEC("{section}/vfs_read")',
+        f"declare it: {target_line(said[1])}",
         said[1],
     )
 
@@ -336,7 +348,7 @@ def _needs_size(case: Case) -> Finding | None:
     return Finding(
         f"map '{clip(found.name)}': its application sets the size of this {found.type} map; the object says 0 entries",
         _line(case, said),
-        f"declare a size in map '{clip(found.name)}': __uint(max_entries, 1024);",
+        f"declare it: {size_line(found.name, found.type)}",
         found.name,
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import toml
 
+from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
@@ -123,7 +124,9 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
     },
 }
 
-OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect")
+DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
+OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect",
+               *DECLARED_KEYS)  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url")
 
 
@@ -305,7 +308,16 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         kernels=tuple(_value(table, "kernels", _texts(("*",)), where)),
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
+        declared=_declared(table, where),
     )
+
+
+def _declared(table: Mapping[str, Any], where: str) -> Declared:
+    if not any(key in table for key in DECLARED_KEYS):
+        return Declared()
+    from bpfcompat.declare import declared  # it uses the checks above
+
+    return declared(table, where)
 
 
 def _expect(given: Any, where: str) -> dict[str, Expectation]:

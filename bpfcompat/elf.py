@@ -37,12 +37,23 @@ class ProgramFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class VariableFacts:
+    """A global variable: its section (`.rodata`), and where in it, in bytes."""
+
+    name: str
+    section: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectFacts:
     """What is in an object.  All names are as the object writes them, in its symbol table's order.
 
     `byte_order` is `little` or `big`.  `maps` are of section `.maps`, `legacy_maps` of `maps` and `maps/NAME`, which
     libbpf 1.x does not load.  `externs` are undefined symbols: kfuncs, kernel symbols and Kconfig values.  `helpers`
-    are the ids of all helpers that are called anywhere, ascending.  `licence` is "" when there is none.
+    are the ids of all helpers that are called anywhere, ascending.  `licence` is "" when there is none.  `variables`
+    are those of `.rodata`, `.data`, `.bss` and their like.
     """
 
     byte_order: str
@@ -54,6 +65,7 @@ class ObjectFacts:
     helpers: tuple[int, ...]
     licence: str
     has_btf: bool
+    variables: tuple[VariableFacts, ...] = ()
 
 
 class _Metered(io.BytesIO):
@@ -73,6 +85,8 @@ class _Symbol:
     name: str
     kind: str
     section: int | str  # an index, or SHN_UNDEF and its like
+    value: int = 0
+    size: int = 0
 
 
 def read_object(data: bytes) -> ObjectFacts:
@@ -85,6 +99,20 @@ def read_object(data: bytes) -> ObjectFacts:
     except Exception as error:  # pyelftools and construct raise a dozen kinds for bytes they cannot take
         said = str(error).strip() or type(error).__name__
         raise ObjectError(f"elf: expected a whole ELF object, got a damaged one: {said[:120]}", hint=_HINT) from error
+
+
+def section_of(data: bytes, name: str) -> bytes | None:
+    """The bytes of the first section of this name, or None; ObjectError for a file that cannot be taken apart."""
+    _check_start(data)
+    try:
+        for section in _sections(ELFFile(_Metered(data))):
+            if section.name == name and section.header.sh_type != "SHT_NOBITS":
+                return data[section.header.sh_offset : section.header.sh_offset + section.header.sh_size]
+    except ObjectError:
+        raise
+    except Exception as error:  # as in read_object
+        raise ObjectError(f"elf: damaged: {str(error)[:120] or type(error).__name__}", hint=_HINT) from error
+    return None
 
 
 def facts_or_fault(data: bytes) -> ObjectFacts | str:
@@ -126,6 +154,7 @@ def _read(elf: Any, data: bytes) -> ObjectFacts:
         helpers=tuple(sorted(_helpers(sections, data, elf.little_endian))),
         licence=_licence(sections, names, data),
         has_btf=".BTF" in names.values(),
+        variables=tuple(_variables(symbols, names)),
     )
 
 
@@ -141,7 +170,8 @@ def _symbols(table: Any) -> Iterator[_Symbol]:
     if count > MAX_SYMBOLS:
         raise ObjectError(f"elf: {count} symbols, at most {MAX_SYMBOLS} expected", hint=_HINT)
     for symbol in table.iter_symbols():
-        yield _Symbol(_clean(symbol.name), symbol.entry.st_info.type, symbol.entry.st_shndx)
+        entry = symbol.entry
+        yield _Symbol(_clean(symbol.name), entry.st_info.type, entry.st_shndx, entry.st_value, entry.st_size)
 
 
 def _programs(sections: list[Any], names: dict[int, str], symbols: list[_Symbol]) -> Iterator[ProgramFacts]:
@@ -181,6 +211,13 @@ def _objects_in(symbols: list[_Symbol], where: set[int]) -> Iterator[str]:
     for symbol in symbols:
         if symbol.section in where and symbol.kind in ("STT_OBJECT", "STT_NOTYPE") and symbol.name:
             yield symbol.name
+
+
+def _variables(symbols: list[_Symbol], names: dict[int, str]) -> Iterator[VariableFacts]:
+    for symbol in symbols:
+        section = names.get(symbol.section, "") if isinstance(symbol.section, int) else ""
+        if symbol.kind == "STT_OBJECT" and symbol.name and section.split(".")[1:2] in (["rodata"], ["data"], ["bss"]):
+            yield VariableFacts(symbol.name, section, symbol.value, symbol.size)
 
 
 def _is_legacy_maps(section: str) -> bool:

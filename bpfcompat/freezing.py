@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a null run needs none of them
     from bpfcompat.qemu import Job, Qemu
     from bpfcompat.templates import Template, Templates
 
-TEMPLATE_FORMAT = 1  # raise it when what is frozen, or how, changes
+TEMPLATE_FORMAT = 2  # raise it when what is frozen, or how, changes
 ATTEMPTS = 2
 CONSOLE_S = 2.0
 NOTE_CHARS = 100  # of why an accelerator does not work: once a run, and host/accelerator.json has it all
@@ -35,12 +35,13 @@ class Keeper(Realiser):
         self._templates: dict[str, Template] = {}
         self._unfreezable: set[str] = set()
 
-    def job(self, kernel: str, content: Path | bytes, spec: bytes) -> Job:
-        """A guest of this kernel with an object in hand."""
+    def job(self, kernel: str, content: Path | bytes, spec: bytes, files: Blob | None = None) -> Job:
+        """A guest of this kernel with an object in hand, and an archive of files if it is to have one."""
         from bpfcompat.qemu import COMMAND_LINE, Job
 
         image, initramfs = self._hashed(self.kernel(kernel).image), self._hashed(self.initramfs(kernel))
-        return Job(image, initramfs, content, spec, COMMAND_LINE, self.shop.config["guest.memory_mb"])
+        memory_mb, archive = self.shop.config["guest.memory_mb"], self._hashed(files) if files else None
+        return Job(image, initramfs, content, spec, COMMAND_LINE, memory_mb, archive)
 
     def _hashed(self, blob: Blob) -> Path:
         """A blob's path; its bytes are hashed again only when its file is not the very one that was hashed before."""

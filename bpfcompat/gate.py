@@ -35,6 +35,7 @@ class Row:
     not_to_be_had: bool = False
     run: GuestRun | None = None
     probe_key: str = ""
+    declared: bool = False  # the answer is as declared, not the object's as it came
 
     @property
     def answer(self) -> Answer:

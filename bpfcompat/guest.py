@@ -205,20 +205,18 @@ def new_ram(memory_mb: int) -> int:
 
 
 def ram_pieces(ram: int, piece: int = 1 << 16) -> Iterator[tuple[int, bytes]]:
-    """(offset, bytes) of what is not zero in a RAM file, in order."""
+    """(offset, bytes) of what is not zero in a RAM file, in order: the same pieces wherever the file has holes."""
     size, at = os.fstat(ram).st_size, 0
     with mmap.mmap(ram, size, prot=mmap.PROT_READ) as whole:
         while at < size:
             try:
-                at = os.lseek(ram, at, os.SEEK_DATA)
+                at = os.lseek(ram, at, os.SEEK_DATA) // piece * piece
             except OSError:  # ENXIO: only holes follow
                 return
-            end = os.lseek(ram, at, os.SEEK_HOLE)
-            for start in range(at, end, piece):
-                data = whole[start : min(start + piece, end)]
-                if data.count(0) != len(data):
-                    yield start, data
-            at = end
+            data = whole[at : at + piece]
+            if data.count(0) != len(data):
+                yield at, data
+            at += piece
 
 
 @contextlib.contextmanager

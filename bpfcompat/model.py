@@ -6,6 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from bpfcompat.declared import Declared, DeclaredReport
+
 
 class Answer(StrEnum):
     """The three answers.  `INCONCLUSIVE` means that the kernel could not be asked; it never means no."""
@@ -124,8 +126,20 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class ShippedFile:
+    """A file of this host that goes into the guest with an object: `path` is its place below /files there."""
+
+    path: str
+    source: Path
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectSpec:
-    """One object as declared: a source to compile, a file already built, or a member of a Debian package."""
+    """One object as declared: a source to compile, a file already built, or a member of a Debian package.
+
+    `files` are what its guests have beside it.
+    """
 
     name: str
     source: Path | None = None
@@ -137,6 +151,8 @@ class ObjectSpec:
     kernels: tuple[str, ...] = ("*",)
     optional: bool = False
     expect: Mapping[str, Expectation] = field(default_factory=dict)
+    files: tuple[ShippedFile, ...] = ()
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +226,7 @@ class Report:
     `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
     the object did not even open.  With an `ending` that is a crash or a hang, the report stops where the kernel did.
+    `declared` is what was set before loading; programs and maps are then as they were after that.
     """
 
     guest: Mapping[str, Any]
@@ -220,6 +237,7 @@ class Report:
     programs: tuple[ProgramReport, ...] = ()
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
+    declared: DeclaredReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

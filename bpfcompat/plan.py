@@ -16,6 +16,7 @@ from bpfcompat.model import Blob, Kernel, KernelSpec, ObjectSpec
 
 EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
+FILES = 1  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
 
 
@@ -119,6 +120,11 @@ def prebuilt_action(spec: ObjectSpec, file: str) -> Action:
 def member_action(spec: ObjectSpec, package: str) -> Action:
     """An object that a Debian package ships."""
     return Action("object", spec.name, {"package": package, "member": spec.member})
+
+
+def files_action(spec: ObjectSpec, inputs: Mapping[str, Any]) -> Action:
+    """What an object's guests have beside it, as one archive; `inputs` name each part by digest."""
+    return Action("files", spec.name, {**inputs, "packer": FILES})
 
 
 def initramfs_action(kernel: Kernel, validator: str) -> Action:

@@ -1,8 +1,8 @@
 """QEMU's program, its options and its monitor; nothing else in the project names them.
 
-A guest gets no network, no disk, no shared folder: ports that the host reads as streams, two files in fw_cfg, and a
-debug port by which it says that it is alive.  QEMU itself runs without the host's environment, in an empty folder,
-under its own seccomp filter, with limits, and as a user of its own when we are root.
+A guest gets no network, no disk, no shared folder: ports that the host reads as streams, at most three files in fw_cfg,
+and a debug port by which it says that it is alive.  QEMU itself runs without the host's environment, in an empty
+folder, under its own seccomp filter, with limits, and as a user of its own when we are root.
 """
 
 import contextlib
@@ -59,7 +59,10 @@ class Qemu:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to boot, a vmlinuz or a vmlinux with a PVH entry, and what to hand over: `object`, its path or its bytes."""
+    """What to boot, a vmlinuz or a vmlinux with a PVH entry, and what to hand over: `object`, its path or its bytes.
+
+    `files`: an archive of guestfiles.py, if the guest is to have more than its object.
+    """
 
     image: Path
     initramfs: Path
@@ -67,6 +70,7 @@ class Job:
     spec: bytes
     command_line: str = COMMAND_LINE
     memory_mb: int = 256
+    files: Path | bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Descriptors:
     pulse: int
     object: int | None = None
     spec: int | None = None
+    files: int | None = None
     freeze: int | None = None
     ram: int | None = None
     monitor: int | None = None
@@ -124,7 +129,8 @@ def argv(qemu: Qemu, job: Job, fds: Descriptors) -> list[str]:
         *_chardev("console", fds.console), "-serial", "chardev:console",
         *_chardev("report", fds.report), "-serial", "chardev:report",
         *_chardev("pulse", fds.pulse), "-device", f"isa-debugcon,chardev=pulse,iobase={PULSE_PORT:#x}",
-        *_fw_cfg("object", fds.object), *_fw_cfg("spec", fds.spec), *_fw_cfg("freeze", fds.freeze),
+        *_fw_cfg("object", fds.object), *_fw_cfg("spec", fds.spec), *_fw_cfg("files", fds.files),
+        *_fw_cfg("freeze", fds.freeze),
         *_monitor(fds),
     ]  # fmt: skip
 
@@ -213,7 +219,8 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
         devices = kvm_groups(KVM_DEVICE) if qemu.accelerator == "kvm" else ()
         uid = process.spare_uid() if qemu.own_user and devices is not None else None
         groups = (*((TEMPLATES_GID,) if ram is not None else ()), *(devices or ()))
-        jail = process.Jail(uid, groups, limits(job.memory_mb, seconds))
+        room = job.memory_mb + (files_bytes(fds.files) >> 20)  # QEMU reads what it hands over into its own memory
+        jail = process.Jail(uid, groups, limits(room, seconds))
         try:
             child = stack.enter_context(process.spawned(
                 argv(qemu, job, fds), cwd=Path(folder), env={}, stderr=pairs["stderr"][1].fileno(),
@@ -224,6 +231,11 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
         for _, end in pairs.values():
             end.close()  # or their end of file would never reach us
         yield Running(child, {name: pair[0] for name, pair in pairs.items()})
+
+
+def files_bytes(fd: int | None) -> int:
+    """Size of the archive behind a descriptor, 0 without one."""
+    return 0 if fd is None else os.fstat(fd).st_size
 
 
 def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
@@ -238,8 +250,12 @@ def _descriptors(
     if not freeze:
         content = job.object if isinstance(job.object, bytes) else read_bounded(job.object, OBJECT_BYTES, ObjectError)
         given = {"object": content, "spec": job.spec}
+    if not freeze and isinstance(job.files, bytes):
+        given["files"] = job.files
     files = {name: stack.enter_context(_in_memory(name, data)) for name, data in given.items()}
     images = {"image": job.image, "initramfs": job.initramfs}
+    if not freeze and isinstance(job.files, Path):
+        images["files"] = job.files
     opened = {name: stack.enter_context(_opened(path)) for name, path in images.items()}
     ports = {name: fd for name, fd in ends.items() if name != "stderr"}
     return Descriptors(**opened, **files, **ports, ram=ram)

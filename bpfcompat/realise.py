@@ -356,6 +356,44 @@ class Realiser(Steps):
         dump_header(library, self.shop.store.read(btf), work / "vmlinux.h")
         return Made({"vmlinux.h": read_bounded(work / "vmlinux.h", 256 << 20)})
 
+    # --- files beside the object
+
+    def files(self, name: str, make: bool = True) -> Blob | None:
+        """The archive that an object's guests have beside it; None where nothing was declared."""
+        action = self.files_action(name)
+        if action is None:
+            return None
+        from bpfcompat.guestfiles import check_room
+
+        entry = self.have(action, lambda work: self._make_files(name), make)
+        check_room(int(entry.facts["needed"]), self.shop.config["guest.memory_mb"], f"object {name!r}: files")
+        return entry.outputs["files"]
+
+    def files_action(self, name: str) -> Action | None:
+        """The action of packing what an object's guests have beside it, if they have anything."""
+        return self.planned(f"files:{name}", lambda: self._files_action(self.shop.matrix.objects[name]))
+
+    def _files_action(self, spec: ObjectSpec) -> Action | None:
+        if not spec.files:
+            return None
+        parts = {f.path: [self.shop.memo.digest(f.source), f.mode] for f in spec.files}
+        return plan.files_action(spec, {"files": parts})
+
+    def _make_files(self, name: str) -> Made:
+        from bpfcompat import guestfiles
+
+        spec, where = self.shop.matrix.objects[name], f"object {name!r}: files"
+        found = {
+            f.path: guestfiles.GuestFile(read_bounded(f.source, guestfiles.MAX_BYTES, ConfigError), f.mode)
+            for f in spec.files
+        }
+        seen = {f.path: [digest_bytes(found[f.path].data), f.mode] for f in spec.files}
+        action = self.files_action(name)
+        if action is None or seen != action.inputs["files"]:
+            raise ObjectError(f"{where} {CHANGED}", hint=AGAIN)
+        needed = guestfiles.memory_needed(len(file.data) for file in found.values())
+        return Made({"files": guestfiles.archive(found, where)}, {"needed": needed})
+
     # --- guests
 
     def initramfs(self, kernel: str, make: bool = True) -> Blob:
@@ -388,11 +426,17 @@ class Realiser(Steps):
         machine = machine_class(self.shop.config["guest.memory_mb"])
         return plan.column(self.kernel(kernel, make), image, validator, COMMAND_LINE, machine)
 
-    def probe_spec(self, pair: Pair) -> dict[str, Any]:
+    def probe_spec(self, pair: Pair, make: bool = True) -> dict[str, Any]:
         """What the validator is told to do, as it enters the key."""
-        return {"attach": str(self.shop.matrix.objects[pair.object].attach), "log_kb": self.shop.config["guest.log_kb"]}
+        spec, files = self.shop.matrix.objects[pair.object], self.files(pair.object, make)
+        return {
+            "attach": str(spec.attach),
+            "log_kb": self.shop.config["guest.log_kb"],
+            **({"files": files.digest} if files else {}),
+            **({"declared": spec.declared.to_json()} if spec.declared else {}),
+        }
 
     def probe_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of asking one kernel about one object."""
         column, digest = self.column(pair.kernel, make), self.object(pair.object, make).digest
-        return plan.probe_action(pair, column, digest, self.probe_spec(pair))
+        return plan.probe_action(pair, column, digest, self.probe_spec(pair, make))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from bpfcompat.as_declared import is_remark, toml_lines
 from bpfcompat.gate import Row, decide
 from bpfcompat.model import Answer
 from bpfcompat.voice import clean
@@ -22,7 +23,23 @@ def line(row: Row) -> str:
     how = _how(row)
     trouble = f"  {clean(row.trouble, 400)}" if row.trouble else ""
     wrong = "" if row.as_expected else f"  << expected {row.expected}" + ("" if row.required else " (optional)")
-    return f"{row.pair!s:42} {row.answer}{cause}  ({how}){trouble}{wrong}"
+    declared = ", as declared" if row.declared else ""
+    return f"{row.pair!s:42} {row.answer}{cause}{declared}  ({how}){trouble}{wrong}"
+
+
+def to_declare(row: Row) -> tuple[str, ...]:
+    """The lines of bpfcompat.toml that an object which needs declarations needs."""
+    notes = row.verdict.notes if row.verdict else ()
+    return tuple(clean(text, 400) for note in notes for text in toml_lines(note, row.pair.object))
+
+
+def _remarked(row: Row) -> bool:
+    return row.verdict is not None and any(map(is_remark, row.verdict.notes))
+
+
+def _labels(rows: Sequence[Row]) -> dict[str, str]:
+    """The objects in their order, each with how its row is headed."""
+    return {r.pair.object: r.pair.object + (" (as declared)" if r.declared else "") for r in rows}
 
 
 def _how(row: Row) -> str:
@@ -63,18 +80,18 @@ def _kernel(row: Row) -> str:
 def _table(rows: Sequence[Row]) -> str:
     kernels = list(dict.fromkeys(r.pair.kernel for r in rows))
     cells = {(r.pair.object, r.pair.kernel): _cell(r) for r in rows}
-    objects = list(dict.fromkeys(r.pair.object for r in rows))
-    lines = [["object", *kernels], *([o, *(cells.get((o, k), "-") for k in kernels)] for o in objects)]
+    labels = _labels(rows)
+    lines = [["object", *kernels], *([labels[o], *(cells.get((o, k), "-") for k in kernels)] for o in labels)]
     widths = [max(len(x[i]) for x in lines) for i in range(len(kernels) + 1)]
     text = ["  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip() for x in lines]
     text.insert(1, "  ".join("-" * w for w in widths))
-    legend = ["", LEGEND] if any(r.verdict and r.verdict.notes for r in rows) else []
+    legend = ["", LEGEND] if any(map(_remarked, rows)) else []
     return "\n".join([*text, *legend])
 
 
 def _cell(row: Row) -> str:
     cause = f" {row.verdict.cause}" if row.verdict and row.verdict.cause else ""
-    note = " *" if row.verdict and row.verdict.notes else ""
+    note = " *" if _remarked(row) else ""
     base = "not to be had" if row.not_to_be_had else MARKS[row.answer] + cause + note
     return base + ("" if row.as_expected else " !")
 
@@ -132,6 +149,8 @@ def _json(row: Row) -> dict[str, Any]:
         "errno": found.errno if found else "",
         "evidence": list(found.evidence) if found else [],
         "notes": list(found.notes) if found else [],
+        "declared": row.declared,
+        "to_declare": list(to_declare(row)),
         "expected": str(row.expected),
         "as_expected": row.as_expected,
         "required": row.required,
@@ -147,8 +166,8 @@ def as_markdown(rows: Sequence[Row]) -> str:
     kernels = list(dict.fromkeys(r.pair.kernel for r in rows))
     cells = {(r.pair.object, r.pair.kernel): _markdown_cell(r) for r in rows}
     lines = ["| object | " + " | ".join(kernels) + " |", "|---" * (len(kernels) + 1) + "|"]
-    objects = dict.fromkeys(r.pair.object for r in rows)
-    lines += [f"| {o} | " + " | ".join(cells.get((o, k), "–") for k in kernels) + " |" for o in objects]
+    labels = _labels(rows)
+    lines += [f"| {labels[o]} | " + " | ".join(cells.get((o, k), "–") for k in kernels) + " |" for o in labels]
     head, *wrong = summary(rows).split("\n")
     lines += ["", head, *wrong[:1], *(_markdown_item(w.strip()) for w in wrong[1:])]
     notes = [_markdown_item(f"{r.pair}: {clean(n)}") for r in rows if r.verdict for n in r.verdict.notes]
@@ -163,7 +182,7 @@ def _markdown_item(text: str) -> str:
 def _markdown_cell(row: Row) -> str:
     sign = {"yes": "✅", "NO": "❌", "?": "❔"}[MARKS[row.answer]]
     cause = f" `{row.verdict.cause}`" if row.verdict and row.verdict.cause else ""
-    note = " \\*" if row.verdict and row.verdict.notes else ""
+    note = " \\*" if _remarked(row) else ""
     base = "➖ not to be had" if row.not_to_be_had else sign + cause + note
     return base if row.as_expected else base + " **unexpected**"
 

@@ -57,6 +57,11 @@ class Claim:
     classifier: str
     verdict: Verdict
 
+    @property
+    def as_declared(self) -> bool:
+        """True when something was set before loading: the answer is not about the object as it came."""
+        return "declared" in self.spec
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from bpfcompat import as_declared
 from bpfcompat.causes import (
     CAUSES,
     Case,
@@ -30,7 +31,7 @@ from bpfcompat.model import Answer, Attach, AttachMode, ProgramReport, ProgramVe
 
 CLASSIFIER = 1  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
-SLUGS = (CONTRADICTORY, *SLUG.values(), *(cause.slug for cause in CAUSES))
+SLUGS = (CONTRADICTORY, *SLUG.values(), *as_declared.SLUGS, *(cause.slug for cause in CAUSES))
 MAX_NOTES = 50
 MAX_NAMED = 8
 
@@ -60,11 +61,16 @@ def classify(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Ve
     doubt = _contradiction(report, facts, attach)
     if doubt is not None:
         return _doubtful(report, doubt, programs)
-    notes = tuple(_notes(report, attach, asker))[:MAX_NOTES]
+    notes = (*as_declared.notes(report), *_notes(report, attach, asker))[:MAX_NOTES]
+    objection = as_declared.objection(report)
+    if objection is not None:
+        return _objected(*objection, notes, programs)
     refusal = asker.refusal(attach)
     if refusal is None:
         return Verdict(Answer.COMPATIBLE, "", _praise(report, attach), notes=notes, programs=programs)
     found = refusal.finding
+    if refusal.cause.slug == "needs-declaration":
+        notes = (*notes, *as_declared.to_declare(report))[:MAX_NOTES]
     return Verdict(
         answer=refusal.cause.answer,
         cause=refusal.cause.slug,
@@ -76,6 +82,14 @@ def classify(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Ve
         notes=notes,
         programs=programs,
     )
+
+
+def _objected(
+    slug: str, answer: Answer, found: Finding, notes: tuple[str, ...], programs: tuple[ProgramVerdict, ...]
+) -> Verdict:
+    """What was declared decides: it does not fit, or none of the variants can be used."""
+    sentence, hint, subject = clip(found.sentence, 600), clip(found.hint), clip(found.subject)
+    return Verdict(answer, slug, sentence, found.evidence, "", hint, subject, notes, programs)
 
 
 class _Asker:
@@ -186,12 +200,13 @@ def _doubtful(report: Report, doubt: str, programs: tuple[ProgramVerdict, ...]) 
 def _praise(report: Report, attach: AttachMode) -> str:
     release = clip(str(report.guest.get("release", "?")), 64)
     expected = [program for program in report.programs if program.autoload]
+    said = ", as declared" if report.declared is not None else ""
     if attach is AttachMode.LOAD:
-        return f"object: loads on this kernel ({release})"
+        return f"object: loads on this kernel ({release}){said}"
     attached = sum(program.attach is Attach.ATTACHED for program in expected)
     rest = len(expected) - attached
     tail = f"; attaching {rest} was not attempted" if rest else ""
-    return f"object: loads on this kernel ({release}); {attached} of {len(expected)} programs attached{tail}"
+    return f"object: loads on this kernel ({release}){said}; {attached} of {len(expected)} programs attached{tail}"
 
 
 def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:

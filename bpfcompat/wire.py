@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from bpfcompat.declare import MAX_ALTERNATIVES, MAX_GROUPS, MAX_SETTINGS
+from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import GuestError, StoreError, TrustError
 from bpfcompat.model import Attach, AttachMode, Ending, Fate, Log, MapReport, ProgramReport, Report
@@ -31,14 +33,15 @@ Check = Callable[[Any], Any]
 Shape = Mapping[str, Check]
 
 
-def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str) -> bytes:
+def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str, declared: Sequence[str] = ()) -> bytes:
     """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.
+    has from its template.  `declared` are lines of fitting.py.
     """
+    lines = "".join(f"declare={line}\n" for line in declared)
     mode = AttachMode.ATTACH if attach.attaches else AttachMode.LOAD  # what is missing is held against it on the host
-    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={mode}\nlog_max={log_max}\n".encode()
+    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={mode}\nlog_max={log_max}\n{lines}".encode()
 
 
 def is_complete(data: bytes | bytearray) -> bool:
@@ -48,10 +51,16 @@ def is_complete(data: bytes | bytearray) -> bool:
     return last.endswith(b"\n") and last.startswith((_END, _GAVE_UP))
 
 
-def parse(data: bytes, nonce: str) -> Report:
-    """A complete report with this nonce; GuestError (phase `report`) for anything else."""
+def parse(data: bytes, nonce: str, declared: bool = False) -> Report:
+    """A complete report with this nonce; GuestError (phase `report`) for anything else.
+
+    `declared`: something was declared, so an object that opened must say what came of it.
+    """
     try:
-        return _report(_Reader(_frames(bytes(data), nonce)))
+        found = _report(_Reader(_frames(bytes(data), nonce)))
+        if (found.declared is not None) != (declared and not found.open_errno):
+            raise ValueError("what is said of declarations is not what was asked")
+        return found
     except _DiedError as error:
         raise GuestError(f"report: {error}", phase="report", death="validator-killed") from None
     except (ValueError, TrustError) as error:
@@ -104,7 +113,10 @@ def _partial(reader: "_Reader", count: int) -> Partial:
     if count == 1:
         return Partial(silent, "open", "")
     opened = _opened(reader)
-    silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()))
+    declared = _declared(reader, opened)
+    silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()),
+                     declared=declared)  # fmt: skip
+    count -= declared is not None
     if count == 2:
         return Partial(silent, "load", "")
     loaded = reader.take("load", _LOADED)
@@ -120,16 +132,14 @@ def _partial(reader: "_Reader", count: int) -> Partial:
 def report_to_json(report: Report) -> dict[str, Any]:
     """A Report as plain JSON values; `report_from_json` gives it back."""
     value = {**asdict(report), "guest": dict(report.guest), "format": 1}
-    if report.ending is None:
-        del value["ending"]
-    return value
+    return {name: part for name, part in value.items() if part is not None or name not in _OPTIONAL}
 
 
 def report_from_json(value: Any) -> Report:
     """The Report that `report_to_json` described; StoreError if it is not one."""
     try:
-        shape = _STORED_ENDING if isinstance(value, dict) and "ending" in value else _STORED
-        found = _fields(value, shape, "report")
+        there = {name: check for name, check in _OPTIONAL.items() if isinstance(value, dict) and name in value}
+        found = _fields(value, {**_STORED, **there}, "report")
         del found["format"]
         return Report(**found)
     except ValueError as error:
@@ -188,6 +198,7 @@ class _Reader:
 
     def __init__(self, frames: Iterator[Any]) -> None:
         self._frames = frames
+        self._held: list[Any] = []
         self.count = 0
 
     def take(self, kind: str, *shapes: Shape) -> dict[str, Any]:
@@ -202,8 +213,14 @@ class _Reader:
         shape = next((shape for shape in shapes if shape.keys() == body.keys()), shapes[0])
         return _fields(body, shape, kind)
 
+    def comes(self, kind: str) -> bool:
+        """True when the next frame is of this kind; it stays the next."""
+        if not self._held:
+            self._held = [next(self._frames, None)]
+        return isinstance(self._held[0], dict) and self._held[0].get("kind") == kind
+
     def _next(self, kind: str) -> dict[str, Any]:
-        frame = next(self._frames, None)
+        frame = self._held.pop() if self._held else next(self._frames, None)
         self.count += 1
         if not isinstance(frame, dict):
             raise ValueError(f"expected a frame of kind {kind!r}, got {'the end' if frame is None else 'no object'}")
@@ -211,7 +228,7 @@ class _Reader:
 
     def close(self) -> None:
         """There must be nothing more."""
-        if next(self._frames, None) is not None:
+        if self._held or next(self._frames, None) is not None:
             raise ValueError("more frames after the end frame")
 
 
@@ -227,10 +244,11 @@ def _death(frame: dict[str, Any]) -> str:
 def _report(reader: _Reader) -> Report:
     guest = reader.take("hello", _HELLO)
     opened = _opened(reader)
+    declared = _declared(reader, opened)
     loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
     programs = tuple(_program(reader, listed) for listed in opened.get("programs", ()))
     before_end = reader.count
-    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + 3)})["frames"] != before_end:
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + 4)})["frames"] != before_end:
         raise ValueError(f"end: expected {before_end} frames before it")
     reader.close()
     return Report(
@@ -241,7 +259,31 @@ def _report(reader: _Reader) -> Report:
         load_log=_joined(loaded["log"], loaded["verifier"]),
         programs=programs,
         maps=opened.get("maps", ()),
+        declared=declared,
     )
+
+
+def _declared(reader: _Reader, opened: dict[str, Any]) -> DeclaredReport | None:
+    """What came of the declarations; from here on their lists of programs and maps stand for the object's own."""
+    if not reader.comes("declared"):
+        return None
+    found = reader.take("declared", _DECLARED)
+    if "programs" not in opened:
+        raise ValueError("declared: of an object that did not open")
+    for what, same in (("programs", ("name", "section")), ("maps", ("name",))):
+        before, after = (_picked(lists.get(what, ()), same) for lists in (opened, found))
+        if before != after:
+            raise ValueError(f"declared: {what}: not those of the object")
+    opened["programs"] = tuple(
+        {**listed, "type": now["type"], "effective": now["autoload"]}
+        for listed, now in zip(opened["programs"], found["programs"], strict=True)
+    )
+    opened["maps"] = found["maps"]
+    return DeclaredReport(found["settings"], found["variants"])
+
+
+def _picked(things: Sequence[Any], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    return [tuple(t[n] if isinstance(t, dict) else getattr(t, n) for n in names) for t in things]
 
 
 def _opened(reader: _Reader) -> dict[str, Any]:
@@ -251,13 +293,15 @@ def _opened(reader: _Reader) -> dict[str, Any]:
     return opened
 
 
-def _program(reader: _Reader, listed: Mapping[str, Any]) -> ProgramReport:
+def _program(reader: _Reader, known: Mapping[str, Any]) -> ProgramReport:
+    """One program's answer.  Its autoload is as shipped; `effective` is what declarations made of it."""
+    listed = {name: value for name, value in known.items() if name != "effective"}
     found = reader.take("program", _PROGRAM)
     if {name: found[name] for name in listed} != listed:
         raise ValueError(f"program {found['name'][:40]!r}: the object's next program is {listed['name'][:40]!r}")
     return _sound(
         ProgramReport(
-            **listed,
+            **{**listed, "autoload": known.get("effective", listed["autoload"])},
             load_errno=found["load_errno"],
             log=found["verifier"],
             attach=found["attach"],
@@ -370,6 +414,33 @@ def _ending(value: Any) -> Ending:
     return Ending(**_fields(value, _ENDING, "ending"))
 
 
+def _setting(value: Any) -> SettingReport:
+    return SettingReport(**_fields(value, _SETTING, "setting"))
+
+
+def _tried(value: Any) -> TriedReport:
+    found = _fields(value, _TRIED, "alternative")
+    if found["held"] is None and found["errno"]:
+        raise ValueError("alternative: an errno, although it was not asked")
+    return TriedReport(**found)
+
+
+def _variant(value: Any) -> VariantReport:
+    found = VariantReport(**_fields(value, _VARIANT, "variants"))
+    held = [n for n, one in enumerate(found.tried) if one.held]
+    if held != ([] if found.chosen is None else [found.chosen]):
+        raise ValueError(f"variants {found.group[:40]!r}: number {found.chosen} is chosen, and {held} held")
+    return found
+
+
+def _functions(value: Any) -> tuple[str, ...]:
+    return tuple(value.split(",")) if isinstance(value, str) else _list_of(_text, PROGRAMS_MAX)(value)
+
+
+def _declared_report(value: Any) -> DeclaredReport:
+    return DeclaredReport(**_fields(value, _SAID_OF_DECLARED, "declared"))
+
+
 def _fate(value: Any) -> Fate:
     return Fate(_text(value))
 
@@ -400,4 +471,12 @@ _STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, 
                   "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
 _ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _list_of(_text, 1000),
                   "runs": _whole(100, 1)}  # fmt: skip
-_STORED_ENDING: Shape = {**_STORED, "ending": _ending}
+_SETTING: Shape = {"subject": _text, "name": _text, "key": _text, "value": _text, "errno": _errno}
+_TRIED: Shape = {"needs": _text, "programs": _functions, "held": _or_none(_flag), "errno": _errno}
+_VARIANT: Shape = {"group": _text, "chosen": _or_none(_whole(MAX_ALTERNATIVES - 1)),
+                   "tried": _list_of(_tried, MAX_ALTERNATIVES)}  # fmt: skip
+_SAID_OF_DECLARED: Shape = {"settings": _list_of(_setting, 2 * MAX_SETTINGS),
+                            "variants": _list_of(_variant, MAX_GROUPS)}  # fmt: skip
+_DECLARED: Shape = {**_SAID_OF_DECLARED, "programs": _list_of(_listed, PROGRAMS_MAX),
+                    "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
+_OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report}

@@ -27,10 +27,18 @@ def style() -> str:
     return (_TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
-def index(matrix: Matrix, digest: str, signer: str, conflicting: Collection[str], noted: Collection[str] = ()) -> str:
+def index(
+    matrix: Matrix,
+    digest: str,
+    signer: str,
+    conflicting: Collection[str],
+    noted: Collection[str] = (),
+    declared: Collection[str] = (),
+) -> str:
     """The matrix as a page: a row an object, a column a kernel.
 
-    `conflicting` are pair ids with two signed answers, `noted` those whose verdict says more than its answer does.
+    `conflicting` are pair ids with two signed answers, `noted` those whose verdict says more than its answer does,
+    `declared` objects whose verdicts are as declared.
     """
     kernels = list(dict.fromkeys(row.kernel_name for row in matrix.rows))
     objects = list(dict.fromkeys(row.object_name for row in matrix.rows))
@@ -46,6 +54,7 @@ def index(matrix: Matrix, digest: str, signer: str, conflicting: Collection[str]
         surprises=[row for row in matrix.rows if not row.as_expected],
         conflicting=conflicting,
         noted=noted,
+        declared=declared,
         manifest=layout.manifest_path(digest),
         signer=signer,
     )

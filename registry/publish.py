@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bpfcompat.as_declared import is_remark
 from bpfcompat.digest import digest_bytes, short
 from bpfcompat.envelope import pae_digest, parse, sign, verify
 from bpfcompat.errors import StoreError, TrustError
@@ -226,8 +227,10 @@ def _write_pages(registry: Path, matrix: Matrix, digest: str, claims: Mapping[st
             made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, entries, signer)
             if len({entry.answer for entry in entries}) > 1:
                 conflicting.add(row.pair)
-    noted = {row.pair for row in matrix.rows if row.bundle and row.pair and claims[row.bundle].verdict.notes}
-    made[layout.INDEX] = pages.index(matrix, digest, signer, conflicting, noted)
+    named = {row.pair: claims[row.bundle] for row in matrix.rows if row.bundle and row.pair}
+    noted = {pair for pair, claim in named.items() if any(map(is_remark, claim.verdict.notes))}
+    declared = {claim.object_name for claim in named.values() if claim.as_declared}
+    made[layout.INDEX] = pages.index(matrix, digest, signer, conflicting, noted, declared)
     _write_changed(registry, made)
 
 

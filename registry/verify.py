@@ -75,6 +75,7 @@ class Verification:
 
     `rows` are those that were asked about: all, or those of the given object and kernel file.  `problems` are reasons
     not to believe; `conflicts` are pairs with two signed answers.  `bundles` counts the bundles that hold.
+    `declared` are the pair ids whose answer is as declared, not the object's as it came.
     """
 
     signer: str = ""
@@ -84,6 +85,7 @@ class Verification:
     expires: int = 0
     problems: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    declared: frozenset[str] = frozenset()
 
     @property
     def trusted(self) -> bool:
@@ -202,6 +204,7 @@ def verify(
     return Verification(
         signer, rows, len(check.claims), matrix.not_before, matrix.expires,
         tuple(check.problems), tuple(check.conflicts()),
+        frozenset(pair_id(claim) for claim in check.claims.values() if claim.as_declared),
     )  # fmt: skip
 
 
@@ -239,14 +242,14 @@ def format_verification(found: Verification) -> str:
         more = len(found.problems) - 20
         return "\n".join([*lines, *([f"not trusted: {more} more"] if more > 0 else [])])
     width = max(len(plain(row.label, 60)) for row in found.rows)
-    lines = [_row_line(row, width) for row in found.rows]
+    lines = [_row_line(row, width, row.pair in found.declared) for row in found.rows]
     lines += [f"conflict: {plain(text)}" for text in found.conflicts]
     lines.append(f"signed by {found.signer}, {found.bundles} bundles hold, valid until {when(found.expires)}")
     lines.append("trusted, and as expected" if found.as_expected else "trusted, and not as expected")
     return "\n".join(lines)
 
 
-def _row_line(row: Row, width: int) -> str:
-    answer = f"{row.answer} {plain(row.cause, 60)}".rstrip()
+def _row_line(row: Row, width: int, declared: bool) -> str:
+    answer = f"{row.answer} {plain(row.cause, 60)}".rstrip() + (", as declared" if declared else "")
     remark = "" if row.as_expected else f"  expected {row.expected}"
     return f"{plain(row.label, 60):<{width}}  {answer}{plain(remark)}"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import jinja2
 
+from bpfcompat.as_declared import is_remark
 from bpfcompat.gate import Row, decide
+from bpfcompat.reports import to_declare
 from bpfcompat.voice import clean
 
 SIGNS = {"compatible": "✓", "incompatible": "✕", "inconclusive": "?"}
@@ -22,6 +24,7 @@ def render(rows: Sequence[Row]) -> str:
         objects=list(dict.fromkeys(r.pair.object for r in rows)),
         cells={(r.pair.object, r.pair.kernel): r for r in rows},
         decision=decide(rows),
+        declared={r.pair.object for r in rows if r.declared},
         signs=SIGNS,
     )
 
@@ -36,4 +39,6 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     made.filters["clean"] = clean
+    made.tests["is_remark"] = is_remark
+    made.globals["to_declare"] = to_declare
     return made.get_template("matrix.html.j2")

@@ -94,6 +94,7 @@ def _objects(session: Session, missing: Missing) -> dict[str, str]:
     found = {}
     for name in session.matrix.rows:
         try:
+            session.asker.files(name, make=False)
             found[name] = session.asker.object(name, make=False).digest
         except (NotThere, BpfcompatError):
             missing.objects.add(name)

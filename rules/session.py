@@ -103,6 +103,8 @@ class Session:
 
         row = self.row(pair)
         self.voice.say(f"{'.' if row.ran else '-'}  {reports.line(row)}")
+        for text in reports.to_declare(row):
+            self.voice.say(f"      {text}")
         for reason in row.why:
             if row.ran and reason != "never run before":
                 self.voice.say(f"      because {reason}")
@@ -141,6 +143,7 @@ class Session:
             "pair": pair,
             "expected": expected_on(spec, pair.kernel),
             "required": not spec.optional,
+            "declared": bool(spec.declared),
         }
         try:
             found = self.asker.verdict(pair, make=False)

@@ -13,15 +13,15 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model"),
-    1: ("files", "mounts", "process", "config", "fetch", "strictjson", "voice", "console"),
+    0: ("bpfcompat", "errors", "digest", "model", "declared"),
+    1: ("files", "mounts", "process", "config", "declare", "fetch", "strictjson", "voice", "console"),
     2: (
-        *("elf", "btf", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo", "includes"),
-        *("host", "inventory", "index", "kernels", "kernels.*", "validator", "validator.*"),
+        *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
+        *("includes", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*", "validator", "validator.*"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        "reports",
+        *("reports", "fitting", "as_declared"),
     ),
     4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
     5: ("rules", "rules.*"),

@@ -38,6 +38,16 @@ int fwcfg_open(void)
 	return memcmp(signature, "QEMU", 4) ? -ENODEV : 0;
 }
 
+void fwcfg_take(void *into, size_t len)
+{
+	take(into, len);
+}
+
+void fwcfg_select(unsigned int what)
+{
+	outw(what, PORT_SELECT);
+}
+
 static int find(const char *name, struct entry *found)
 {
 	uint32_t count;
@@ -70,4 +80,16 @@ long fwcfg_read(const char *name, size_t max, char **data)
 	take(*data, size);
 	(*data)[size] = '\0';
 	return (long)size;
+}
+
+long fwcfg_start(const char *name, size_t max)
+{
+	struct entry entry;
+
+	if (find(name, &entry))
+		return -ENOENT;
+	if (be32toh(entry.size) > max)
+		return -EFBIG;
+	outw(be16toh(entry.select), PORT_SELECT);
+	return be32toh(entry.size);
 }

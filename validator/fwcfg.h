@@ -12,4 +12,11 @@ int fwcfg_open(void);
  */
 long fwcfg_read(const char *name, size_t max, char **data);
 
+/* Turn to a file: what is taken from now on are its bytes, in their order. Its size in bytes, -ENOENT, -EFBIG. */
+long fwcfg_start(const char *name, size_t max);
+
+/* The next bytes of what was turned to, by port I/O; zeros behind its end. */
+void fwcfg_take(void *into, size_t len);
+void fwcfg_select(unsigned int what);
+
 #endif

@@ -1,5 +1,5 @@
 /* Opening and loading: the object as it came, then each program alone. Nothing is fixed up first, or the answer would
- * be about us.
+ * be about us; what the user declared is set, and nothing else.
  */
 #include "load.h"
 
@@ -8,14 +8,15 @@
 #include <string.h>
 
 #include "attach.h"
+#include "declare.h"
 #include "said.h"
 
 #define LOG_LEAST (4u << 10)
 
 /* Returns the object, or NULL and errno. The name is constant: equal bytes must give equal reports. */
-static struct bpf_object *open_object(const struct work *work)
+struct bpf_object *load_open_object(const struct work *work)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "object");
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "object", .kconfig = declare_kconfig());
 	struct bpf_object *obj = bpf_object__open_mem(work->object, work->size, &opts);
 
 	if (obj)
@@ -81,7 +82,7 @@ static void tell_verifier(struct json *json, struct work *work)
 
 int load_open(struct work *work, unsigned int unused)
 {
-	struct bpf_object *obj = open_object(work);
+	struct bpf_object *obj = load_open_object(work);
 	int err = obj ? 0 : errno;
 	struct json json = { 0 };
 
@@ -99,9 +100,29 @@ int load_open(struct work *work, unsigned int unused)
 	return err;
 }
 
+/* What the declarations make of the object: what was set, what was chosen, and the lists that hold from here on. */
+int load_declared(struct work *work, unsigned int unused)
+{
+	int err = declare_choose(work);
+	struct bpf_object *obj = err ? NULL : load_open_object(work);
+	struct json json = { 0 };
+
+	(void)unused;
+	if (!obj)
+		return err ?: -errno;
+	declare_apply(work, obj, NULL);
+	report_begin(&json, "declared");
+	declare_tell(&json, work);
+	tell_programs(&json, obj, &work->shared->programs);
+	tell_maps(&json, obj);
+	err = report_frame(&work->report, &json);
+	bpf_object__close(obj);
+	return err;
+}
+
 int load_whole(struct work *work, unsigned int unused)
 {
-	struct bpf_object *obj = open_object(work);
+	struct bpf_object *obj = load_open_object(work);
 	struct json json = { 0 };
 	int err;
 
@@ -109,7 +130,7 @@ int load_whole(struct work *work, unsigned int unused)
 	if (!obj)
 		return -errno;
 	said_clear();
-	err = bpf_object__load(obj);
+	err = declare_apply(work, obj, NULL) ?: bpf_object__load(obj);
 	report_begin(&json, "load");
 	json_number(&json, "errno", -err);
 	json_text(&json, "log", said_by_libbpf());
@@ -149,15 +170,18 @@ static int load_alone(struct bpf_object *obj, struct bpf_program *prog)
 static struct attached attach_among_all(struct work *work, unsigned int index)
 {
 	struct attached done = attach_skipped("the object's tail-call table needs programs that do not load");
-	struct bpf_object *obj = open_object(work);
+	struct bpf_object *obj = load_open_object(work);
 	struct bpf_program *prog;
 
 	if (!obj)
 		return done;
 	prog = nth_program(obj, index);
-	bpf_program__set_autoload(prog, true);
+	if (declare_apply(work, obj, NULL) || bpf_program__set_autoload(prog, true))
+		goto out;
+	declare_create_maps_of(obj, prog);
 	if (!bpf_object__load(obj))
 		done = attach_program(obj, prog);
+out:
 	bpf_object__close(obj);
 	return done;
 }
@@ -172,7 +196,7 @@ static struct attached attach_loaded(struct work *work, struct bpf_object *obj, 
 int load_program(struct work *work, unsigned int index)
 {
 	struct attached done = attach_skipped("not loaded");
-	struct bpf_object *obj = open_object(work);
+	struct bpf_object *obj = load_open_object(work);
 	struct bpf_program *prog;
 	struct json json = { 0 };
 	bool autoload, alone;
@@ -183,7 +207,7 @@ int load_program(struct work *work, unsigned int index)
 		return -ENOENT;
 	autoload = bpf_program__autoload(prog);
 	said_clear();
-	err = load_alone(obj, prog);
+	err = declare_apply(work, obj, prog) ?: load_alone(obj, prog);
 	alone = err != -EBADF || !said_accepted(prog);
 	if (!alone) {
 		said_clear(); /* libbpf's complaint is about the table, not about this program */

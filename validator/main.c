@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "declare.h"
 #include "env.h"
+#include "files.h"
 #include "fwcfg.h"
 #include "leftovers.h"
 #include "load.h"
@@ -26,7 +28,7 @@
 #define OBJECT_FILE "opt/bpfcompat/object"
 #define FREEZE_FILE "opt/bpfcompat/freeze"
 #define FREEZE_MAX 16
-#define SPEC_MAX (4u << 10)
+#define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
 #define LOG_MAX_DEFAULT (1u << 20)
 #define LOG_MAX_LEAST (4u << 10)
@@ -98,6 +100,14 @@ static void take_seed(const char *value)
 		give_up("spec: seed: %s", strerror(errno));
 }
 
+static void take_declare(const char *value)
+{
+	int err = declare_take(value);
+
+	if (err)
+		give_up("spec: declare: %s: '%.80s'", strerror(-err), value);
+}
+
 static const struct {
 	const char *name;
 	void (*take)(const char *value);
@@ -107,6 +117,7 @@ static const struct {
 	{ "seed", take_seed },
 	{ "attach", take_attach },
 	{ "log_max", take_log_max },
+	{ "declare", take_declare },
 };
 
 static void take_setting(char *line)
@@ -144,6 +155,7 @@ static void read_spec(void)
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
 static void read_inputs(void)
 {
+	const char *why;
 	char *object;
 	long len;
 
@@ -153,6 +165,9 @@ static void read_inputs(void)
 		give_up("fw_cfg: %s: %s", OBJECT_FILE, strerror(-len));
 	work.object = object;
 	work.size = len;
+	why = files_unpack(FILES_ROOT);
+	if (why)
+		give_up("files: %s", why);
 }
 
 /* The child is lost, and with it the answer: that is never a verdict. @status is of wait(). */
@@ -228,6 +243,8 @@ static void probe_all(void)
 	if (err)
 		give_up("report: %s", strerror(-err));
 	in_child("open", 0, load_open);
+	if (work.shared->opened && declare_any())
+		in_child("declared", 0, load_declared);
 	if (work.shared->opened)
 		in_child("load", 0, load_whole);
 	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
@@ -271,6 +288,7 @@ static void wait_frozen(void)
 	if (fwcfg_read(FREEZE_FILE, FREEZE_MAX, &unused) < 0)
 		return;
 	warm_up();
+	env_mark_console();
 	dprintf(work.report.fd, "BPFCR\n");
 	tcdrain(work.report.fd);
 	while (read(work.report.fd, &byte, 1) != 1)

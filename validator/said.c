@@ -63,6 +63,15 @@ static int listen(enum libbpf_print_level level, const char *format, va_list arg
 	return len;
 }
 
+void said_add(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	listen(LIBBPF_WARN, format, args);
+	va_end(args);
+}
+
 int said_start(void)
 {
 	verifier.words = mmap(NULL, VERIFIER_ROOM, PROT_READ | PROT_WRITE,

@@ -17,6 +17,9 @@ void said_clear(void);
 unsigned int said_count(void);
 struct text said_by_libbpf(void);
 
+/* Words of our own, among libbpf's. */
+void said_add(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Let the verifier explain a failure into our buffer instead of one that libbpf grows without bound. */
 void said_listen(struct bpf_object *obj);
 struct text said_by_verifier(void);

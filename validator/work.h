@@ -6,11 +6,16 @@
 
 #include "report.h"
 
+#define GROUPS_MAX 64
+#define ALTERNATIVES_MAX 64
+
 /* What children tell their parent; everything else they say goes into frames. */
 struct shared {
 	unsigned int seq;
 	unsigned int programs;
 	bool opened;
+	int chosen[GROUPS_MAX]; /* of each declared group of variants, or -1 */
+	int trial; /* how the last load on trial ended: 0 or -errno */
 	size_t log_left; /* bytes of verifier log that this report may still carry */
 };
 

@@ -1,8 +1,12 @@
 """`doit plan`, and what a quick null run rests on: an index that may be lost, old or broken, and is never wrong."""
 
 import os
+import shutil
 import time
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,7 +17,7 @@ from bpfcompat.plan import Pair, Template
 from bpfcompat.rules import planning
 from bpfcompat.rules.session import Session
 from bpfcompat.voice import Silent
-from tests.scenarios.conftest import KERNELS, OBJECTS, PAIRS, Repo
+from tests.scenarios.conftest import KERNELS, OBJECTS, PAIRS, Ran, Repo, copy
 
 pytestmark = pytest.mark.scenario
 
@@ -23,12 +27,33 @@ def index(repo: Repo) -> list[Path]:
     return sorted((repo.root / ".bpfcompat/store/index").glob("*"))
 
 
+OLD_S = 2.1  # a shelf is believed when it is two seconds old
+AHEAD = 4
+
+
+@pytest.fixture(scope="module")
+def aging(first_run: tuple[Repo, Ran]) -> Iterator[deque[tuple[float, Repo]]]:
+    """Copies that grow old while other tests run, each with the time when it was made."""
+    with TemporaryDirectory(prefix="bpfcompat-", dir=first_run[0].root.parent, ignore_cleanup_errors=True) as name:
+        yield deque(_one_more(first_run[0], Path(name), n) for n in range(AHEAD))
+
+
+def _one_more(first: Repo, folder: Path, number: int) -> tuple[float, Repo]:
+    made = copy(first, folder / str(number) / "repo")
+    made.forget_boots()
+    return time.monotonic(), made
+
+
 @pytest.fixture
-def settled(proved: Repo) -> Repo:
+def settled(first_run: tuple[Repo, Ran], aging: deque[tuple[float, Repo]]) -> Iterator[Repo]:
     """A proved monorepo whose index is believed: every shelf is two seconds old, and a null run has seen it since."""
-    time.sleep(2.1)
-    proved.doit("matrix")
-    return proved
+    born, found = aging.popleft()
+    folder = found.root.parent
+    aging.append(_one_more(first_run[0], folder.parent, int(folder.name) + AHEAD))
+    time.sleep(max(0.0, born + OLD_S - time.monotonic()))
+    found.doit("matrix")
+    yield found
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def session(repo: Repo) -> Session:

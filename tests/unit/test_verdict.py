@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
+from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.elf import ObjectFacts, ProgramFacts
 from bpfcompat.errors import StoreError
 from bpfcompat.model import (
@@ -119,7 +120,12 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ),
     ("guest-resources", "ENOMEM", report(refused(12, "", FAILED)), FACTS),
     ("guest-resources", "ENOMEM", report(refused(12, "", NO_MAP), maps=sized("ringbuf", 4096)), FACTS),
-    ("needs-declaration", "max_entries, 1024", report(refused(22, "", NO_MAP), maps=sized("hash", 0)), FACTS),
+    (
+        "needs-declaration",
+        "[objects.NAME.maps.events] max_entries = 10240",
+        report(refused(22, "", NO_MAP), maps=sized("hash", 0)),
+        FACTS,
+    ),
     (
         "needs-declaration",
         "'filter'",
@@ -247,6 +253,23 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ("unknown", "E2BIG", report(refused(7, "", FAILED)), FACTS),
     ("unknown", "EACCES", report(refused(13)), FACTS),
     (CONTRADICTORY, "'one' did not load, and yet", report(replace(refused(22), attach=Attach.ATTACHED)), FACTS),
+    (
+        "declaration-unfit",
+        "maps.m.type = arena (EOPNOTSUPP)",
+        replace(report(program()), declared=DeclaredReport((SettingReport("map", "m", "type", "arena", 95),))),
+        FACTS,
+    ),
+    (
+        "no-variant",
+        "no variant of 'g'",
+        replace(
+            report(program()),
+            declared=DeclaredReport(
+                variants=(VariantReport("g", None, (TriedReport("kfunc:f", ("one",), False, 0),)),)
+            ),
+        ),
+        FACTS,
+    ),
 ]
 
 
@@ -255,6 +278,7 @@ def test_made(cause: str, words: str, given: Report, facts: ObjectFacts | str) -
     """Each refusal leads to its cause, in a sentence or hint that names the thing, and to that cause's answer."""
     found = classify(given, facts, AttachMode.ATTACH)
     answers = {c.slug: c.answer for c in CAUSES} | {CONTRADICTORY: Answer.INCONCLUSIVE}
+    answers |= {"declaration-unfit": Answer.INCONCLUSIVE, "no-variant": Answer.INCOMPATIBLE}
     assert (found.cause, found.answer) == (cause, answers[cause])
     assert words in f"{found.sentence} {found.hint}"
     assert verdict_from_bytes(json.dumps(verdict_to_json(found)).encode()) == found

@@ -388,3 +388,95 @@ def test_ending_nonsense(changes: dict[str, Any]) -> None:
     for wrong in ({**ending, **changes}, None, []):
         with pytest.raises(StoreError, match="ending"):
             wire.report_from_json({**whole, "ending": wrong})
+
+
+SETTING = {"subject": "map", "name": "m", "key": "max_entries", "value": "8", "errno": 0}
+TRIED = {"needs": "kfunc:f", "programs": "p,q", "held": True, "errno": 0}
+VARIANT = {"group": "g", "chosen": 0, "tried": [TRIED]}
+NOW = {**LISTED, "type": "sched_cls", "autoload": False}
+DECLARED = {"kind": "declared", "settings": [SETTING], "variants": [VARIANT], "programs": [NOW],
+            "maps": [{"name": "m", "type": "array", "key_size": 4, "value_size": 8, "max_entries": 8}]}  # fmt: skip
+TYPED = {**PROGRAM, "type": "sched_cls"}
+
+
+def declared_report(changes: dict[str, Any], program: dict[str, Any] = TYPED) -> bytes:
+    return written(HELLO, OPEN, {**DECLARED, **changes}, LOAD, program, {**END, "frames": 5})
+
+
+def test_declared() -> None:
+    """What declarations made of programs and maps stands for the object's own from there on."""
+    report = wire.parse(declared_report({}), NONCE, declared=True)
+    assert (report.programs[0].type, report.programs[0].autoload) == ("sched_cls", False)
+    assert (report.maps[0].type, report.maps[0].max_entries) == ("array", 8)
+    assert report.declared is not None
+    assert str(report.declared.settings[0]) == "maps.m.max_entries = 8"
+    assert report.declared.variants[0].tried[0].programs == ("p", "q")
+    assert wire.report_from_bytes(canonical(wire.report_to_json(report))) == report
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_declared_as_asked(asked: bool) -> None:
+    """A report that speaks of declarations when nothing was declared, or is silent of them, is no report."""
+    data = written(*FRAMES) if asked else declared_report({})
+    with pytest.raises(GuestError, match="not what was asked"):
+        wire.parse(data, NONCE, declared=asked)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"programs": []},
+        {"programs": [{**NOW, "name": "q"}]},
+        {"programs": [{**NOW, "section": "tc"}]},
+        {"programs": [NOW, NOW]},
+        {"maps": []},
+        {"maps": [{**DECLARED["maps"][0], "name": "n"}]},
+        {"settings": [{**SETTING, "errno": -1}]},
+        {"settings": [{**SETTING, "more": 1}]},
+        {"settings": {}},
+        {"variants": [{**VARIANT, "chosen": 1}]},
+        {"variants": [{**VARIANT, "chosen": None}]},
+        {"variants": [{**VARIANT, "chosen": 64}]},
+        {"variants": [{**VARIANT, "tried": [TRIED, TRIED]}]},
+        {"variants": [{**VARIANT, "chosen": None, "tried": [{**TRIED, "held": None, "errno": 5}]}]},
+        {"more": 1},
+    ],
+)
+def test_declared_otherwise(changes: dict[str, Any]) -> None:
+    """A frame of declarations that does not belong to this object, or contradicts itself, is no report."""
+    with pytest.raises(GuestError):
+        wire.parse(declared_report(changes), NONCE, declared=True)
+
+
+def test_declared_type_holds() -> None:
+    """A program that then has another type than was declared is no report."""
+    with pytest.raises(GuestError, match="next program"):
+        wire.parse(declared_report({}, PROGRAM), NONCE, declared=True)
+
+
+def test_declared_twice() -> None:
+    """Declarations are told once."""
+    data = written(HELLO, OPEN, DECLARED, DECLARED, LOAD, TYPED, {**END, "frames": 6})
+    with pytest.raises(GuestError, match="kind 'load'"):
+        wire.parse(data, NONCE, declared=True)
+
+
+def test_declared_of_nothing() -> None:
+    """An object that did not open has nothing that could be declared."""
+    shut = {"kind": "open", "errno": 22, "log": NO_LOG}
+    with pytest.raises(GuestError):
+        wire.parse(written(HELLO, shut, {**DECLARED, "programs": [], "maps": []}, {**END, "frames": 3}), NONCE)
+
+
+def test_declared_and_lost() -> None:
+    """A guest that is lost while the declared object is loaded was asked that, and its choices are kept."""
+    partial = wire.parse_partial(written(HELLO, OPEN, DECLARED), NONCE)
+    assert partial is not None and (partial.phase, partial.report.maps[0].type) == ("load", "array")
+    later = wire.parse_partial(written(HELLO, OPEN, DECLARED, LOAD), NONCE)
+    assert later is not None and (later.phase, later.program) == ("program", "p")
+
+
+def test_declared_lines() -> None:
+    """The guest is told of declarations line by line, after everything else."""
+    lines = wire.spec(NONCE, AttachMode.LOAD, 4096, 0, "0" * 64, ("map m pinning off", "kconfig CONFIG_A y"))
+    assert lines.endswith(b"log_max=4096\ndeclare=map m pinning off\ndeclare=kconfig CONFIG_A y\n")

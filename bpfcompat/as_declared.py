@@ -1,0 +1,133 @@
+"""What is said of declarations: in a verdict what was set and chosen, where they did not fit, and what to declare.
+
+Pure.  A verdict that rests on declarations says so in its notes; an undeclared one that needs some says which lines.
+"""
+
+from collections.abc import Iterator
+
+from bpfcompat.causes import SIZED_BY_ITSELF, Finding, clip, errno_name, missing_target, missing_type
+from bpfcompat.declared import TRIAL, SettingReport, TriedReport, VariantReport, size_line, target_line, type_line
+from bpfcompat.model import Answer, Report
+
+UNFIT, NO_VARIANT = "declaration-unfit", "no-variant"
+SLUGS = (UNFIT, NO_VARIANT)
+SET, CHOSEN, TO_DECLARE = "declared: ", "variant ", "declare: "
+# What the kernel itself may refuse while the settings are made: then that is the refusal of the load.
+_THE_KERNELS = {("program", "target"), ("program", "target_program"), ("map", "inner")}
+
+
+def notes(report: Report) -> Iterator[str]:
+    """One line for each thing that was set, and for each choice with its reason."""
+    if report.declared is None:
+        return
+    for setting in report.declared.settings:
+        refused = f" ({errno_name(setting.errno)})" if setting.errno else ""
+        yield clip(f"{SET}{_shown(setting)}{refused}", 600)
+    for group in report.declared.variants:
+        yield clip(f"{CHOSEN}{group.group}: {_choice(group)}", 600)
+
+
+def is_remark(note: str) -> bool:
+    """False for a note that only tells what was declared, which an object's row tells already."""
+    return not note.startswith((SET, CHOSEN))
+
+
+def objection(report: Report) -> tuple[str, Answer, Finding] | None:
+    """Why what was declared cannot lead to an answer, or cannot be had on this kernel: slug, answer, words."""
+    if report.declared is None:
+        return None
+    for setting in report.declared.settings:
+        if setting.errno and (setting.subject, setting.key) not in _THE_KERNELS:
+            return UNFIT, Answer.INCONCLUSIVE, _unfit(setting, report)
+    for group in report.declared.variants:
+        asked = next((one for one in group.tried if one.errno and _needs(one) != TRIAL), None)
+        if asked is not None:
+            return UNFIT, Answer.INCONCLUSIVE, _undecided(group, asked)
+    missing = next((group for group in report.declared.variants if group.chosen is None), None)
+    return (NO_VARIANT, Answer.INCOMPATIBLE, _no_variant(missing, report)) if missing else None
+
+
+def to_declare(report: Report) -> Iterator[str]:
+    """The lines that an object which needs declarations needs, each with a value to choose."""
+    for found in report.maps:
+        if not found.max_entries and found.type not in SIZED_BY_ITSELF:
+            yield clip(TO_DECLARE + size_line(found.name, found.type), 600)
+    for program in report.programs:
+        if program.autoload and missing_type(program.libbpf.text):
+            yield clip(TO_DECLARE + type_line(program.name, program.section), 600)
+        elif program.autoload and missing_target(program.libbpf.text):
+            yield clip(TO_DECLARE + target_line(program.name), 600)
+
+
+def toml_lines(note: str, name: str) -> tuple[str, ...]:
+    """A `declare:` note as lines of bpfcompat.toml for the object of this name; () for any other note."""
+    if not note.startswith(TO_DECLARE):
+        return ()
+    head, _, rest = note.removeprefix(TO_DECLARE).partition("] ")
+    return (f"{head}]".replace("[objects.NAME.", f"[objects.{name}.", 1), rest)
+
+
+def _shown(setting: SettingReport) -> str:
+    if setting.subject == "constant":
+        return f"constants.{setting.name} = bytes {setting.value}"
+    return str(setting)
+
+
+def _choice(group: VariantReport) -> str:
+    if group.chosen is None:
+        return f"none is on: {'; '.join(map(_reason, group.tried))}"
+    on = group.tried[group.chosen]
+    off = [name for one in group.tried for name in one.programs if name not in on.programs]
+    why = "; ".join(_reason(one) for one in group.tried[: group.chosen + 1])
+    rest = f"; off: {', '.join(dict.fromkeys(off))}" if off else ""
+    return f"on: {_programs(on)}; because {why}{rest}"
+
+
+def _programs(one: TriedReport) -> str:
+    return "none" if one.programs == ("-",) else ", ".join(one.programs)
+
+
+def _reason(one: TriedReport) -> str:
+    needs = _needs(one)
+    if needs == "always":
+        return f"{_programs(one)} needs nothing"
+    if needs == TRIAL:
+        return (
+            f"{_programs(one)} {'loads on trial' if one.held else f'does not load on trial ({errno_name(one.errno)})'}"
+        )
+    return f"{needs} {'is there' if one.held else 'is not there'}"
+
+
+def _needs(one: TriedReport) -> str:
+    """The condition as declared; the guest knows a helper by its number too."""
+    return one.needs.rpartition(":")[0] if one.needs.startswith("helper:") else one.needs
+
+
+def _unfit(setting: SettingReport, report: Report) -> Finding:
+    version = clip(str(report.guest.get("libbpf", "?")), 20)
+    return Finding(
+        f"object: libbpf {version} does not take the declared {clip(_shown(setting))} ({errno_name(setting.errno)})",
+        (clip(f"{SET}{_shown(setting)}: {errno_name(setting.errno)}"),),
+        "correct the declaration",
+        setting.name,
+    )
+
+
+def _undecided(group: VariantReport, one: TriedReport) -> Finding:
+    code = errno_name(one.errno)
+    return Finding(
+        f"object: variants {clip(group.group)}: whether {clip(_needs(one))} holds could not be asked ({code})",
+        (clip(f"{one.needs}: {code}"),),
+        "name another condition, such as trial-load",
+        group.group,
+    )
+
+
+def _no_variant(group: VariantReport, report: Report) -> Finding:
+    release = clip(str(report.guest.get("release", "?")), 64)
+    return Finding(
+        f"object: no variant of '{clip(group.group)}' can be used on this kernel ({release})",
+        tuple(clip(_reason(one)) for one in group.tried),
+        "add an alternative for such kernels, or declare the group optional",
+        group.group,
+    )

@@ -1,0 +1,195 @@
+"""Declarations in real guests: each example fails without any one of its declarations, and passes with all of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bpfcompat.asking import Asker
+from bpfcompat.declared import Alternative, Declared
+from bpfcompat.model import Answer, Report, Verdict
+from bpfcompat.plan import Matrix, Pair
+from tests.guest.conftest import absent
+
+pytestmark = pytest.mark.guest
+KERNEL = "debian-12"
+
+
+class Bench:
+    """Asks guests about an example under other declarations than its own; stores nothing of it."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+
+    def ask(self, name: str, declared: Declared, kernel: str = KERNEL) -> tuple[Report, Verdict]:
+        """The report and the verdict of one example."""
+        shop = self.asker.shop
+        objects = {**shop.matrix.objects, "other": replace(shop.matrix.objects[name], declared=declared)}
+        asker = type(self.asker)(replace(shop, matrix=Matrix(objects, shop.matrix.kernels, (), {})))
+        pair = Pair("other", kernel)
+        attempt = asker.attempt(pair, cold=False)
+        if attempt.report is None:
+            absent(str(attempt.error))
+            raise AssertionError
+        return attempt.report, asker._classify(pair, attempt.report)
+
+    def own(self, name: str) -> Declared:
+        """What the example declares."""
+        return self.asker.shop.matrix.objects[name].declared
+
+
+@pytest.fixture(scope="module")
+def bench(asker: Asker, vmlinuz: Mapping[str, Any]) -> Bench:
+    """The examples, to be asked under any declarations."""
+    return Bench(asker)
+
+
+def without(declared: Declared, part: str, name: str) -> Declared:
+    """The same but for what is said of one name."""
+    kept = tuple(c for c in getattr(declared, part) if (c[0] if isinstance(c, tuple) else c.name) != name)
+    assert len(kept) == len(getattr(declared, part)) - 1
+    return replace(declared, **{part: kept})
+
+
+def test_maps(bench: Bench) -> None:
+    """All maps as declared: the object loads, and what only the guest could know is told as a number."""
+    report, verdict = bench.ask("declared_maps", bench.own("declared_maps"))
+    assert (verdict.answer, report.load_errno) == (Answer.COMPATIBLE, 0)
+    found = {m.name: (m.type, m.max_entries) for m in report.maps}
+    assert found["by_number"] == ("hash", 1024)
+    assert found["by_cpus"] == ("array", 1)
+    assert found["by_pages"] == ("ringbuf", 64 * 4096)
+    assert found["events"][0] == "perf_event_array"
+    assert "declared: maps.by_cpus.max_entries = 1" in verdict.notes
+    assert "declared: maps.ring_buffers.inner = - - - 16384" in verdict.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [
+        *((name, KERNEL) for name in ("by_number", "by_cpus", "by_pages", "events", "no_prototype", "ring_buffers")),
+        ("pinned", KERNEL),
+        ("unused", "debian-11"),  # which has no bloom filters
+    ],
+)
+def test_one_map_undeclared(name: str, kernel: str, bench: Bench) -> None:
+    """Without any one of them it does not load."""
+    own = bench.own("declared_maps")
+    (full,) = (m.name for m in own.maps if m.name.startswith(name))
+    report, _ = bench.ask("declared_maps", without(own, "maps", full), kernel)
+    assert report.load_errno
+
+
+def test_programs(bench: Bench) -> None:
+    """Types, targets and autoload as declared; the function of another program is replaced and the link is made."""
+    report, verdict = bench.ask("declared_programs", bench.own("declared_programs"))
+    assert verdict.answer is Answer.COMPATIBLE
+    found = {p.name: p for p in report.programs}
+    assert (found["typed"].type, found["on_connect"].type) == ("socket_filter", "cgroup_sock_addr")
+    assert (found["chosen"].attach, found["replaces"].attach) == ("attached", "attached")
+    assert (found["replaces"].autoload, found["left_out"].autoload) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["filter", "on_connect", "chosen", "left_out"])
+def test_one_program_undeclared(name: str, bench: Bench) -> None:
+    """Without any one of them the object does not load."""
+    report, _ = bench.ask("declared_programs", without(bench.own("declared_programs"), "programs", name))
+    assert report.load_errno
+
+
+def test_attach_type_undeclared(bench: Bench) -> None:
+    """A type alone is not enough where the kernel asks for the way to attach too."""
+    own = bench.own("declared_programs")
+    changed = tuple(replace(p, attach_type=None) if p.name == "on_connect" else p for p in own.programs)
+    report, _ = bench.ask("declared_programs", replace(own, programs=changed))
+    assert report.load_errno
+
+
+def test_replacing_undeclared(bench: Bench) -> None:
+    """A program that replaces a function is off as it came, and does not load without its target."""
+    report, _ = bench.ask("declared_programs", without(bench.own("declared_programs"), "programs", "replaces"))
+    (found,) = (p for p in report.programs if p.name == "replaces")
+    assert found.load_errno and not found.autoload
+
+
+def test_a_target_that_is_not_there(bench: Bench) -> None:
+    """A declared target is the kernel's to have: it is incompatible, and only the program that needs it is refused."""
+    own = bench.own("declared_programs")
+    changed = tuple(replace(p, target="bpfcompat_nowhere") if p.name == "chosen" else p for p in own.programs)
+    report, verdict = bench.ask("declared_programs", replace(own, programs=changed))
+    assert (verdict.answer, verdict.cause) == (Answer.INCOMPATIBLE, "attach-target-missing")
+    assert [p.name for p in report.programs if p.load_errno] == ["chosen", "left_out"]
+
+
+def test_constants(bench: Bench) -> None:
+    """Numbers, texts, lists, members of structures and Kconfig values reach the verifier."""
+    _, verdict = bench.ask("declared_constants", bench.own("declared_constants"))
+    assert verdict.answer is Answer.COMPATIBLE
+    assert "declared: constants.low = bytes fbffffff" in verdict.notes
+    assert "declared: kconfig.CONFIG_BPFCOMPAT_LEVEL = 7" in verdict.notes
+
+
+@pytest.mark.parametrize("name", ["enabled", "limit", "low", "mode", "tag", "ports", "filter.level", "filter.name"])
+def test_one_constant_undeclared(name: str, bench: Bench) -> None:
+    """Without any one of them the verifier finds what it rules out."""
+    own = bench.own("declared_constants")
+    _, verdict = bench.ask("declared_constants", without(own, "constants", name))
+    assert (verdict.answer, verdict.cause) == (Answer.INCOMPATIBLE, "verifier-rejected")
+
+
+def test_kconfig_undeclared(bench: Bench) -> None:
+    """Without its value the Kconfig extern is what no kernel has."""
+    _, verdict = bench.ask("declared_constants", replace(bench.own("declared_constants"), kconfig=()))
+    assert (verdict.answer, verdict.cause) == (Answer.INCOMPATIBLE, "extern-unresolved")
+
+
+CHOSEN = {  # group → the alternative that each kernel must get
+    "debian-11": {"loop": 1, "packet": 1, "storage": 1, "task": 1, "try": 1, "unlink": 0},
+    "debian-13-backports": {"loop": 0, "packet": 0, "storage": 0, "task": 0, "try": 1, "unlink": 1},
+}
+
+
+@pytest.mark.parametrize("kernel", CHOSEN)
+def test_variants(kernel: str, asker: Asker, bench: Bench) -> None:
+    """Each group gets the first alternative whose condition holds on this kernel; the others are off."""
+    report, verdict = bench.ask("declared_variants", bench.own("declared_variants"), kernel)
+    assert report.declared is not None
+    assert {v.group: v.chosen for v in report.declared.variants} == CHOSEN[kernel]
+    assert verdict.answer is Answer.COMPATIBLE
+    on = {p.name for p in report.programs if p.autoload}
+    chosen = {name for v in report.declared.variants for name in v.tried[v.chosen or 0].programs}
+    assert on == chosen | {"step"}
+
+
+@pytest.mark.parametrize("kernel", CHOSEN)
+def test_no_variants(kernel: str, bench: Bench) -> None:
+    """As it came, with all of them on, the object loads on neither."""
+    report, verdict = bench.ask("declared_variants", Declared(), kernel)
+    assert report.load_errno and verdict.answer is Answer.INCOMPATIBLE
+
+
+def test_no_companion(bench: Bench) -> None:
+    """A trial without the companion that fills the table of tail calls fails, so nothing of the group can be used."""
+    own = bench.own("declared_variants")
+    changed = tuple(replace(v, companions=()) if v.name == "try" else v for v in own.variants)
+    _, verdict = bench.ask("declared_variants", replace(own, variants=changed))
+    assert (verdict.answer, verdict.cause, verdict.subject) == (Answer.INCOMPATIBLE, "no-variant", "try")
+
+
+def test_optional_group(bench: Bench) -> None:
+    """None of an optional group may be on."""
+    own = bench.own("declared_variants")
+    last = (Alternative(("try_last",), "trial-load"),)
+    changed = tuple(replace(v, alternatives=last, optional=True) if v.name == "try" else v for v in own.variants)
+    report, verdict = bench.ask("declared_variants", replace(own, variants=changed))
+    assert verdict.answer is Answer.COMPATIBLE
+    assert "try_last" not in {p.name for p in report.programs if p.autoload}
+
+
+def test_nothing_remains(bench: Bench) -> None:
+    """A guest of the same template that is told nothing has nothing of what another was told."""
+    bench.ask("declared_maps", bench.own("declared_maps"))
+    report, verdict = bench.ask("declared_maps", Declared())
+    assert report.declared is None and verdict.cause == "needs-declaration"
+    assert all(m.max_entries == 0 for m in report.maps if m.name in ("by_number", "by_cpus", "by_pages", "events"))

@@ -1,0 +1,159 @@
+"""What a verdict says of declarations, and which lines it asks for."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bpfcompat import reports
+from bpfcompat.as_declared import is_remark, notes, to_declare, toml_lines
+from bpfcompat.config import from_dict, parse_toml
+from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
+from bpfcompat.model import Answer, AttachMode, Log, MapReport, Report
+from bpfcompat.verdict import classify
+from tests.rows import YES, row
+from tests.unit.test_verdict import FACTS, program, refused, report
+
+SIZE = SettingReport("map", "counts", "max_entries", "1024", 0)
+TYPE = "libbpf: prog 'one': missing BPF prog type, check ELF section name 'filter'\n"
+TARGET = "libbpf: prog 'one': no BTF-based attach target is specified, use bpf_program__set_attach_target()\n"
+
+
+def tried(needs: str, held: bool | None, number: int = 0, programs: tuple[str, ...] = ("a",)) -> TriedReport:
+    return TriedReport(needs, programs, held, number)
+
+
+def said(*settings: SettingReport, variants: tuple[VariantReport, ...] = (), **changes: Any) -> Report:
+    """A report of a declared object that loads."""
+    return replace(report(program()), declared=DeclaredReport(settings, variants), **changes)
+
+
+def test_settings_are_told() -> None:
+    """Each thing that was set is a note, and the sentence says that the answer is as declared."""
+    found = classify(said(SIZE), FACTS, AttachMode.ATTACH)
+    assert found.notes[0] == "declared: maps.counts.max_entries = 1024"
+    assert ", as declared; 1 of 1 programs attached" in found.sentence
+    assert "declared" not in classify(report(program()), FACTS, AttachMode.ATTACH).sentence
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (
+            VariantReport("g", 1, (tried("helper:bpf_loop:181", False), tried("always", True, programs=("b", "c")))),
+            "variant g: on: b, c; because helper:bpf_loop is not there; b, c needs nothing; off: a",
+        ),
+        (
+            VariantReport("g", 1, (tried("trial-load", False, 13), tried("trial-load", True, programs=("b",)))),
+            "variant g: on: b; because a does not load on trial (EACCES); b loads on trial; off: a",
+        ),
+        (
+            VariantReport("g", 0, (tried("kfunc:f", True), tried("always", None, programs=("a",)))),
+            "variant g: on: a; because kfunc:f is there",
+        ),
+        (
+            VariantReport("g", 1, (tried("symbol:s", False), tried("always", True, programs=("-",)))),
+            "variant g: on: none; because symbol:s is not there; none needs nothing; off: a",
+        ),
+    ],
+)
+def test_choices_are_told(group: VariantReport, words: str) -> None:
+    """A choice is told with every condition that was asked on the way to it."""
+    assert list(notes(said(variants=(group,)))) == [words]
+    assert not is_remark(words)
+
+
+def test_no_variant() -> None:
+    """An object of which no variant can be used is incompatible, however well the rest of it loads."""
+    group = VariantReport("g", None, (tried("kfunc:f", False), tried("trial-load", False, 22)))
+    found = classify(said(variants=(group,)), FACTS, AttachMode.ATTACH)
+    assert (found.answer, found.cause, found.subject) == (Answer.INCOMPATIBLE, "no-variant", "g")
+    assert found.evidence == ("kfunc:f is not there", "a does not load on trial (EINVAL)")
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (said(replace(SIZE, errno=95)), "maps.counts.max_entries = 1024 (EOPNOTSUPP)"),
+        (
+            said(variants=(VariantReport("g", 1, (tried("prog-type:x", False, 95), tried("always", True))),)),
+            "prog-type:x",
+        ),
+    ],
+)
+def test_unfit(given: Report, word: str) -> None:
+    """A setting that was not taken, or a condition that was not asked, leaves no answer: never yes, never no."""
+    found = classify(given, FACTS, AttachMode.ATTACH)
+    assert (found.answer, found.cause) == (Answer.INCONCLUSIVE, "declaration-unfit")
+    assert word in found.sentence
+
+
+def test_the_kernel_refuses_a_target() -> None:
+    """A declared target that the kernel has not is its refusal, as if the section had named it."""
+    words = "libbpf: prog 'one': failed to find kernel BTF type ID of 'nope': -3\n"
+    refusal = replace(report(refused(3, "", words)), load_errno=3)
+    given = replace(refusal, declared=DeclaredReport((SettingReport("program", "one", "target", "nope", 3),)))
+    found = classify(given, FACTS, AttachMode.ATTACH)
+    assert (found.answer, found.cause, found.subject) == (Answer.INCOMPATIBLE, "attach-target-missing", "nope")
+
+
+@pytest.mark.parametrize(
+    ("given", "table"),
+    [
+        (
+            report(
+                refused(22, "", "libbpf: map 'a': failed to create: -EINVAL(-22)\n"),
+                maps=(
+                    MapReport("a", "hash", 4, 4, 0),
+                    MapReport("rb", "ringbuf", 0, 0, 0),
+                    MapReport("e", "perf_event_array", 4, 4, 0),
+                    MapReport("b", "hash", 4, 4, 1),
+                ),
+            ),
+            {"maps": {"a": {"max_entries": 10240}, "rb": {"max_entries": "pages:64"}}},
+        ),
+        (report(refused(22, "", TYPE)), {"programs": {"one": {"type": "socket_filter"}}}),
+        (report(refused(22, "", TARGET)), {"programs": {"one": {"target": "vfs_read"}}}),
+    ],
+)
+def test_lines_to_add(given: Report, table: dict[str, Any]) -> None:
+    """What an object needs is told as lines of bpfcompat.toml that are taken as they are, all of them at once."""
+    found = classify(given, FACTS, AttachMode.ATTACH)
+    assert found.cause == "needs-declaration"
+    text = [line for note in found.notes for line in toml_lines(note, "mine")]
+    settings = from_dict(parse_toml("\n".join(["[objects.mine]", 'prebuilt = "x.o"', *text]).encode(), "t"), Path("/"))
+    wanted = {"format": 1, **table}
+    assert settings.objects["mine"].declared.to_json() == wanted
+    assert found.hint.startswith("declare it: [objects.NAME.")
+
+
+def test_optional_programs_need_nothing() -> None:
+    """A program that is not loaded by default needs no declaration."""
+    assert not list(to_declare(report(refused(22, "", TYPE, autoload=False))))
+
+
+def test_names_that_are_no_bare_keys() -> None:
+    """A name with a dot is quoted in what is to be added."""
+    given = replace(report(program()), maps=(MapReport("a.b", "hash", 4, 4, 0),))
+    assert [toml_lines(n, "x")[0] for n in to_declare(given)] == ['[objects.x.maps."a.b"]']
+
+
+def test_other_notes_are_no_lines() -> None:
+    """Only what is to be declared becomes lines."""
+    assert toml_lines("a log was too long and is cut", "x") == ()
+
+
+def test_shown_as_declared() -> None:
+    """Tables head the row of a declared object as such, without the mark that a note has."""
+    made = replace(row(YES, name="a@k1", notes=("declared: maps.m.max_entries = 1",)), declared=True)
+    assert reports.table([made]).splitlines()[-1] == "a (as declared)  yes"
+    assert "| a (as declared) | ✅ |" in reports.as_markdown([made])
+    assert "compatible, as declared" in reports.line(made)
+    assert '"declared": true' in reports.as_json([made])
+
+
+def test_a_cut_log_is_still_a_remark() -> None:
+    """Other notes of a declared object are marked as ever."""
+    found = classify(said(SIZE, load_log=Log("x", cut=True)), FACTS, AttachMode.ATTACH)
+    assert "yes *" in reports.table([row(YES, name="a@k1", notes=found.notes)])
