@@ -29,7 +29,7 @@ OPEN = {"kind": "open", "errno": 0, "log": NO_LOG, "programs": [LISTED],
         "maps": [{"name": "m", "type": "hash", "key_size": 4, "value_size": 8, "max_entries": 1}]}  # fmt: skip
 LOAD = {"kind": "load", "errno": 0, "log": NO_LOG, "verifier": NO_LOG}
 PROGRAM = {"kind": "program", **LISTED, "load_errno": 0, "verifier": NO_LOG, "attach": "not-attempted",
-           "attach_errno": 0, "reason": "why", "libbpf": NO_LOG}  # fmt: skip
+           "attach_errno": 0, "reason": "why", "how": "", "libbpf": NO_LOG}  # fmt: skip
 END = {"kind": "end", "frames": 4}
 FRAMES = (HELLO, OPEN, LOAD, PROGRAM, END)
 
@@ -194,6 +194,9 @@ def test_order_and_form(data: bytes, match: str) -> None:
         ({"attach": "attached", "attach_errno": 2}, "with errno 2"),
         ({"attach": "failed"}, "with errno 0"),
         ({"reason": ""}, "without a reason"),
+        ({"how": "link: xdp on lo"}, "not-attempted, and how: 'link: xdp on lo'"),
+        ({"attach": "attached", "reason": ""}, "attached, and how: ''"),
+        ({"attach": "failed", "attach_errno": 2}, "failed, and how: ''"),
         ({"extra": 1}, "expected"),
     ],
 )
