@@ -12,8 +12,8 @@ int on_link(void *ctx)
 	return 0;
 }
 
-SEC("kretprobe.multi/vfs_*link")
-int on_return(void *ctx)
+SEC("kretprobe.multi")
+int on_return_of_choice(void *ctx)
 {
 	return 0;
 }

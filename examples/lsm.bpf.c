@@ -12,9 +12,3 @@ int BPF_PROG(on_open, struct file *file)
 {
 	return 0;
 }
-
-SEC("lsm.s/file_open")
-int BPF_PROG(on_open_sleepable, struct file *file)
-{
-	return 0;
-}

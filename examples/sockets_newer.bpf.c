@@ -1,5 +1,5 @@
 /* Two later ways to attach: sk_skb/verdict (Linux 5.13) loads on older kernels and does not attach; sk_reuseport/migrate
- * (5.14) does not even load.
+ * (5.14) loads and attaches on older ones, which take it for one that does not migrate.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

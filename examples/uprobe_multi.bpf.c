@@ -13,6 +13,4 @@ char LICENSE[] SEC("license") = "GPL";
 
 PROBE("uprobe.multi", entry)
 PROBE("uretprobe.multi", ret)
-PROBE("uprobe.multi.s", entry_sleepable)
-PROBE("uretprobe.multi.s", ret_sleepable)
 PROBE("uprobe.multi//tmp/target:target_*", named)

@@ -77,7 +77,9 @@ static struct attached hold_kprobe(struct attachment *at)
 static struct attached hold_kprobe_multi(struct attachment *at)
 {
 	const char *section = bpf_program__section_name(at->prog);
-	LIBBPF_OPTS(bpf_kprobe_multi_opts, opts, .retprobe = starts(section, "kretprobe"));
+	const char *function = STAND_IN_FUNCTION;
+	/* by name: a pattern would have libbpf read all of the kernel's symbols */
+	LIBBPF_OPTS(bpf_kprobe_multi_opts, opts, .syms = &function, .cnt = 1, .retprobe = starts(section, "kretprobe"));
 
 	if (attach_target(at))
 		return hold_by_libbpf(at);
@@ -85,7 +87,7 @@ static struct attached hold_kprobe_multi(struct attachment *at)
 	opts.session = bpf_program__expected_attach_type(at->prog) == BPF_TRACE_KPROBE_SESSION;
 #endif
 	attach_say(at, NO_FUNCTION);
-	return attach_by_link(at, bpf_program__attach_kprobe_multi_opts(at->prog, STAND_IN_FUNCTION, &opts), ATTACH_ANY);
+	return attach_by_link(at, bpf_program__attach_kprobe_multi_opts(at->prog, NULL, &opts), ATTACH_ANY);
 }
 
 static struct attached hold_ksyscall(struct attachment *at)
