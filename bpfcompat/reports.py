@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from bpfcompat.as_declared import is_remark, toml_lines
 from bpfcompat.gate import Row, decide
-from bpfcompat.model import Answer
+from bpfcompat.model import Answer, ProgramVerdict
 from bpfcompat.voice import clean
 
 LEGEND = "* with a note: a program was not attached, is inactive, or is optional and refused; matrix.md has it"
@@ -149,6 +149,7 @@ def _json(row: Row) -> dict[str, Any]:
         "errno": found.errno if found else "",
         "evidence": list(found.evidence) if found else [],
         "notes": list(found.notes) if found else [],
+        "programs": [_program(program) for program in found.programs] if found else [],
         "declared": row.declared,
         "to_declare": list(to_declare(row)),
         "expected": str(row.expected),
@@ -158,6 +159,18 @@ def _json(row: Row) -> dict[str, Any]:
         "ran": row.ran,
         "why": list(row.why),
         "reproduce": f"doit probe:{row.pair}",
+    }
+
+
+def _program(found: ProgramVerdict) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "section": found.section,
+        "loaded": found.loaded,
+        "attach": str(found.attach),
+        "how": found.how,
+        "cause": found.cause,
+        "detail": found.detail,
     }
 
 

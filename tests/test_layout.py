@@ -21,7 +21,7 @@ LAYERS = {
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("reports", "fitting", "as_declared"),
+        *("reports", "fitting", "as_declared", "attachtable"),
     ),
     4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
     5: ("rules", "rules.*"),

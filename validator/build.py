@@ -51,12 +51,16 @@ _VERSION = re.compile(r"^LIBBPF_(MAJOR|MINOR|PATCH)_VERSION := (\d{1,4})$", re.M
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build made: the guest's init, libbpf for the host, headers for objects, libbpf's version."""
+    """What a build made: the guest's init, libbpf for the host, headers for objects, libbpf's version.
+
+    `attach_table` is what the validator prints of its own table, see bpfcompat.attachtable.
+    """
 
     validator: Path
     libbpf_so: Path
     headers: tuple[Path, ...]
     version: str
+    attach_table: bytes
 
 
 def compiler_identity(cc: str) -> dict[str, str]:
@@ -105,7 +109,8 @@ def build_validator(tarball: Path, out_dir: Path, cc: str) -> Built:
          *sources, str(archive), "-lelf", "-lz", *zstd, "-o", str(validator)],
         what="validator", cwd=HERE,
     )  # fmt: skip
-    return Built(validator, shared, tuple(include / "bpf" / name for name in OBJECT_HEADERS), version)
+    table = check([str(validator), "--table"], what="validator --table", cwd=HERE, timeout_s=30, max_stdout=1 << 20)
+    return Built(validator, shared, tuple(include / "bpf" / name for name in OBJECT_HEADERS), version, table)
 
 
 def _build_target(tool: str, out_dir: Path) -> Path:

@@ -68,6 +68,13 @@ def test_stored_form_is_lossless(path: Path) -> None:
     assert wire.report_from_bytes(canonical(wire.report_to_json(report))) == report
 
 
+@pytest.mark.parametrize("mode", AttachMode)
+def test_the_guest_is_asked_one_of_two(mode: AttachMode) -> None:
+    """That attaching is required is held against the report; the guest attaches, or does not."""
+    asked = "load" if mode is AttachMode.LOAD else "attach"
+    assert f"\nattach={asked}\n" in wire.spec(NONCE, mode, 4096, 0, "0" * 64).decode()
+
+
 def test_a_report_in_our_words() -> None:
     """Each frame's fields end where the model says."""
     report = wire.parse(written(*FRAMES), NONCE)
