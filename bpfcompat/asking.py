@@ -12,23 +12,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpfcompat import plan
+from bpfcompat import kmods, plan
 from bpfcompat.action import Action
+from bpfcompat.assuring import Assurer
 from bpfcompat.digest import canonical, digest_json
 from bpfcompat.errors import GuestError, StoreError
-from bpfcompat.freezing import Keeper
 from bpfcompat.model import AttachMode, Ending, Fate, GuestRun, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Made, Workshop
 from bpfcompat.store import Entry
 
 if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported where it is used: a null run is quick
+    from bpfcompat.behaviour import BehaviourTest
     from bpfcompat.guest import Ended
     from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
-                      "data/helpers.json")  # fmt: skip
+                      "judging.py", "data/helpers.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
@@ -53,7 +54,7 @@ def after(error: GuestError, pair: Pair, attempts: int) -> GuestError:
     return error
 
 
-class Asker(Keeper):
+class Asker(Assurer):
     """The steps that ask a guest, and the pure one after them."""
 
     def __init__(self, shop: Workshop) -> None:
@@ -114,8 +115,11 @@ class Asker(Keeper):
                 report = wire.parse(ended.report, nonce, bool(self.shop.matrix.objects[pair.object].declared))
             except GuestError as error:
                 raise broken(ended, error) from None
+            unmet = report.guest.get("unmet")
+            if unmet:  # it would be an answer to another question
+                raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
         except GuestError as error:
-            partial = wire.parse_partial(error.heard, nonce)
+            partial = wire.parse_partial(error.heard, nonce, [t.name for t in self._tests(pair)])
             seconds = time.monotonic() - began
             return Attempt(
                 cold, partial.report if partial else None, error=error, fate=fate_of(error, partial), seconds=seconds
@@ -137,13 +141,18 @@ class Asker(Keeper):
 
     def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
         from bpfcompat import wire
+        from bpfcompat.behave import spec_lines
         from bpfcompat.guest import run_clone, run_cold
 
         shop, config = self.shop, self.shop.config
         attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
-        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared)
-        job = self.job(pair.kernel, shop.store.checked(self.object(pair.object)), spec, self.files(pair.object))
-        qemu, limits = self.qemu(pair.kernel), self.limits()
+        tests, limits = self._tests(pair), self.limits()
+        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared,
+                         spec_lines(tests, limits.stretched))  # fmt: skip
+        limits = limits.longer(sum(test.timeout_s for test in tests))
+        content, modules = shop.store.checked(self.object(pair.object)), kmods.declared(self, pair)
+        job = self.job(pair.kernel, content, spec, self.files(pair.object), modules)
+        qemu = self.qemu(pair.kernel)
         if cold:
             ended = run_cold(qemu, job, limits, wire.is_complete)
             self._learn_pace(ended.first_s)
@@ -158,6 +167,9 @@ class Asker(Keeper):
         finally:
             if template.touched():
                 self.drop_template(pair.kernel, "a guest wrote into its RAM's file")
+
+    def _tests(self, pair: Pair) -> tuple[BehaviourTest, ...]:
+        return self.shop.matrix.objects[pair.object].tests
 
     # --- verdict
 
@@ -175,8 +187,9 @@ class Asker(Keeper):
     def verdict_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of classifying a pair's report."""
         report = self.probe(pair, make).outputs["report"].digest
-        attach = self.shop.matrix.objects[pair.object].attach
-        return plan.verdict_action(pair, report, self.object(pair.object, make).digest, attach, self.classifier())
+        attach, digest = self.shop.matrix.objects[pair.object].attach, self.object(pair.object, make).digest
+        expected, modules = self.expected(pair.object), kmods.digest_of(self, pair.kernel, make)
+        return plan.verdict_action(pair, report, digest, attach, self.classifier(), expected, modules)
 
     def verdict_entry(self, pair: Pair, make: bool = True) -> Entry:
         """The stored verdict of a pair: output `verdict`; facts answer and cause."""
@@ -201,7 +214,8 @@ class Asker(Keeper):
         from bpfcompat import elf, verdict
 
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
-        return verdict.classify(report, facts, AttachMode(self.shop.matrix.objects[pair.object].attach))
+        attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
+        return verdict.classify(report, facts, attach, self._tests(pair), kmods.homes(self, pair.kernel))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

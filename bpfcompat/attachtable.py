@@ -37,7 +37,10 @@ def attach_rows(table: str) -> tuple[AttachRow, ...]:
     lines = list(csv.reader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
     if not lines or lines[0] != HEAD or any(len(line) != len(HEAD) for line in lines):
         raise ValueError(f"attach table: expected the columns {', '.join(HEAD)}")
-    return tuple(AttachRow(*line[:5], tuple(line[5].split())) for line in lines[1:])
+    return tuple(
+        AttachRow(section, kind, how, needs, proof, tuple(modules.split()))
+        for section, kind, how, needs, proof, modules in lines[1:]
+    )
 
 
 def result(programs: Iterable[ProgramReport]) -> str:

@@ -18,7 +18,7 @@ _SHT_NOBITS = 8
 def btf_section(vmlinux: bytes) -> bytes | None:
     """The section's bytes, or None when the kernel was built without BTF; KernelError for a damaged file."""
     try:
-        found = _named_section(vmlinux, b".BTF")
+        found = named_section(vmlinux, b".BTF")
     except (struct.error, OverflowError) as error:
         raise KernelError(f"vmlinux: damaged: {error}") from error
     if found is not None:
@@ -38,7 +38,7 @@ def check_header(btf: bytes) -> None:
         raise KernelError(f"btf: header of {length} bytes and parts up to {end}, but {len(btf)} bytes in all")
 
 
-def _named_section(elf: bytes, wanted: bytes) -> bytes | None:
+def named_section(elf: bytes, wanted: bytes) -> bytes | None:
     """Contents of the first section of this name; struct.error or OverflowError when a table is outside the file."""
     if not elf.startswith(_ELF64_LITTLE):
         raise KernelError("vmlinux: expected a little-endian 64-bit ELF file")

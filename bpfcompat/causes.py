@@ -9,7 +9,7 @@ import errno
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -93,7 +93,8 @@ class Case:
     """One refusal and all that is known around it.
 
     `program` is None for the object as a whole.  `facts` is None when the object could not be read as ELF, and
-    `fault` then says why.  `errno` is positive; `libbpf` and `verifier` are their words.
+    `fault` then says why.  `errno` is positive; `libbpf` and `verifier` are their words.  `homes`: kfunc → the module
+    of this kernel that holds it.
     """
 
     phase: Phase
@@ -105,6 +106,7 @@ class Case:
     fault: str = ""
     maps: tuple[MapReport, ...] = ()
     program: ProgramReport | None = None
+    homes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def who(self) -> str:
@@ -418,6 +420,14 @@ def _kfunc_missing(case: Case) -> Finding | None:
     said = said or case.find(r"^invalid func unknown#(2002\d{6})$")
     if not said:
         return None
+    home = case.homes.get(said[1])
+    if home is not None:
+        return Finding(
+            f"object: kfunc {clip(said[1])} is in module {home} of {case.kernel}, which is not loaded",
+            _line(case, said),
+            f'if your loader loads it, or the machine does: modules = ["{home}"] in the object\'s table',
+            said[1],
+        )
     return Finding(
         f"object: kfunc {clip(said[1])} does not exist on {case.kernel}, in it or in a loaded module",
         _line(case, said),
@@ -472,6 +482,12 @@ def _kernel_btf_absent(case: Case) -> Finding | None:
     said = case.find(r"^.*(?:vmlinux BTF is not found|Error loading vmlinux BTF|failed to find valid kernel BTF).*$")
     if not said:
         return None
+    if _under(case, "btf=hidden"):
+        return Finding(
+            f"object: needs the kernel's own BTF, and the entry of {case.kernel} hides it from the loader",
+            _line(case, said),
+            "ship a variant that needs no kernel BTF, for kernels that were built without",
+        )
     return Finding(
         f"object: needs the kernel's own BTF, and {case.kernel} has none",
         _line(case, said),
@@ -504,6 +520,33 @@ def _helper_missing(case: Case) -> Finding | None:
 
 
 _HELPER_HINT = "guard the call with bpf_core_enum_value_exists(enum bpf_func_id, …), and do without it on such kernels"
+
+
+def _under(case: Case, condition: str) -> bool:
+    """True where the kernel's entry asked for this and the guest says that it is so."""
+    return condition in (case.guest.get("conditions") or ())
+
+
+# Helpers that a locked-down kernel takes away: LOCKDOWN_BPF_WRITE_USER and LOCKDOWN_BPF_READ_KERNEL of
+# include/linux/security.h, as kernel/trace/bpf_trace.c asks for them.
+_INTEGRITY = frozenset(("bpf_probe_write_user",))
+_CONFIDENTIALITY = _INTEGRITY | {
+    "bpf_probe_read", "bpf_probe_read_str", "bpf_probe_read_kernel", "bpf_probe_read_kernel_str", "bpf_snprintf_btf",
+}  # fmt: skip
+_LOCKED = {"integrity": _INTEGRITY, "confidentiality": _CONFIDENTIALITY}
+
+
+def _locked_down(case: Case) -> Finding | None:
+    said = case.find(r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w*)#(\d{1,9})$")
+    mode = str(case.guest.get("lockdown"))
+    if not said or said[1] not in _LOCKED.get(mode, ()):
+        return None
+    return Finding(
+        f"{case.who}: lockdown is {mode}, and {case.kernel} then takes helper {clip(said[1])} (#{said[2]}) away",
+        deciding_lines(case.verifier),
+        "do without the helper on locked-down kernels; a program of type tracing reads kernel memory by plain access",
+        said[1],
+    )
 
 
 def _helper_not_allowed(case: Case) -> Finding | None:
@@ -641,6 +684,9 @@ def _permission(case: Case) -> Finding | None:
         return None
     lockdown = str(case.guest.get("lockdown") or "none")
     why = f"lockdown is {clip(lockdown, 32)}" if lockdown != "none" else "the guest's init is root, without limits"
+    if _under(case, "user=unprivileged"):
+        closed = (case.guest.get("sysctls") or {}).get("kernel.unprivileged_bpf_disabled")
+        why = "its loader has no capability" + (f", and kernel.unprivileged_bpf_disabled is {closed}" if closed else "")
     return Finding(
         f"{case.who}: {case.kernel} does not permit it (EPERM); {why}",
         last_lines(case.libbpf) + last_lines(case.verifier, 3),
@@ -728,6 +774,7 @@ CAUSES: Sequence[Cause] = (
     Cause("prog-type-missing", _NO, _L, _prog_type_missing),
     Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing),
     Cause("helper-missing", _NO, _L, _helper_missing),
+    Cause("locked-down", _NO, _L, _locked_down),
     Cause("helper-not-allowed", _NO, _L, _helper_not_allowed),
     Cause("kfunc-not-allowed", _NO, _L, _kfunc_not_allowed),
     Cause("licence-refused", _NO, _L, _licence_refused),

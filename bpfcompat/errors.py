@@ -44,6 +44,12 @@ class KernelError(BpfcompatError):
     exit_code = Exit.INCONCLUSIVE
 
 
+class ConditionError(BpfcompatError):
+    """A kernel entry says what is not so: an assert does not hold, or a condition cannot be brought about."""
+
+    exit_code = Exit.INCONCLUSIVE
+
+
 class BuildError(BpfcompatError):
     """A tool failed on the host; carries what was run and its last words."""
 

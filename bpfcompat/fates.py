@@ -18,6 +18,7 @@ _DOING = {
     "open": "while the object is opened",
     "load": "while the object is loaded",
     "program": "while program '{program}' is loaded and attached",
+    "test": "while test '{program}' runs",
     "object": "while the object is asked",
 }
 _HINTS = {
@@ -33,10 +34,11 @@ def fate_verdict(report: Report, ending: Ending, programs: tuple[ProgramVerdict,
     name = clip(ending.program, 64)
     doing = _DOING.get(ending.phase, _DOING["object"]).format(program=name)
     agreed = f"{ending.runs} guests agree"
+    who = "program" if name and ending.phase != "test" else "object"
     return Verdict(
         answer=Answer.INCOMPATIBLE,
         cause=SLUG[ending.fate],
-        sentence=f"{'program' if name else 'object'}: {_WORDS[ending.fate].format(release=release)} {doing}; {agreed}",
+        sentence=f"{who}: {_WORDS[ending.fate].format(release=release)} {doing}; {agreed}",
         evidence=tuple(clip(line) for line in ending.console if line.strip()) or ("the console said nothing",),
         hint=_HINTS[ending.fate],
         subject=name,

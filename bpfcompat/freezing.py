@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a null run needs none of them
     from bpfcompat.qemu import Job, Qemu
     from bpfcompat.templates import Template, Templates
 
-TEMPLATE_FORMAT = 2  # raise it when what is frozen, or how, changes
+TEMPLATE_FORMAT = 3  # raise it when what is frozen, or how, changes
 ATTEMPTS = 2
 CONSOLE_S = 2.0
 NOTE_CHARS = 100  # of why an accelerator does not work: once a run, and host/accelerator.json has it all
@@ -35,13 +35,15 @@ class Keeper(Realiser):
         self._templates: dict[str, Template] = {}
         self._unfreezable: set[str] = set()
 
-    def job(self, kernel: str, content: Path | bytes, spec: bytes, files: Blob | None = None) -> Job:
-        """A guest of this kernel with an object in hand, and an archive of files if it is to have one."""
-        from bpfcompat.qemu import COMMAND_LINE, Job
+    def job(
+        self, kernel: str, content: Path | bytes, spec: bytes, files: Blob | None = None, modules: bytes = b""
+    ) -> Job:
+        """A guest of this kernel with an object in hand, an archive of files and modules if it is to have them."""
+        from bpfcompat.qemu import Job
 
         image, initramfs = self._hashed(self.kernel(kernel).image), self._hashed(self.initramfs(kernel))
         memory_mb, archive = self.shop.config["guest.memory_mb"], self._hashed(files) if files else None
-        return Job(image, initramfs, content, spec, COMMAND_LINE, memory_mb, archive)
+        return Job(image, initramfs, content, spec, self.command_line(kernel), memory_mb, archive, modules)
 
     def _hashed(self, blob: Blob) -> Path:
         """A blob's path; its bytes are hashed again only when its file is not the very one that was hashed before."""
@@ -127,13 +129,13 @@ class Keeper(Realiser):
     def template_action(self, kernel: str, make: bool = True) -> Action:
         """The action of freezing a guest: everything that its RAM and its devices' state depend on."""
         from bpfcompat import host
-        from bpfcompat.qemu import COMMAND_LINE, machine_class
+        from bpfcompat.qemu import machine_class
 
         image, qemu = self.initramfs(kernel, make), self.qemu(kernel)
         inputs = {
             "vmlinuz": self.kernel(kernel, make).vmlinuz.digest,
             "initramfs": image.digest,
-            "command_line": COMMAND_LINE,
+            "command_line": self.command_line(kernel),
             "machine": machine_class(self.shop.config["guest.memory_mb"]),
             "accelerator": qemu.accelerator,
             "qemu": {"version": qemu.version, "binary": self.shop.memo.digest(Path(qemu.binary))},

@@ -67,11 +67,17 @@ class Limits:
     report_bytes: int = 64 << 20
     console_bytes: int = 4 << 20
     console_s: float = 0.0  # after a complete report, for the console to come to its own end
+    stretched: float = 1.0  # by how much the host is slower than the one that the seconds were chosen for
+
+    def longer(self, seconds: float) -> "Limits":
+        """The same for a guest that may take so much longer, on the host that the seconds were chosen for."""
+        return replace(self, total_s=self.total_s + seconds * self.stretched)
 
     def scaled(self, factor: float) -> "Limits":
         """The same for a host that is `factor` times slower."""
         return replace(
             self,
+            stretched=self.stretched * factor,
             total_s=self.total_s * factor,
             silence_s=self.silence_s * factor,
             first_byte_s=self.first_byte_s * factor,

@@ -44,8 +44,10 @@ def pack(entries: Sequence[Entry]) -> bytes:
     return archive + bytes(-len(archive) % BLOCK)
 
 
-def guest_initramfs(validator: bytes, release: str, config: bytes | None) -> bytes:
-    """The guest's whole root: the validator as /init, mount points, a console, and the kernel's configuration.
+def guest_initramfs(
+    validator: bytes, release: str, config: bytes | None, files: Sequence[tuple[str, bytes]] = ()
+) -> bytes:
+    """The guest's whole root: the validator as /init, mount points, a console, the kernel's configuration, and `files`.
 
     libbpf looks for the configuration at /boot/config-RELEASE; `None` when the kernel came without one.  KernelError
     if `release` cannot be a file name.
@@ -58,6 +60,9 @@ def guest_initramfs(validator: bytes, release: str, config: bytes | None) -> byt
     entries.append(Entry("init", stat.S_IFREG | 0o755, validator))
     if config is not None:
         entries.append(Entry(f"boot/config-{release}", stat.S_IFREG | 0o644, config))
+    folders = {"/".join(parts[:n]) for path, _ in files for parts in [path.split("/")] for n in range(1, len(parts))}
+    entries += [Entry(folder, stat.S_IFDIR | 0o755) for folder in folders - set(FOLDERS)]
+    entries += [Entry(path, stat.S_IFREG | 0o644, data) for path, data in files]
     return pack(entries)
 
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bpfcompat.behaviour import BehaviourTest, TestReport, TestVerdict
 
 from bpfcompat.declared import Declared, DeclaredReport
 
@@ -86,14 +89,62 @@ class UrlSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under what a kernel is asked; by default none, but for what every guest has.
+
+    `command_line` is appended to ours, `lsm` becomes its `lsm=`.  `lockdown` is `integrity`, `confidentiality` or "".
+    `btf` False hides the kernel's types from the loader.  `user` is `root`, or `unprivileged`: no capability at all.
+    """
+
+    command_line: str = ""
+    lsm: tuple[str, ...] = ()
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    lockdown: str = ""
+    modules: tuple[str, ...] = ()
+    btf: bool = True
+    user: str = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Asserts:
+    """What a kernel entry says of itself, to be held against what is found; "", None and nothing assert nothing.
+
+    `release` is a shell pattern.  `lsm` and `modules` must be among the active and the loaded ones.  `config` maps an
+    option to its value, `n` for one that is not set.
+    """
+
+    release: str = ""
+    btf: bool | None = None
+    lockdown: str = ""
+    lsm: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+
+
+PLAIN = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """One kernel of the catalogue, as declared.  `optional`: not to be had is no failure of the run."""
+    """One kernel of the catalogue, as declared.  `optional`: not to be had is no failure of the run.
+
+    `base` names the kernel whose files these are; `source` is then that one's, as soon as all kernels are known.
+    """
 
     name: str
     arch: str
     source: AptSource | DirSource | UrlSource
     optional: bool = False
     about: str = ""
+    base: str = ""
+    conditions: Conditions = PLAIN
+    asserts: Asserts = Asserts()
+
+    @property
+    def locked_as(self) -> str:
+        """The name of this kernel's package in the lock."""
+        return self.base or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +204,8 @@ class ObjectSpec:
     expect: Mapping[str, Expectation] = field(default_factory=dict)
     files: tuple[ShippedFile, ...] = ()
     declared: Declared = field(default_factory=Declared)
+    tests: tuple["BehaviourTest", ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +261,9 @@ class Fate(StrEnum):
 class Ending:
     """A kernel's fate that is itself the answer, because fresh guests that were asked the same agreed on it.
 
-    `phase` is what was being asked (`open`, `load`, `program`), `program` its name in the last case.  `console` are the
-    lines that tell of it, clean text; `runs` is how many guests agreed, the last ones started cold.
+    `phase` is what was being asked (`open`, `load`, `program`, `test`), `program` its name, or the test's, in the last
+    two cases.  `console` are the lines that tell of it, clean text; `runs` is how many guests agreed, the last ones
+    started cold.
     """
 
     fate: Fate
@@ -238,6 +292,7 @@ class Report:
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
     declared: DeclaredReport | None = None
+    tests: tuple["TestReport", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +326,7 @@ class Verdict:
     subject: str = ""
     notes: tuple[str, ...] = ()
     programs: tuple[ProgramVerdict, ...] = ()
+    tests: tuple["TestVerdict", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

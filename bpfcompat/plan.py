@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from bpfcompat import conditions
 from bpfcompat.action import Action
 from bpfcompat.config import Config, match_names
 from bpfcompat.digest import canonical, digest_json, raw_digest, short
 from bpfcompat.errors import ConfigError
-from bpfcompat.model import Blob, Kernel, KernelSpec, ObjectSpec
+from bpfcompat.model import PLAIN, Blob, Conditions, Kernel, KernelSpec, ObjectSpec
 
 EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
 FILES = 1  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
+MODULES = 1  # raise when kernels/modules.py reads another index from the same package
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,14 +67,18 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
     where = "bpfcompat.toml: [matrix]"
     if not objects:
         raise ConfigError(f"{where}: no objects", hint='add [objects.NAME] with source = "…" or prebuilt = "…"')
-    columns = match_names(config["matrix.kernels"], kernels, "kernel", f"{where} kernels")
+    everywhere = match_names(config["matrix.kernels"], kernels, "kernel", f"{where} kernels")
+    based = [name for name, spec in kernels.items() if spec.base]
+    wanted = [p for p in config["matrix.variants"] if based or p != "*"]
+    variants = match_names(wanted, based, "kernel with a base", f"{where} variants")
+    columns = tuple(dict.fromkeys((*everywhere, *variants)))
     chosen = match_names(config["matrix.objects"], objects, "object", f"{where} objects")
     # many objects say the same of the same kernels: each list of patterns is looked at once
     asked: dict[tuple[str, ...], frozenset[str]] = {}
     expects: set[tuple[str, ...]] = set()
     for spec in (objects[o] for o in chosen):
         if spec.kernels not in asked:
-            asked[spec.kernels] = frozenset(_kernels_of(spec, kernels)).intersection(columns)
+            asked[spec.kernels] = frozenset(_kernels_of(spec, kernels, everywhere)).intersection(columns)
         if tuple(spec.expect) not in expects:  # a misspelt kernel in `expect` would expect nothing, and never fail
             match_names(spec.expect, kernels, "kernel", f"bpfcompat.toml: [objects.{spec.name}] expect")
             expects.add(tuple(spec.expect))
@@ -83,10 +89,11 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
     return Matrix(dict(objects), dict(kernels), tuple(k for k in columns if k in used), rows)
 
 
-def _kernels_of(spec: ObjectSpec, kernels: Mapping[str, KernelSpec]) -> tuple[str, ...]:
-    if spec.kernels == ("*",):
-        return tuple(kernels)
-    return match_names(spec.kernels, kernels, "kernel", f"bpfcompat.toml: [objects.{spec.name}] kernels")
+def _kernels_of(spec: ObjectSpec, kernels: Mapping[str, KernelSpec], everywhere: tuple[str, ...]) -> tuple[str, ...]:
+    """The kernels that an object names; `*` is all of [matrix] kernels, and no variant."""
+    named = [k for k in spec.kernels if k != "*"]
+    found = match_names(named, kernels, "kernel", f"bpfcompat.toml: [objects.{spec.name}] kernels")
+    return (*(everywhere if "*" in spec.kernels else ()), *found)
 
 
 def kernel_action(spec: KernelSpec, files: Mapping[str, str]) -> Action:
@@ -127,11 +134,29 @@ def files_action(spec: ObjectSpec, inputs: Mapping[str, Any]) -> Action:
     return Action("files", spec.name, {**inputs, "packer": FILES})
 
 
-def initramfs_action(kernel: Kernel, validator: str) -> Action:
-    """What a guest of this kernel boots into: the validator as init, and the kernel's config."""
+def modules_action(name: str, files: Mapping[str, str], release: str, keep: Sequence[str]) -> Action:
+    """The index of a kernel's modules, from the files that hold them; the bytes of `keep` are kept beside it."""
+    inputs = {"files": dict(files), "release": release, "keep": sorted(keep), "reader": MODULES}
+    return Action("modules", name, inputs)
+
+
+def pack_action(name: str, index: str, modules: Sequence[str]) -> Action:
+    """Modules beyond those that are kept, for a guest that runs already; an index names them by digest."""
+    return Action("pack", name, {"index": index, "modules": list(modules), "reader": MODULES})
+
+
+def initramfs_action(
+    kernel: Kernel, validator: str, under: Conditions = PLAIN, modules: Mapping[str, Any] | None = None
+) -> Action:
+    """What a guest of this kernel boots into: the validator as init, the kernel's config, conditions and modules.
+
+    `modules` holds the index's digest and the names of those that are given.
+    """
     config = kernel.config.digest if kernel.config else None
     inputs = {"validator": validator, "release": kernel.release, "config": config, "packer": INITRAMFS}
-    return Action("guest", kernel.name, inputs)
+    told = list(conditions.guest_lines(under))
+    more = {**({"conditions": told} if told else {}), **({"modules": dict(modules)} if modules else {})}
+    return Action("guest", kernel.name, {**inputs, **more})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +167,35 @@ class Column:
     inputs: Mapping[str, Any]
 
 
-def column(kernel: Kernel, initramfs: Blob, validator: str, command_line: str, machine: Mapping[str, Any]) -> Column:
+def column(
+    kernel: Kernel,
+    initramfs: Blob,
+    validator: str,
+    command_line: str,
+    machine: Mapping[str, Any],
+    under: Conditions = PLAIN,
+    modules: str | None = None,
+) -> Column:
     """The shared inputs of a kernel's probes.
 
-    The validator and the config are inside the initramfs already; they are named so that `why` can name them.
+    The validator, the config and the conditions are inside the initramfs already; they are named so that `why` can
+    name them.  `modules` is the digest of the index of all modules, of which an object may declare some.
     """
+    files = {"vmlinuz": kernel.vmlinuz.digest, "config": kernel.config.digest if kernel.config else None}
     inputs = {
-        "kernel": {"vmlinuz": kernel.vmlinuz.digest, "config": kernel.config.digest if kernel.config else None},
+        "kernel": {**files, **({"modules": modules} if modules else {})},
         "initramfs": initramfs.digest,
         "validator": validator,
         "command_line": command_line,
         "machine": dict(machine),
     }
-    return Column(kernel, inputs)
+    told = conditions.keyed(under)
+    return Column(kernel, {**inputs, **({"conditions": told} if told else {})})
+
+
+def hello_action(name: str, column: Column, sysctls: Sequence[str]) -> Action:
+    """What a guest of this kernel says of itself; `sysctls` are those that it is to tell beside its usual ones."""
+    return Action("hello", name, {**column.inputs, "sysctls": list(sysctls)})
 
 
 def probe_action(pair: Pair, column: Column, object_digest: str, spec: Mapping[str, Any]) -> Action:
@@ -189,9 +230,24 @@ def sampled(key: str, percent: float) -> bool:
     return int(key[7:15], 16) / 2**32 * 100 < percent
 
 
-def verdict_action(pair: Pair, report: str, object_digest: str, attach: str, classifier: str) -> Action:
-    """Classify one report; needs no boot."""
+def verdict_action(
+    pair: Pair,
+    report: str,
+    object_digest: str,
+    attach: str,
+    classifier: str,
+    expected: Sequence[Any] = (),
+    modules: str | None = None,
+) -> Action:
+    """Classify one report; needs no boot.
+
+    `expected` is what behaviour tests are held against, `modules` the index that tells in which module a kfunc is.
+    """
     inputs = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
+    if expected:
+        inputs["expected"] = digest_json(list(expected))
+    if modules:
+        inputs["modules"] = modules
     return Action("verdict", str(pair), inputs)
 
 

@@ -62,6 +62,7 @@ class Job:
     """What to boot, a vmlinuz or a vmlinux with a PVH entry, and what to hand over: `object`, its path or its bytes.
 
     `files`: an archive of guestfiles.py, if the guest is to have more than its object.
+    `modules` are those that the object declares, as kernels.modules.pack() writes them.
     """
 
     image: Path
@@ -71,6 +72,7 @@ class Job:
     command_line: str = COMMAND_LINE
     memory_mb: int = 256
     files: Path | bytes | None = None
+    modules: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Descriptors:
     spec: int | None = None
     files: int | None = None
     freeze: int | None = None
+    modules: int | None = None
     ram: int | None = None
     monitor: int | None = None
 
@@ -131,6 +134,7 @@ def argv(qemu: Qemu, job: Job, fds: Descriptors) -> list[str]:
         *_chardev("pulse", fds.pulse), "-device", f"isa-debugcon,chardev=pulse,iobase={PULSE_PORT:#x}",
         *_fw_cfg("object", fds.object), *_fw_cfg("spec", fds.spec), *_fw_cfg("files", fds.files),
         *_fw_cfg("freeze", fds.freeze),
+        *_fw_cfg("modules", fds.modules),
         *_monitor(fds),
     ]  # fmt: skip
 
@@ -249,7 +253,7 @@ def _descriptors(
     given: dict[str, bytes] = {"freeze": b"1"}
     if not freeze:
         content = job.object if isinstance(job.object, bytes) else read_bounded(job.object, OBJECT_BYTES, ObjectError)
-        given = {"object": content, "spec": job.spec}
+        given = {"object": content, "spec": job.spec, **({"modules": job.modules} if job.modules else {})}
     if not freeze and isinstance(job.files, bytes):
         given["files"] = job.files
     files = {name: stack.enter_context(_in_memory(name, data)) for name, data in given.items()}

@@ -5,21 +5,22 @@ made; the planner uses that.  What failed once in a run is not tried again in it
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bpfcompat import plan
+from bpfcompat import asserts, conditions, kmods, plan
 from bpfcompat.action import Action
 from bpfcompat.config import Config
 from bpfcompat.digest import digest_bytes
-from bpfcompat.errors import BpfcompatError, ConfigError, KernelError, ObjectError
+from bpfcompat.errors import BpfcompatError, ConditionError, ConfigError, KernelError, ObjectError
 from bpfcompat.files import read_bounded
 from bpfcompat.kernels.lock import RELOCK, Lock
+from bpfcompat.kernels.modules import is_apart
 from bpfcompat.memo import Memo
-from bpfcompat.model import AptSource, Blob, DirSource, Kernel, KernelSpec, ObjectSpec, UrlSource
+from bpfcompat.model import AptSource, Asserts, Blob, DirSource, Kernel, KernelSpec, ObjectSpec, UrlSource
 from bpfcompat.plan import Matrix, Pair
 from bpfcompat.store import Entry, Store
 from bpfcompat.voice import Voice
@@ -59,6 +60,14 @@ class Workshop:
     store: Store
     memo: Memo
     voice: Voice
+
+
+def refuse_false(kernel: str, wrong: Iterable[str]) -> None:
+    """ConditionError with all that does not hold of a kernel."""
+    said = tuple(wrong)
+    if said:
+        hint = "correct the kernel's entry, or name another kernel"
+        raise ConditionError(f"kernel {kernel!r}: not as its entry says: {'; '.join(said)[:1000]}", hint=hint)
 
 
 class Steps:
@@ -155,9 +164,24 @@ class Realiser(Steps):
     """The steps by name: kernels, validator, header, objects, initramfs."""
 
     def kernel(self, name: str, make: bool = True) -> Kernel:
-        """A kernel's files; KernelError when it is not to be had."""
+        """A kernel's files; KernelError when it is not to be had, ConditionError when it is not as its entry says."""
         spec = self.shop.matrix.kernels[name]
         entry = self.have(self.kernel_action(name), lambda work: self._make_kernel(spec), make)
+        found = self._as_entry(name, entry)
+        if spec.asserts != Asserts():
+            self.planned(f"asserted:{name}", lambda: self._assert(found))
+        return found
+
+    def _assert(self, kernel: Kernel) -> bool:
+        """Hold what a kernel's entry asserts against its files."""
+        spec = self.shop.matrix.kernels[kernel.name]
+        config = self.shop.store.read(kernel.config) if kernel.config and spec.asserts.config else None
+        wrong = asserts.on_host(spec.asserts, spec.conditions, kernel.release, kernel.btf is not None, config)
+        refuse_false(kernel.name, wrong)
+        return True
+
+    def _as_entry(self, name: str, entry: Entry) -> Kernel:
+        spec = self.shop.matrix.kernels[name]
         return Kernel(
             name=name,
             release=str(entry.facts["release"]),
@@ -176,10 +200,10 @@ class Realiser(Steps):
     def _kernel_files(self, spec: KernelSpec) -> dict[str, str]:
         source = spec.source
         if isinstance(source, AptSource):
-            locked = self.shop.lock.kernels.get(spec.name)
+            locked = self.shop.lock.kernels.get(spec.locked_as)
             if locked is None:
                 raise KernelError(f"kernel {spec.name!r}: not in {self.shop.config['paths.lock']}", hint=RELOCK)
-            return {str(n): f.digest for n, f in enumerate(locked.files)}
+            return {str(n): f.digest for n, f in enumerate(f for f in locked.files if not is_apart(f.path))}
         if isinstance(source, UrlSource):
             return {
                 "vmlinuz": source.vmlinuz_digest,
@@ -201,7 +225,7 @@ class Realiser(Steps):
 
         shop = self.shop
         parts = obtain(
-            spec, shop.lock.kernels.get(spec.name), self.mirror, self.downloads, self.bar(f"kernel:{spec.name}")
+            spec, shop.lock.kernels.get(spec.locked_as), self.mirror, self.downloads, self.bar(f"kernel:{spec.name}")
         )
         outputs = {"vmlinuz": parts.vmlinuz, "config": parts.config, "btf": parts.btf, "vmlinux": parts.vmlinux}
         if isinstance(spec.source, DirSource):
@@ -403,28 +427,48 @@ class Realiser(Steps):
 
     def initramfs_action(self, kernel: str, make: bool = True) -> Action:
         """The action of a kernel's initramfs."""
-        return plan.initramfs_action(self.kernel(kernel, make), self.validator(make).outputs["validator"].digest)
+        validator = self.validator(make).outputs["validator"].digest
+        under, names = self.shop.matrix.kernels[kernel].conditions, kmods.own(self, kernel, make)
+        modules = {"index": kmods.digest_of(self, kernel, make), "names": list(names)} if names else None
+        return plan.initramfs_action(self.kernel(kernel, make), validator, under, modules)
 
     def _make_initramfs(self, name: str) -> Made:
         from bpfcompat.initramfs import guest_initramfs
 
         kernel, store = self.kernel(name), self.shop.store
         config = store.read(kernel.config) if kernel.config else None
-        return Made(
-            {"initramfs": guest_initramfs(store.read(self.validator().outputs["validator"]), kernel.release, config)}
-        )
+        told = conditions.guest_lines(self.shop.matrix.kernels[name].conditions)
+        files = [*kmods.content(self, name), *([("conditions", "\n".join((*told, "")).encode())] if told else [])]
+        validator = store.read(self.validator().outputs["validator"])
+        return Made({"initramfs": guest_initramfs(validator, kernel.release, config, files)})
+
+    def modules_action(self, kernel: str) -> Action:
+        """The action that reads a kernel's modules; NotThere where there are none to be read."""
+        action = kmods.action_of(self, kernel, make=False)
+        if action is None:
+            raise NotThere(f"modules:{kernel}")
+        return action
+
+    def command_line(self, kernel: str) -> str:
+        """The kernel's command line, with what its entry adds."""
+        from bpfcompat.qemu import COMMAND_LINE
+
+        return COMMAND_LINE + conditions.added_words(self.shop.matrix.kernels[kernel].conditions)
 
     def column(self, kernel: str, make: bool = True) -> plan.Column:
         """What all probes of a kernel share."""
         return self.planned(f"column:{kernel}", lambda: self._column(kernel, make))
 
     def _column(self, kernel: str, make: bool) -> plan.Column:
-        from bpfcompat.qemu import COMMAND_LINE, machine_class
+        from bpfcompat.qemu import machine_class
 
         image = self.initramfs(kernel, make)
         validator = self.validator(make).outputs["validator"].digest
         machine = machine_class(self.shop.config["guest.memory_mb"])
-        return plan.column(self.kernel(kernel, make), image, validator, COMMAND_LINE, machine)
+        under, modules = self.shop.matrix.kernels[kernel].conditions, kmods.digest_of(self, kernel, make)
+        return plan.column(
+            self.kernel(kernel, make), image, validator, self.command_line(kernel), machine, under, modules
+        )
 
     def probe_spec(self, pair: Pair, make: bool = True) -> dict[str, Any]:
         """What the validator is told to do, as it enters the key."""
@@ -434,7 +478,26 @@ class Realiser(Steps):
             "log_kb": self.shop.config["guest.log_kb"],
             **({"files": files.digest} if files else {}),
             **({"declared": spec.declared.to_json()} if spec.declared else {}),
+            **self._asked_tests(pair.object),
+            **kmods.spec_of(spec),
         }
+
+    def _asked_tests(self, name: str) -> dict[str, Any]:
+        from bpfcompat.behaviour import asked
+
+        tests = self.shop.matrix.objects[name].tests
+        return {"tests": [asked(test) for test in tests]} if tests else {}
+
+    def expected(self, name: str) -> list[Any]:
+        """What an object's behaviour tests are held against; part of the verdict's key, and not of the probe's."""
+        from bpfcompat.behaviour import expected
+
+        return [expected(test) for test in self.shop.matrix.objects[name].tests]
+
+    def recipe(self, pair: Pair, make: bool = True) -> dict[str, Any]:
+        """The whole question as it is stated: what the validator is told to do, and what is expected of it."""
+        wanted = self.expected(pair.object)
+        return {**self.probe_spec(pair, make), **({"expected": wanted} if wanted else {})}
 
     def probe_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of asking one kernel about one object."""

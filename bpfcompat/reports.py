@@ -6,6 +6,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from bpfcompat.as_declared import is_remark, toml_lines
+from bpfcompat.behaviour import TestVerdict
 from bpfcompat.gate import Row, decide
 from bpfcompat.model import Answer, ProgramVerdict
 from bpfcompat.voice import clean
@@ -152,6 +153,7 @@ def _json(row: Row) -> dict[str, Any]:
         "programs": [_program(program) for program in found.programs] if found else [],
         "declared": row.declared,
         "to_declare": list(to_declare(row)),
+        "tests": [_test_json(t) for t in found.tests] if found else [],
         "expected": str(row.expected),
         "as_expected": row.as_expected,
         "required": row.required,
@@ -172,6 +174,10 @@ def _program(found: ProgramVerdict) -> dict[str, Any]:
         "cause": found.cause,
         "detail": found.detail,
     }
+
+
+def _test_json(test: TestVerdict) -> dict[str, Any]:
+    return {"name": test.name, "required": test.required, "outcome": str(test.outcome), "detail": list(test.detail)}
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

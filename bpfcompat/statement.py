@@ -7,10 +7,11 @@ beside the fields we know, and no two spellings mean the same.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from bpfcompat.behaviour import Outcome, TestVerdict
 from bpfcompat.digest import canonical, digest_bytes, digest_json, hex_of
 from bpfcompat.envelope import MAX_BYTES, pae_digest
 from bpfcompat.errors import TrustError
@@ -27,7 +28,8 @@ NOT_TO_BE_HAD = "not-to-be-had"  # the cause of an inconclusive row whose option
 _RESULTS = {Answer.COMPATIBLE: "PASSED", Answer.INCOMPATIBLE: "FAILED"}
 _WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # what a look-up in a stranger's JSON raises
 _CONFIGURATION = (
-    "kernel", "kernel-config", "validator", "libbpf", "initramfs", "command-line", "machine", "recipe", "report",
+    "kernel", "kernel-config", "kernel-modules", "validator", "libbpf", "initramfs", "command-line", "conditions",
+    "machine", "recipe", "report",
 )  # fmt: skip
 
 
@@ -35,8 +37,9 @@ _CONFIGURATION = (
 class Claim:
     """What one verdict statement says.
 
-    Digests are `sha256:…`: the object, the kernel's `vmlinuz` and `config` (None: the kernel came without), the
-    validator, libbpf's source, the initramfs, the report.  `machine` and `spec` are JSON values of the probe's action.
+    Digests are `sha256:…`: the object, the kernel's `vmlinuz`, `config` and index of `modules` (None: the kernel came
+    without), the validator, libbpf's source, the initramfs, the report.  `machine`, `spec` and `conditions` are JSON
+    values of the probe's action; `conditions` is empty for a kernel as it comes.
     """
 
     object_name: str
@@ -56,6 +59,8 @@ class Claim:
     report: str
     classifier: str
     verdict: Verdict
+    modules: str | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def as_declared(self) -> bool:
@@ -119,8 +124,8 @@ def verdict_statement(claim: Claim) -> dict[str, Any]:
         raise TrustError(f"{claim.object_name}@{claim.kernel_name}: an inconclusive verdict is never stated")
     if (verdict.answer is Answer.COMPATIBLE) != (verdict.cause == ""):
         raise TrustError(f"answer {verdict.answer}: cause {verdict.cause[:80]!r}: exactly incompatible has a cause")
-    passed = [p.name for p in verdict.programs if _works(p)]
-    broken = [p.name for p in verdict.programs if not _works(p)]
+    passed = [*(p.name for p in verdict.programs if _works(p)), *_tests(verdict, passed=True)]
+    broken = [*(p.name for p in verdict.programs if not _works(p)), *_tests(verdict, passed=False)]
     compatible = verdict.answer is Answer.COMPATIBLE
     return {
         "_type": STATEMENT_TYPE,
@@ -155,12 +160,17 @@ def pair_id(claim: Claim) -> str:
     """64 hex digits that name the question: object, kernel, guest, recipe; never the answer or a display name."""
     question = {
         "object": claim.object_digest,
-        "kernel": {"vmlinuz": claim.vmlinuz, "config": claim.config},
+        "kernel": {
+            "vmlinuz": claim.vmlinuz,
+            "config": claim.config,
+            **({"modules": claim.modules} if claim.modules is not None else {}),
+        },
         "validator": claim.validator,
         "initramfs": claim.initramfs,
         "command_line": claim.command_line,
         "machine": _as_json(claim.machine),
         "spec": _as_json(claim.spec),
+        **({"conditions": _as_json(claim.conditions)} if claim.conditions else {}),
     }
     return hex_of(digest_json({"format": FORMAT, "pair": question}))
 
@@ -239,14 +249,20 @@ def _configuration(claim: Claim) -> list[dict[str, Any]]:
     return [
         _resource("kernel", _sha256(claim.vmlinuz), kernel),
         *([_resource("kernel-config", _sha256(claim.config))] if claim.config is not None else []),
+        *([_resource("kernel-modules", _sha256(claim.modules))] if claim.modules is not None else []),
         _resource("validator", _sha256(claim.validator)),
         _resource("libbpf", _sha256(claim.libbpf_source), {"version": claim.libbpf_version}),
         _resource("initramfs", _sha256(claim.initramfs)),
         _resource("command-line", _sha256(digest_bytes(claim.command_line.encode())), {"text": claim.command_line}),
+        *_conditions(claim.conditions),
         _resource("machine", _sha256(digest_json(claim.machine)), {"machine": _as_json(claim.machine)}),
         _resource("recipe", _sha256(digest_json(claim.spec)), {"spec": _as_json(claim.spec)}),
         _resource("report", _sha256(claim.report)),
     ]
+
+
+def _conditions(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [_resource("conditions", _sha256(digest_json(told)), {"conditions": _as_json(told)})] if told else []
 
 
 def _resource(name: str, digest: dict[str, str], annotations: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -284,6 +300,8 @@ def _claim(statement: Mapping[str, Any]) -> Claim:
         report=digest["report"],
         classifier=_text(extra["classifier"]),
         verdict=_verdict(extra),
+        modules=digest.get("kernel-modules"),
+        conditions=_mapping(noted["conditions"]["conditions"]) if "conditions" in noted else {},
     )
 
 
@@ -298,7 +316,14 @@ def _verdict(extra: Mapping[str, Any]) -> Verdict:
         subject=_text(extra["subject"]),
         notes=_texts(extra["notes"]),
         programs=tuple(_program(entry) for entry in extra["programs"]),
+        tests=tuple(_test(entry) for entry in extra["tests"]),
     )
+
+
+def _test(entry: Mapping[str, Any]) -> TestVerdict:
+    if not isinstance(entry["required"], bool):
+        raise TypeError("required: expected true or false")
+    return TestVerdict(_text(entry["name"]), entry["required"], Outcome(entry["outcome"]), _texts(entry["detail"]))
 
 
 def _program(entry: Mapping[str, Any]) -> ProgramVerdict:
@@ -314,6 +339,11 @@ def _program(entry: Mapping[str, Any]) -> ProgramVerdict:
         detail=_text(entry["detail"]),
         how=_text(entry["how"]),
     )
+
+
+def _tests(verdict: Verdict, passed: bool) -> list[str]:
+    """The behaviour tests that passed, or did not; a word before the name, so that no program has it."""
+    return [f"test:{t.name}" for t in verdict.tests if (t.outcome is Outcome.PASSED) == passed]
 
 
 def _works(program: ProgramVerdict) -> bool:

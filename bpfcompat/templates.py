@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bpfcompat.action import Action
-from bpfcompat.digest import canonical, digest_bytes, digest_chunks, hex_of, is_digest
+from bpfcompat.digest import canonical, digest_bytes, digest_stream, hex_of, is_digest
 from bpfcompat.errors import BpfcompatError, StoreError
 from bpfcompat.files import TEMP_PREFIX, ensure_dir, explain_os, is_resource, read_bounded, sync_dir, write_atomic
 from bpfcompat.guest import ram_pieces
@@ -179,5 +179,6 @@ def _seen(fd: int) -> tuple[int, ...]:
 
 
 def _digest(fd: int) -> str:
-    """Of what is not zero, and where: a third of the bytes."""
-    return digest_chunks(part for at, piece in ram_pieces(fd) for part in (at.to_bytes(8, "big"), piece))
+    with open(os.dup(fd), "rb") as stream:
+        stream.seek(0)
+        return digest_stream(stream)

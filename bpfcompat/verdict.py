@@ -5,12 +5,15 @@ without a boot.  Loading the object as a whole decides; its programs, asked alon
 contradicts itself or is silent about a program is *inconclusive*, never compatible.
 """
 
+import errno
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from bpfcompat import as_declared
+from bpfcompat import as_declared, judging
+from bpfcompat.behaviour import BehaviourTest, Outcome, TestVerdict
 from bpfcompat.causes import (
     CAUSES,
     Case,
@@ -31,14 +34,14 @@ from bpfcompat.model import Answer, Attach, AttachMode, ProgramReport, ProgramVe
 
 CLASSIFIER = 1  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
-SLUGS = (CONTRADICTORY, *SLUG.values(), *as_declared.SLUGS, *(cause.slug for cause in CAUSES))
+SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *(cause.slug for cause in CAUSES))
 MAX_NOTES = 50
 MAX_NAMED = 8
 
 __all__ = [
     "CLASSIFIER", "SLUGS", "classify", "errno_name", "verdict_from_bytes", "verdict_from_json", "verdict_to_json",
 ]  # fmt: skip
-_Word = TypeVar("_Word", Answer, Attach)
+_Word = TypeVar("_Word", Answer, Attach, Outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,40 @@ class _Refusal:
     finding: Finding
 
 
-def classify(report: Report, facts: ObjectFacts | str, attach: AttachMode) -> Verdict:
+def classify(
+    report: Report,
+    facts: ObjectFacts | str,
+    attach: AttachMode,
+    tests: Sequence[BehaviourTest] = (),
+    homes: Mapping[str, str] = MappingProxyType({}),
+) -> Verdict:
     """The verdict of a report.
 
     `facts` is what elf.facts_or_fault() says of the same object: it words the verdict and is asked which programs
-    the report must speak of; it never decides against the loader.
+    the report must speak of; it never decides against the loader.  `tests` are held against what the report tells of
+    them once the object loads and attaches.  `homes`: kfunc → the module of this kernel that holds it.
     """
-    asker = _Asker(report, facts)
+    found = _of_object(report, facts, attach, homes)
+    if not tests or found.cause == CONTRADICTORY:
+        return found
+    if found.answer is not Answer.COMPATIBLE:
+        return replace(found, tests=judging.unasked(tests, found.sentence))
+    doubt = judging.mismatch(tests, report.tests)
+    return _doubtful(report, doubt, found.programs) if doubt else _behaved(report, found, tests)
+
+
+def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> Verdict:
+    """The verdict of an object that loads and attaches, and whose behaviour was looked at."""
+    told = judging.judge(tests, report.tests)
+    beside = (*found.notes, *judging.notes(told))[:MAX_NOTES]
+    decisive = judging.decisive(told, clip(str(report.guest.get("release", "?")), 64))
+    if decisive is not None:
+        return replace(decisive, notes=beside, programs=found.programs, tests=told)
+    return replace(found, sentence=found.sentence + judging.praise(told), notes=beside, tests=told)
+
+
+def _of_object(report: Report, facts: ObjectFacts | str, attach: AttachMode, homes: Mapping[str, str]) -> Verdict:
+    asker = _Asker(report, facts, homes)
     programs = tuple(asker.program(program, attach) for program in report.programs)
     if report.ending is not None:
         return fate_verdict(report, report.ending, programs)
@@ -95,8 +125,9 @@ def _objected(
 class _Asker:
     """Turns each refusal of a report into a case and asks the table."""
 
-    def __init__(self, report: Report, facts: ObjectFacts | str) -> None:
+    def __init__(self, report: Report, facts: ObjectFacts | str, homes: Mapping[str, str]) -> None:
         self.report = report
+        self.homes = homes
         self.facts = None if isinstance(facts, str) else facts
         self.fault = facts if isinstance(facts, str) else ""
 
@@ -145,7 +176,8 @@ class _Asker:
 
     def _ask(self, phase: Phase, number: int, libbpf: str, verifier: str, program: ProgramReport | None) -> _Refusal:
         report = self.report
-        case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program)
+        case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program,
+                    self.homes)  # fmt: skip
         return _Refusal(case, *explain(case))
 
 
@@ -212,6 +244,7 @@ def _praise(report: Report, attach: AttachMode) -> str:
 def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
     expected = [program for program in report.programs if program.autoload]
     yield from _inactive(report, expected)
+    yield from _not_loaded(report)
     if attach is AttachMode.LOAD:
         yield "attaching was not asked for"
     else:
@@ -234,6 +267,15 @@ def _inactive(report: Report, expected: list[ProgramReport]) -> Iterator[str]:
     if names and isinstance(active, list | tuple) and "bpf" not in active:
         listed = clip(",".join(map(str, active)))
         yield f"ATTACHED BUT INACTIVE: {_named(names)}: bpf is not among the active LSMs ({listed}): never called"
+
+
+def _not_loaded(report: Report) -> Iterator[str]:
+    """Modules that were to be there and are not; one of the usual ones that a kernel lacks is no news."""
+    for module in report.guest.get("modules") or ():
+        if module["errno"] == errno.ENOENT:
+            yield f"module {clip(module['name'], 64)}: this kernel has none of this name"
+        elif module["errno"]:
+            yield f"module {clip(module['name'], 64)}: not loaded: {errno_name(module['errno'])}"
 
 
 def _not_attempted(report: Report, programs: list[ProgramReport]) -> Iterator[str]:
@@ -280,6 +322,7 @@ def verdict_from_json(value: Any) -> Verdict:
         evidence=tuple(_text(line, "evidence") for line in _list(table["evidence"], "evidence")),
         notes=tuple(_text(line, "notes") for line in _list(table["notes"], "notes")),
         programs=tuple(_program_from_json(program) for program in programs),
+        tests=tuple(_test_from_json(test) for test in _list(table["tests"], "tests")),
     )
 
 
@@ -294,7 +337,19 @@ def _program_from_json(value: Any) -> ProgramVerdict:
     )
 
 
-def _table(value: Any, where: str, kind: type[Verdict] | type[ProgramVerdict]) -> Mapping[str, Any]:
+def _test_from_json(value: Any) -> TestVerdict:
+    table = _table(value, "test", TestVerdict)
+    if not isinstance(table["required"], bool):
+        raise _wrong("required", "true or false", table["required"])
+    return TestVerdict(
+        name=_text(table["name"], "name"),
+        required=table["required"],
+        outcome=_word(Outcome, table["outcome"], "outcome"),
+        detail=tuple(_text(line, "detail") for line in _list(table["detail"], "detail")),
+    )
+
+
+def _table(value: Any, where: str, kind: type[Verdict] | type[ProgramVerdict] | type[TestVerdict]) -> Mapping[str, Any]:
     names = set(kind.__dataclass_fields__)
     if not isinstance(value, dict) or set(value) != names:
         raise _wrong(where, f"exactly the fields {', '.join(sorted(names))}", value)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from bpfcompat.behaviour import Ended, Heard, HeldProgram, Reading, RunReport, TestReport
 from bpfcompat.declare import MAX_ALTERNATIVES, MAX_GROUPS, MAX_SETTINGS
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.digest import digest_bytes
@@ -19,6 +20,8 @@ from bpfcompat.strictjson import parse_json
 REPORT_MAX = 64 << 20  # bytes, of a report and of its stored form
 PROGRAMS_MAX = 10_000
 MAPS_MAX = 10_000
+TESTS_MAX = 64
+MODULES_MAX = 256
 ERRNO_MAX = 4095  # Linux MAX_ERRNO; libbpf's own start at 4000
 
 _HEAD_MAX = 256
@@ -29,19 +32,25 @@ _END = b'{"kind":"end",'
 # but for its last 2^24 bytes, where small negative constants are.
 _ADDRESS = re.compile(r"(\(18\) r\d+ = )0xff(?!ffffffff)[0-9a-f]{14}")
 
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_COUNT = (1 << 53) - 1  # the most that every reader of JSON takes
+
 Check = Callable[[Any], Any]
 Shape = Mapping[str, Check]
 
 
-def spec(nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str, declared: Sequence[str] = ()) -> bytes:
+def spec(
+    nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str,
+    declared: Sequence[str] = (), tests: Sequence[str] = (),
+) -> bytes:  # fmt: skip
     """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.  `declared` are lines of fitting.py.
+    has from its template.  `declared` are lines of fitting.py, `tests` of behave.py.
     """
-    lines = "".join(f"declare={line}\n" for line in declared)
+    tail = "".join(f"{line}\n" for line in (*(f"declare={line}" for line in declared), *tests))
     mode = AttachMode.ATTACH if attach.attaches else AttachMode.LOAD  # what is missing is held against it on the host
-    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={mode}\nlog_max={log_max}\n{lines}".encode()
+    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={mode}\nlog_max={log_max}\n{tail}".encode()
 
 
 def is_complete(data: bytes | bytearray) -> bool:
@@ -71,7 +80,7 @@ def parse(data: bytes, nonce: str, declared: bool = False) -> Report:
 class Partial:
     """What a guest had said when it was lost: the report so far, and what it was being asked then.
 
-    `phase` is `open`, `load` or `program`; `program` is the name in the last case, else "".
+    `phase` is `open`, `load`, `program` or `test`; `program` is the name in the last two cases, else "".
     """
 
     report: Report
@@ -79,10 +88,10 @@ class Partial:
     program: str
 
 
-def parse_partial(data: bytes, nonce: str) -> Partial | None:
+def parse_partial(data: bytes, nonce: str, tests: Sequence[str] = ()) -> Partial | None:
     """The whole frames of a report that broke off, or whose validator lost a process, up to there.
 
-    None if it said nothing of an object, or not in our words.
+    `tests` are the names of those that were asked.  None if it said nothing of an object, or not in our words.
     """
     whole = data[: data.rfind(b"\n") + 1]
     found: list[Any] = []
@@ -92,7 +101,7 @@ def parse_partial(data: bytes, nonce: str) -> Partial | None:
         told = kinds.index("died") if "died" in kinds else len(kinds)
         if told == 0 or "end" in kinds[:told]:
             return None
-        return _partial(_Reader(iter(found[:told])), told)
+        return _partial(_Reader(iter(found[:told])), told, tests)
     except (ValueError, TrustError, AttributeError):
         return None
 
@@ -107,8 +116,8 @@ def _frames_until_cut(data: bytes, nonce: str) -> Iterator[Any]:
             return
 
 
-def _partial(reader: "_Reader", count: int) -> Partial:
-    guest = reader.take("hello", _HELLO)
+def _partial(reader: "_Reader", count: int, tests: Sequence[str]) -> Partial:
+    guest = reader.take("hello", _HELLO, _HELLO_GIVEN)
     silent = Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""))
     if count == 1:
         return Partial(silent, "open", "")
@@ -121,18 +130,22 @@ def _partial(reader: "_Reader", count: int) -> Partial:
         return Partial(silent, "load", "")
     loaded = reader.take("load", _LOADED)
     listed = opened.get("programs", ())
-    if count - 3 > len(listed):
-        raise ValueError(f"{count - 3} program frames, at most {len(listed)} expected")
-    told = tuple(_program(reader, listed[n]) for n in range(count - 3))
+    told = tuple(_program(reader, listed[n]) for n in range(min(count - 3, len(listed))))
     log = _joined(loaded["log"], loaded["verifier"])
     report = replace(silent, load_errno=loaded["errno"], load_log=log, programs=told)
-    return Partial(report, "program", listed[len(told)]["name"] if len(told) < len(listed) else "")
+    if len(told) < len(listed):
+        return Partial(report, "program", listed[len(told)]["name"])
+    tested = tuple(_sound_test(reader.take("test", _TEST)) for _ in range(count - 3 - len(listed)))
+    if len(tested) > len(tests) or [t.name for t in tested] != list(tests[: len(tested)]):
+        raise ValueError(f"{len(tested)} test frames, of tests that were not asked")
+    report = replace(report, tests=tested)
+    return Partial(report, "test", tests[len(tested)]) if len(tested) < len(tests) else Partial(report, "program", "")
 
 
 def report_to_json(report: Report) -> dict[str, Any]:
     """A Report as plain JSON values; `report_from_json` gives it back."""
     value = {**asdict(report), "guest": dict(report.guest), "format": 1}
-    return {name: part for name, part in value.items() if part is not None or name not in _OPTIONAL}
+    return {name: part for name, part in value.items() if part not in (None, ()) or name not in _OPTIONAL}
 
 
 def report_from_json(value: Any) -> Report:
@@ -242,13 +255,14 @@ def _death(frame: dict[str, Any]) -> str:
 
 
 def _report(reader: _Reader) -> Report:
-    guest = reader.take("hello", _HELLO)
+    guest = reader.take("hello", _HELLO, _HELLO_GIVEN)
     opened = _opened(reader)
     declared = _declared(reader, opened)
     loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
     programs = tuple(_program(reader, listed) for listed in opened.get("programs", ()))
+    tests = tuple(_tests(reader)) if "programs" in opened else ()
     before_end = reader.count
-    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + 4)})["frames"] != before_end:
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + TESTS_MAX + 4)})["frames"] != before_end:
         raise ValueError(f"end: expected {before_end} frames before it")
     reader.close()
     return Report(
@@ -259,8 +273,16 @@ def _report(reader: _Reader) -> Report:
         load_log=_joined(loaded["log"], loaded["verifier"]),
         programs=programs,
         maps=opened.get("maps", ()),
+        tests=tests,
         declared=declared,
     )
+
+
+def _tests(reader: _Reader) -> Iterator[TestReport]:
+    count = 0
+    while count < TESTS_MAX and reader.comes("test"):
+        yield _sound_test(reader.take("test", _TEST))
+        count += 1
 
 
 def _declared(reader: _Reader, opened: dict[str, Any]) -> DeclaredReport | None:
@@ -386,11 +408,24 @@ def _plain_list(value: Any) -> list[str]:
     return list(_list_of(_text, 64)(value))
 
 
+def _loaded_module(value: Any) -> dict[str, Any]:
+    return _fields(value, {"name": _text, "errno": _errno}, "module")
+
+
+def _modules(value: Any) -> list[dict[str, Any]]:
+    return list(_list_of(_loaded_module, MODULES_MAX)(value))
+
+
 def _sysctls(value: Any) -> dict[str, int | None]:
     if not isinstance(value, dict) or len(value) > 64:
         raise ValueError("expected at most 64 names with a number each")
     number = _or_none(_whole(1 << 31, -(1 << 31)))
     return {name: number(found) for name, found in value.items()}
+
+
+def _guest(value: Any) -> dict[str, Any]:
+    given = isinstance(value, dict) and "modules" in value
+    return _fields(value, _HELLO_GIVEN if given else _HELLO, "guest")
 
 
 def _log(value: Any) -> Log:
@@ -449,6 +484,48 @@ def _stored_program(value: Any) -> ProgramReport:
     return _sound(ProgramReport(**_fields(value, _STORED_PROGRAM, "program")))
 
 
+def _hex(most: int) -> Check:
+    """Bytes as lower-case hex digits, `most` bytes at most."""
+
+    def check(value: Any) -> str:
+        if not _HEX.fullmatch(_text(value)) or len(value) > 2 * most:
+            raise ValueError(f"expected hex digits of at most {most} bytes")
+        return str(value)
+
+    return check
+
+
+def _ended(value: Any) -> Ended:
+    return Ended(_text(value))
+
+
+def _held(value: Any) -> HeldProgram:
+    return HeldProgram(**_fields(value, _HELD, "program"))
+
+
+def _reading(value: Any) -> Reading:
+    return Reading(**_fields(value, _READING, "reading"))
+
+
+def _heard(value: Any) -> Heard:
+    return Heard(**_fields(value, _HEARD, "events"))
+
+
+def _run(value: Any) -> RunReport:
+    return RunReport(**_fields(value, _RUN, "run"))
+
+
+def _test(value: Any) -> TestReport:
+    return _sound_test(_fields(value, _TEST, "test"))
+
+
+def _sound_test(checked: Mapping[str, Any]) -> TestReport:
+    found = TestReport(**checked)
+    if (found.ended is Ended.NOT_ATTEMPTED) != bool(found.reason):
+        raise ValueError(f"test {found.name[:40]!r}: {found.ended} with the reason {found.reason[:40]!r}")
+    return found
+
+
 _errno = _whole(ERRNO_MAX)
 _u32 = _whole((1 << 32) - 1)
 _LISTED: Shape = {"name": _text, "section": _text, "type": _text, "autoload": _flag}
@@ -456,6 +533,7 @@ _MAP: Shape = {"name": _text, "type": _text, "key_size": _u32, "value_size": _u3
 _HELLO: Shape = {"release": _text, "version": _text, "machine": _text, "btf": _flag, "config": _flag, "libbpf": _text,
                  "lsm": _or_none(_plain_list), "lockdown": _or_none(_text), "sysctls": _sysctls,
                  "unmounted": _plain_list}  # fmt: skip
+_HELLO_GIVEN: Shape = {**_HELLO, "modules": _modules, "conditions": _plain_list, "unmet": _plain_list}
 _NOT_OPENED: Shape = {"errno": _errno, "log": _log}
 _OPENED: Shape = {**_NOT_OPENED, "programs": _list_of(_listed, PROGRAMS_MAX), "maps": _list_of(_map, MAPS_MAX)}
 _LOADED: Shape = {"errno": _errno, "log": _log, "verifier": _log}
@@ -463,9 +541,18 @@ _NOT_LOADED: Mapping[str, Any] = {"errno": None, "log": Log(""), "verifier": Log
 _PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "verifier": _log, "attach": _attach, "attach_errno": _errno,
                    "reason": _text, "how": _text, "libbpf": _log}  # fmt: skip
 _DIED: Shape = {"kind": _text, "phase": _text, "index": _u32, "signal": _whole(64), "errno": _whole(255)}
+_HELD: Shape = {"name": _text, "attach": _attach, "errno": _errno, "reason": _text}
+_READING: Shape = {"errno": _errno, "reason": _text, "signed": _flag, "cut": _flag, "values": _list_of(_hex(1024), 256)}
+_HEARD: Shape = {"errno": _errno, "reason": _text, "count": _whole(_COUNT), "lost": _whole(_COUNT), "cut": _flag,
+                 "first": _list_of(_hex(256), 32)}  # fmt: skip
+_RUN: Shape = {"errno": _errno, "returned": _u32, "output": _hex(16 << 10), "context": _hex(4096)}
+_TEST: Shape = {"name": _text, "ended": _ended, "reason": _text, "programs": _list_of(_held, PROGRAMS_MAX),
+                "steps": _list_of(_errno, 64), "exec_errno": _errno, "exit": _or_none(_whole(255)),
+                "signal": _whole(64), "stdout": _log, "stderr": _log, "run": _or_none(_run),
+                "readings": _list_of(_reading, 64), "events": _list_of(_heard, 8), "trace": _or_none(_log)}  # fmt: skip
 _STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _log, "attach": _attach, "attach_errno": _errno,
                           "attach_reason": _text, "libbpf": _log, "how": _text}  # fmt: skip
-_STORED: Shape = {"format": _whole(1, 1), "guest": lambda value: _fields(value, _HELLO, "guest"), "open_errno": _errno,
+_STORED: Shape = {"format": _whole(1, 1), "guest": _guest, "open_errno": _errno,
                   "open_log": _log, "load_errno": _or_none(_errno), "load_log": _log,
                   "programs": _list_of(_stored_program, PROGRAMS_MAX),
                   "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
@@ -479,4 +566,4 @@ _SAID_OF_DECLARED: Shape = {"settings": _list_of(_setting, 2 * MAX_SETTINGS),
                             "variants": _list_of(_variant, MAX_GROUPS)}  # fmt: skip
 _DECLARED: Shape = {**_SAID_OF_DECLARED, "programs": _list_of(_listed, PROGRAMS_MAX),
                     "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
-_OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report}
+_OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report, "tests": _list_of(_test, TESTS_MAX)}

@@ -29,7 +29,7 @@ MAX_RELEASE = 4 << 20
 MAX_INDEX = 64 << 20  # compressed
 MAX_EXPANDED = 512 << 20
 NEVER = ("*-unsigned", "*-dbg")
-_SPLIT, _BASE = "linux-binary-", "linux-base-"
+_SPLIT, _COMPANIONS = "linux-binary-", ("linux-base-", "linux-modules-")
 _CLEAR = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
 _SET_MIRROR = 'set [mirror] debian = "http://…/debian" in bpfcompat.toml'
 
@@ -149,18 +149,19 @@ class Archive:
 def resolve(archive: Archive, source: AptSource) -> LockedPackage:
     """The newest package that matches, and its file.
 
-    From 6.19 on Debian splits kernels: with `linux-binary-RELEASE` (vmlinuz) comes `linux-base-RELEASE` (config) as a
-    second file, if the index still has it; superseded kernels lose theirs.
+    From 6.19 on Debian splits kernels: with `linux-binary-RELEASE` (vmlinuz) come `linux-base-RELEASE` (config) and
+    `linux-modules-RELEASE`, if the index still has them; superseded kernels lose theirs.
     """
-    patterns = (source.package, _BASE + source.package.removeprefix(_SPLIT))
+    patterns = (source.package, *(p + source.package.removeprefix(_SPLIT) for p in _COMPANIONS))
     index = archive.index(source.suite, f"{source.component}/binary-{source.arch}/Packages")
     found = list(control.paragraphs(index, lambda name: any(fnmatch.fnmatchcase(name, p) for p in patterns)))
     chosen = newest(p for p in found if _wanted(need(p, "Package"), source.package))
     if chosen is None:
         raise _no_match(source, "package", source.package)
-    base = _BASE + chosen["Package"].removeprefix(_SPLIT)
-    bases = [p for p in found if p["Package"] == base and p.get("Version") == chosen["Version"]]
-    companions = bases[:1] if chosen["Package"].startswith(_SPLIT) else []
+    names = [p + chosen["Package"].removeprefix(_SPLIT) for p in _COMPANIONS]
+    others = {p["Package"]: p for p in found if p["Package"] in names and p.get("Version") == chosen["Version"]}
+    split = chosen["Package"].startswith(_SPLIT)
+    companions = [others[n] for n in names if split and n in others]
     return _locked(chosen, source.suite, [_deb(p) for p in (chosen, *companions)])
 
 

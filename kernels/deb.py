@@ -6,7 +6,7 @@ A .deb is an ar archive (deb(5)) of `debian-binary`, `control.tar.*` and `data.t
 import fnmatch
 import io
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -36,6 +36,19 @@ def deb_members(deb: Path, patterns: Sequence[str], limit: int) -> Mapping[str, 
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
 
 
+def deb_files(deb: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tuple[str, bytes]]:
+    """Every regular file whose path is wanted, as it comes; each may have `limit` bytes.
+
+    KernelError, perhaps only after some were given, when the package is damaged.
+    """
+    try:
+        with open(deb, "rb") as stream:
+            pieces = expand(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
+            yield from _wanted(io.BufferedReader(_Pieces(pieces)), wanted, limit, deb.name)
+    except OSError as error:
+        raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
+
+
 def matches(path: str, pattern: str) -> bool:
     """True when each folder and the name match their part of the pattern."""
     parts, wanted = path.split("/"), pattern.split("/")
@@ -59,19 +72,26 @@ def _data_part(stream: BinaryIO, name: str) -> BinaryIO:
 
 def _matching(data: BinaryIO, patterns: Sequence[str], limit: int, name: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
+    for path, content in _wanted(data, lambda path: any(matches(path, p) for p in patterns), limit, name):
+        found[path] = content
+        if len(found) > MAX_MATCHES:
+            raise KernelError(f"{name}: more members than the {MAX_MATCHES} matching ones expected")
+    return found
+
+
+def _wanted(data: BinaryIO, wanted: Callable[[str], bool], limit: int, name: str) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=data, mode="r|", tarinfo=_Header) as archive:
             for count, member in enumerate(archive):
                 path = member.name.removeprefix("./")
-                if count >= MAX_MEMBERS or len(found) > MAX_MATCHES:
-                    raise KernelError(f"{name}: more members than the {MAX_MEMBERS} (matching: {MAX_MATCHES}) expected")
-                if member.isreg() and any(matches(path, p) for p in patterns):
-                    found[path] = _read(archive, member, limit, name)
+                if count >= MAX_MEMBERS:
+                    raise KernelError(f"{name}: more members than the {MAX_MEMBERS} expected")
+                if member.isreg() and wanted(path):
+                    yield path, _read(archive, member, limit, name)
         while data.read(1 << 20):  # to the end of the stream, where its own checksums are
             pass
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise KernelError(f"{name}: data.tar: damaged: {error}") from error
-    return found
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, limit: int, name: str) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bpfcompat.kernels import about
 from bpfcompat.kernels.apt import Archive, NoMatch, resolve, resolve_source
 from bpfcompat.kernels.lock import Lock, LockedPackage
+from bpfcompat.kernels.modules import is_apart
 from bpfcompat.model import AptSource, KernelSpec
 
 
@@ -31,7 +32,7 @@ def relock(
     """
     found: dict[str, LockedPackage] = {}
     for spec in kernels:
-        if isinstance(spec.source, AptSource):
+        if isinstance(spec.source, AptSource) and not spec.base:
             found.update(_kernel(archive, spec, spec.source, say))
     return Lock(
         kernels=found,
@@ -51,8 +52,12 @@ def _kernel(
             raise
         say(f"left out: {error.message}")
         return {}
-    if locked.package.startswith("linux-binary-") and len(locked.files) == 1:
-        say(f"{spec.name}: the index has no config for it; objects with kconfig externs will not open there")
+    if locked.package.startswith("linux-binary-"):
+        others = [f.path.rsplit("/", 1)[-1] for f in locked.files]
+        if not any(name.startswith("linux-base-") for name in others):
+            say(f"{spec.name}: the index has no config for it; objects with kconfig externs will not open there")
+        if not any(map(is_apart, others)):
+            say(f"{spec.name}: the index has no modules for it; what needs one will not be attempted there")
     return {spec.name: locked}
 
 

@@ -16,6 +16,7 @@ from bpfcompat.kernels import about
 from bpfcompat.kernels.extract import MAX_CONFIG, MAX_VMLINUZ, KernelParts, kernel_files, kernel_parts
 from bpfcompat.kernels.folder import dir_members
 from bpfcompat.kernels.lock import RELOCK, LockedPackage
+from bpfcompat.kernels.modules import is_apart
 from bpfcompat.model import AptSource, DirSource, KernelSpec, LockedFile, UrlSource
 
 Mirror = Callable[[], str]
@@ -63,7 +64,8 @@ def _apt_files(
     if locked.suite != source.suite or not fnmatchcase(locked.package, source.package):
         wanted = f"{source.package} of {source.suite}"
         raise KernelError(f"expected {wanted}, the lock has {locked.package} of {locked.suite}", hint=RELOCK)
-    parts = kernel_files([obtain_file(file, mirror, cache_dir, progress) for file in locked.files])
+    files = [file for file in locked.files if not is_apart(file.path)]
+    parts = kernel_files([obtain_file(file, mirror, cache_dir, progress) for file in files])
     if not locked.package.endswith("-" + parts.release):
         raise KernelError(f"{locked.package}: its kernel calls itself {parts.release!r}")
     return parts

@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpfcompat import keys
+from bpfcompat import keys, kmods
+from bpfcompat.conditions import keyed
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import locked, read_bounded
 from bpfcompat.gate import Row
 from bpfcompat.model import Answer
 from bpfcompat.plan import Pair
-from bpfcompat.qemu import COMMAND_LINE, machine_class
+from bpfcompat.qemu import machine_class
 from bpfcompat.registry.publish import Item
 from bpfcompat.rules.session import Session
 from bpfcompat.statement import NOT_TO_BE_HAD, Claim, row_of
@@ -49,9 +50,11 @@ def claim_of(session: Session, pair: Pair) -> Claim:
         libbpf_version=str(validator.facts["libbpf"]),
         libbpf_source=asker.libbpf_source,
         initramfs=asker.initramfs(pair.kernel, make=False).digest,
-        command_line=COMMAND_LINE,
+        command_line=asker.command_line(pair.kernel),
+        conditions=keyed(session.matrix.kernels[pair.kernel].conditions),
+        modules=kmods.digest_of(asker, pair.kernel, make=False),
         machine=machine_class(config["guest.memory_mb"]),
-        spec=asker.probe_spec(pair),
+        spec=asker.recipe(pair),
         report=asker.probe(pair, make=False).outputs["report"].digest,
         classifier=str(CLASSIFIER),
         verdict=asker.verdict(pair, make=False),

@@ -14,15 +14,17 @@ from bpfcompat.rules.tasks import Task, matrix_tasks, publish_tasks
 def bpf_object(name: str, **fields: Any) -> ObjectSpec:
     """An object: the fields of an [objects.NAME] table; paths are relative to the folder of the dodo.py.
 
-    Exactly one of source, prebuilt, package (with member); then cflags, attach, kernels, optional, expect,
-    and what its own loader does before load: maps, programs, variants, constants, kconfig (docs/declare.md).
+    Exactly one of source, prebuilt, package (with member); then cflags, attach, kernels, modules, optional, expect,
+    tests, and what its own loader does before load: maps, programs, variants, constants, kconfig (docs/declare.md).
     Raises ConfigError as the settings file does.
     """
     return object_spec(name, fields, Path.cwd(), f"bpf_object({name!r})")
 
 
 def kernel(name: str, **fields: Any) -> KernelSpec:
-    """A kernel: the fields of a [kernels.NAME] table: exactly one of apt, dir, url; then arch, optional, about."""
+    """A kernel: the fields of a [kernels.NAME] table: exactly one of apt, dir, url, base; then arch, optional,
+    about, conditions (lockdown, modules, …) and asserts.
+    """
     return kernel_spec(name, fields, Path.cwd(), f"kernel({name!r})")
 
 

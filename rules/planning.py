@@ -116,7 +116,7 @@ def _settled(session: Session, columns: dict[str, plan.Column], objects: dict[st
         AskedRow(
             name=name,
             object=digest,
-            spec=_spec(session, name),
+            spec=asker.recipe(Pair(name, matrix.columns[0])),
             expect={pattern: str(wanted) for pattern, wanted in matrix.objects[name].expect.items()},
             required=not matrix.objects[name].optional,
             kernels=() if len(matrix.rows[name]) == every else tuple(sorted(matrix.rows[name])),
@@ -137,6 +137,7 @@ class _Pairs:
     def __init__(self, session: Session, missing: Missing, index: Index) -> None:
         self.session, self.missing, self.index = session, missing, index
         self.proved = index.proved(session.asker.classifier())
+        self.judged = {name for name in session.matrix.rows if session.matrix.objects[name].tests}
         self.kept: list[bytes] = []
         self.new: list[Proof] = []
 
@@ -161,7 +162,8 @@ class _Pairs:
         for name, asked, digest, spec in known:
             if kernel in asked:
                 probe = key(digest, spec)
-                proof = proved.get(probe)
+                # a proof tells of a verdict by this classifier, and not by these expectations
+                proof = None if name in self.judged else proved.get(probe)
                 if proof is None:
                     self._pair(Pair(name, kernel), probe)
                 else:

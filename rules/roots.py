@@ -94,7 +94,10 @@ def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     yield asker.validator_action
     yield partial(asker.header_action, False)
     yield from (partial(asker.kernel_action, k) for k in matrix.kernels)  # all that are locked or otherwise known
-    yield from (partial(asker.initramfs_action, k, False) for k in {p.kernel for p in matrix.pairs})
+    asked = {p.kernel for p in matrix.pairs}
+    yield from (partial(asker.modules_action, k) for k in asked)
+    yield from (partial(asker.hello_action, k, False) for k in asked)
+    yield from (partial(asker.initramfs_action, k, False) for k in asked)
     yield from (partial(asker.object_action, o, False) for o in {p.object for p in matrix.pairs})
     yield from (partial(_files_action, session, o) for o in {p.object for p in matrix.pairs})
     yield from (partial(asker.probe_action, p, False) for p in matrix.pairs)

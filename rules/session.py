@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfcompat import plan
+from bpfcompat.conditions import based
 from bpfcompat.config import Config, expected_on, load
 from bpfcompat.control import Controller
 from bpfcompat.errors import BpfcompatError, ConfigError, ControlError, Exit, GuestError, KernelError
@@ -37,7 +38,7 @@ class Session:
         self.config = config
         self.voice = voice or Terminal()
         store = Store(config.path("paths.store")).open()
-        self.matrix = plan.matrix(config, objects, kernels)
+        self.matrix = plan.matrix(config, objects, based(kernels))
         place = config.path("paths.lock")
         lock = read_lock(place) if place.exists() else Lock()  # what needs an entry says so; kernels:lock needs none
         memo = Memo(store.root / "memo.json")

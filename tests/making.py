@@ -75,3 +75,11 @@ def make_deb(members: Mapping[str, bytes]) -> bytes:
     control = lzma.compress(make_tar([("control", b"Package: x\n")]))
     data = lzma.compress(make_tar(members.items()))
     return make_ar({"debian-binary": b"2.0\n", "control.tar.xz": control, "data.tar.xz": data})
+
+
+def make_module(release: str = RELEASE, kfuncs: Iterable[str] = (), **info: str) -> bytes:
+    """A kernel module as far as its .modinfo goes, with the symbols that a list of kfuncs leaves."""
+    words = [f"{key}={value}" for key, value in info.items()] + [f"vermagic={release} SMP mod_unload"]
+    names = [f"__BTF_ID__func__{name}__{n}" for n, name in enumerate(kfuncs, 1)]
+    strings = b"\0" + b"".join(name.encode() + b"\0" for name in names)
+    return make_elf({".modinfo": b"".join(w.encode() + b"\0" for w in words), ".strtab": strings})

@@ -13,17 +13,33 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model", "declared"),
-    1: ("files", "mounts", "process", "config", "declare", "fetch", "strictjson", "voice", "console"),
+    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared"),
+    1: (
+        "files",
+        "mounts",
+        "process",
+        "conditions",
+        "config",
+        "behave",
+        "declare",
+        "fetch",
+        "strictjson",
+        "voice",
+        "console",
+    ),
     2: (
         *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
-        *("includes", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*", "validator", "validator.*"),
+        *("includes", "asserts", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*"),
+        *("validator", "validator.*"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("reports", "fitting", "as_declared", "attachtable"),
+        *("judging", "reports", "fitting", "as_declared", "attachtable"),
     ),
-    4: ("realise", "freezing", "asking", "control", "keeping", "checking", "registry", "registry.*"),
+    4: (
+        *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
+        *("registry", "registry.*"),
+    ),
     5: ("rules", "rules.*"),
     6: ("cli", "__main__"),
 }

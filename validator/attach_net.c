@@ -67,6 +67,7 @@ static struct attached hold_cpumap(struct attachment *at)
 
 /* --- traffic control */
 
+/* Filters go with their qdisc; who made it takes it away. */
 static int undo_tc(struct attachment *at)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = at->where, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
@@ -101,8 +102,9 @@ static struct attached hold_tc(struct attachment *at)
 	if (!err) {
 		at->undo = undo_tc;
 		at->where = hook.ifindex;
-		err = bpf_tc_attach(&hook, &opts);
 	}
+	if (!err || err == -EEXIST) /* of another program that is attached at the same time */
+		err = bpf_tc_attach(&hook, &opts);
 	if (!err)
 		return prove_filter(at, &hook, &opts);
 	if (err != -ENOENT)

@@ -28,19 +28,6 @@ static int told_type(const struct bpf_link_info *info)
 	}
 }
 
-static bool link_info(__u32 id, struct bpf_link_info *info)
-{
-	__u32 len = sizeof(*info);
-	int err, fd = bpf_link_get_fd_by_id(id);
-
-	if (fd < 0)
-		return false;
-	*info = (struct bpf_link_info){ 0 };
-	err = bpf_obj_get_info_by_fd(fd, info, &len);
-	close(fd);
-	return !err;
-}
-
 static const char *link_word(enum bpf_link_type type)
 {
 	static char word[48];
@@ -49,19 +36,30 @@ static const char *link_word(enum bpf_link_type type)
 	return word;
 }
 
-static const char *among_links(__u32 prog_id, int type)
+/* How this link says that it holds the program, NULL if it does not. */
+static const char *word_of(int fd, __u32 prog_id, int type)
 {
-	struct bpf_link_info info;
+	struct bpf_link_info info = { 0 };
+	__u32 len = sizeof(info);
 	int told;
 
-	for (__u32 id = 0; !bpf_link_get_next_id(id, &id);) {
-		if (!link_info(id, &info) || info.prog_id != prog_id)
-			continue;
-		told = told_type(&info);
-		if (type == ATTACH_ANY || told == ATTACH_ANY || told == type)
-			return link_word(info.type);
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) || info.prog_id != prog_id)
+		return NULL;
+	told = told_type(&info);
+	return type == ATTACH_ANY || told == ATTACH_ANY || told == type ? link_word(info.type) : NULL;
+}
+
+static const char *among_links(__u32 prog_id, int type)
+{
+	const char *held = NULL;
+	int fd;
+
+	for (__u32 id = 0; !held && !bpf_link_get_next_id(id, &id);) {
+		fd = bpf_link_get_fd_by_id(id);
+		held = fd < 0 ? NULL : word_of(fd, prog_id, type);
+		close(fd);
 	}
-	return NULL;
+	return held;
 }
 
 /* Until Linux 5.15 a perf event that runs a program is no link; the process that holds it may ask what it runs. */
@@ -95,7 +93,8 @@ struct attached attach_by_link(struct attachment *at, struct bpf_link *link, int
 	if (!link)
 		return attach_failed(at, errno);
 	attach_keep_link(at, link);
-	held = proof_by_id(at->prog_id, type);
+	/* A user without capabilities may ask his own links only; libbpf holds some attachments by more links than one. */
+	held = word_of(bpf_link__fd(link), at->prog_id, type) ?: proof_by_id(at->prog_id, type);
 	if (!held)
 		return attach_unproved(at);
 	snprintf(at->how + len, sizeof(at->how) - len, ": %s", held);
@@ -106,5 +105,5 @@ struct attached attach_by_link_fd(struct attachment *at, int fd, int type)
 {
 	if (attach_keep_fd(at, fd) < 0)
 		return attach_failed(at, errno);
-	return proof_by_id(at->prog_id, type) ? attach_done(at) : attach_unproved(at);
+	return word_of(fd, at->prog_id, type) ? attach_done(at) : attach_unproved(at);
 }

@@ -18,6 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "conditions.h"
+#include "modules.h"
+
 #define PULSE_PORT 0x402 /* iobase of QEMU's isa-debugcon; fwcfg_open() has asked for port I/O */
 #define REPORT_PORT "/dev/ttyS1"
 #define LSM_LIST "/sys/kernel/security/lsm"
@@ -46,6 +49,13 @@ static const char *const sysctls[] = {
 	"kernel.unprivileged_bpf_disabled", "kernel.kptr_restrict",	"kernel.perf_event_paranoid",
 	"net.core.bpf_jit_enable",	    "net.core.bpf_jit_harden",
 };
+
+#define SYSCTLS_MAX 48
+#define SYSCTL_LEN 128
+
+/* Those that the spec wants told beside them. */
+static char also[SYSCTLS_MAX][SYSCTL_LEN];
+static unsigned int also_count;
 
 static void use_console(void)
 {
@@ -110,7 +120,7 @@ static bool read_line(const char *path, char *line, size_t size)
 
 static void tell_sysctl(struct json *json, const char *name)
 {
-	char path[128], line[64];
+	char path[SYSCTL_LEN + 16], line[64];
 
 	snprintf(path, sizeof(path), "/proc/sys/%s", name);
 	for (char *dot = strchr(path, '.'); dot; dot = strchr(dot, '.'))
@@ -119,6 +129,24 @@ static void tell_sysctl(struct json *json, const char *name)
 		json_number(json, name, strtol(line, NULL, 10));
 	else
 		json_null(json, name);
+}
+
+static bool is_told(const char *name)
+{
+	for (size_t i = 0; i < COUNT(sysctls); i++)
+		if (!strcmp(sysctls[i], name))
+			return true;
+	return false;
+}
+
+int env_also_tell(const char *name)
+{
+	if (is_told(name))
+		return 0;
+	if (also_count == SYSCTLS_MAX || !*name || strlen(name) >= SYSCTL_LEN)
+		return -EINVAL;
+	strcpy(also[also_count++], name);
+	return 0;
 }
 
 static void tell_lsms(struct json *json)
@@ -173,12 +201,18 @@ int env_hello(struct report *report)
 	json_open(&json, "sysctls", '{');
 	for (size_t i = 0; i < COUNT(sysctls); i++)
 		tell_sysctl(&json, sysctls[i]);
+	for (unsigned int i = 0; i < also_count; i++)
+		tell_sysctl(&json, also[i]);
 	json_close(&json, '}');
 	json_open(&json, "unmounted", '[');
 	for (size_t i = 0; i < COUNT(mounts); i++)
 		if (missing[i])
 			json_string(&json, NULL, mounts[i].type);
 	json_close(&json, ']');
+	if (modules_count() || conditions_count()) {
+		modules_tell(&json);
+		conditions_tell(&json);
+	}
 	return report_frame(report, &json);
 }
 

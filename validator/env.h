@@ -14,6 +14,9 @@ int env_report_port(void);
 /* What this guest says of itself, as one frame. 0 or -errno. */
 int env_hello(struct report *report);
 
+/* Tell this sysctl too, in the hello frame. 0 or -EINVAL. */
+int env_also_tell(const char *name);
+
 /* Say that user space runs: one byte to QEMU's debug console, by port I/O. */
 void env_pulse(void);
 

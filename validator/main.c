@@ -15,18 +15,23 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "behave.h"
+#include "conditions.h"
 #include "declare.h"
 #include "env.h"
 #include "files.h"
 #include "fwcfg.h"
 #include "leftovers.h"
 #include "load.h"
+#include "modules.h"
 #include "said.h"
 #include "warm.h"
 
 #define SPEC_FILE "opt/bpfcompat/spec"
 #define OBJECT_FILE "opt/bpfcompat/object"
 #define FREEZE_FILE "opt/bpfcompat/freeze"
+#define MODULES_FILE "opt/bpfcompat/modules"
+#define MODULES_MAX (96u << 20)
 #define FREEZE_MAX 16
 #define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
@@ -100,6 +105,12 @@ static void take_seed(const char *value)
 		give_up("spec: seed: %s", strerror(errno));
 }
 
+static void take_tell(const char *value)
+{
+	if (env_also_tell(value))
+		give_up("spec: tell: expected a sysctl's name, and not too many, got '%.40s'", value);
+}
+
 static void take_declare(const char *value)
 {
 	int err = declare_take(value);
@@ -118,6 +129,7 @@ static const struct {
 	{ "attach", take_attach },
 	{ "log_max", take_log_max },
 	{ "declare", take_declare },
+	{ "tell", take_tell },
 };
 
 static void take_setting(char *line)
@@ -132,6 +144,8 @@ static void take_setting(char *line)
 			return;
 		}
 	}
+	if (value && behave_take(line, value))
+		return;
 	give_up("spec: unknown line '%.40s'", line);
 }
 
@@ -152,6 +166,20 @@ static void read_spec(void)
 	free(text);
 }
 
+/* Modules that the object declares are no part of the template: they are loaded now. */
+static void load_modules(void)
+{
+	char *data;
+	long len = fwcfg_read(MODULES_FILE, MODULES_MAX, &data);
+
+	if (len == -ENOENT)
+		return;
+	if (len < 0 || modules_load_given(data, len))
+		give_up("fw_cfg: %s: %s", MODULES_FILE, strerror(len < 0 ? -len : EINVAL));
+	free(data);
+	attach_prepare(); /* they may bring devices */
+}
+
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
 static void read_inputs(void)
 {
@@ -168,6 +196,7 @@ static void read_inputs(void)
 	why = files_unpack(FILES_ROOT);
 	if (why)
 		give_up("files: %s", why);
+	load_modules();
 }
 
 /* The child is lost, and with it the answer: that is never a verdict. @status is of wait(). */
@@ -214,7 +243,7 @@ static void in_child(const char *phase, unsigned int index, probe_fn probe)
 	if (pid < 0)
 		give_up("fork: %s", strerror(errno));
 	if (!pid) {
-		int err = said_start();
+		int err = conditions_drop() ?: said_start();
 
 		err = -(err ?: probe(&work, index));
 		_exit(err < 255 ? err : 255);
@@ -249,6 +278,8 @@ static void probe_all(void)
 		in_child("load", 0, load_whole);
 	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
 		in_child("program", i, load_program);
+	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
+		in_child("test", i, behave_test);
 	if (!leftovers_unloaded())
 		give_up("a program outlives its probe");
 	tell_end();
@@ -263,8 +294,6 @@ static void prepare(void)
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL); /* wait_for() takes it */
 	env_setup();
-	attach_prepare();
-	leftovers_mark();
 	work.report.fd = env_report_port();
 	if (work.report.fd < 0)
 		give_up("report port: %s", strerror(-work.report.fd));
@@ -276,6 +305,10 @@ static void prepare(void)
 	err = fwcfg_open();
 	if (err)
 		give_up("fw_cfg: %s", strerror(-err));
+	conditions_apply();
+	modules_load_own();
+	attach_prepare();
+	leftovers_mark();
 }
 
 /* Where a guest is to be frozen: everything that every probe needs is warm, and nothing is known of any object. The
@@ -301,6 +334,8 @@ int main(int argc, char **argv)
 		attach_print(stdout);
 		return 0;
 	}
+	if (getpid() != 1)
+		return 0; /* the "exec" of a behaviour test */
 	prepare();
 	wait_frozen();
 	read_inputs();

@@ -45,7 +45,7 @@ def test_as_expected(first: subprocess.CompletedProcess[str], outputs: Path) -> 
     result = json.loads((outputs / "reports" / "matrix.json").read_text())
     assert result["as_expected"]
     assert len({p["object"] for p in result["pairs"]}) >= 12
-    assert len({p["kernel"] for p in result["pairs"]}) == 4
+    assert len({p["kernel"] for p in result["pairs"]}) >= 4
 
 
 def test_again(first: subprocess.CompletedProcess[str], outputs: Path) -> None:

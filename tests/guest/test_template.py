@@ -17,6 +17,7 @@ import pytest
 
 from bpfcompat import process, wire
 from bpfcompat.asking import Asker
+from bpfcompat.checking import Counts, faults
 from bpfcompat.config import load
 from bpfcompat.errors import Exit, GuestError
 from bpfcompat.guest import Death, Limits, freeze, new_ram, run_clone, run_cold
@@ -122,6 +123,14 @@ def test_equal(kernel: str, fresh: Path) -> None:
     assert not asker.template(kernel).touched()
 
 
+def test_verified(fresh: Path) -> None:
+    """What `store verify` looks at in a template is what is written beside it."""
+    asker, _ = steps(fresh)
+    assert asker.template(KERNEL).folder.is_dir()
+    found = [f.path for f in faults(asker.shop.store, Recording(), Counts()) if f.path.parent.name == "templates"]
+    assert found == []
+
+
 def test_two_clones(fresh: Path) -> None:
     """Clones of one template at a time have each its own object and nonce, and the template stays as it was."""
     asker, _ = steps(fresh)
@@ -147,7 +156,7 @@ def thawed_init(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, ours = tmp_path_factory.mktemp("thawed"), ROOT / "validator"
     sources = [
         Path(__file__).parent / "init/thawed.c",
-        *(ours / n for n in ("env.c", "fwcfg.c", "report.c", "sha256.c")),
+        *(ours / n for n in ("env.c", "conditions.c", "modules.c", "fwcfg.c", "report.c", "sha256.c")),
     ]
     argv = [
         compiler,

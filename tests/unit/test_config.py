@@ -406,7 +406,7 @@ def test_kernels() -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("", "expected exactly one of apt, dir, url, got none"),
+        ("", "expected exactly one of apt, dir, url, base, got none"),
         ("dir = 'a'\napt = {suite = 's', package = 'p'}", "got apt, dir"),
         ("dir = 'a'\narch = 'vax'", "arch: expected one of amd64, got 'vax'"),
         ("dir = 5", "dir: expected a string"),

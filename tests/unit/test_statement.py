@@ -77,9 +77,18 @@ def test_no_config() -> None:
     assert pair_id(made) != pair_id(claim())
 
 
+def test_conditions() -> None:
+    """Conditions and modules are stated as they were asked, and a kernel as it comes has no word of them."""
+    told = {"lockdown": "integrity", "sysctls": {"kernel.kptr_restrict": 0}, "modules": ["veth"]}
+    made = claim(conditions=told, modules=digest_bytes(b"index"))
+    assert parse_verdict_statement(verdict_payload(made)) == made
+    assert b'"conditions"' not in verdict_payload(claim()) and b"kernel-modules" not in verdict_payload(claim())
+
+
 ASKED = {
     "object_digest": digest_bytes(b"2"), "vmlinuz": digest_bytes(b"2"), "config": digest_bytes(b"2"),
     "validator": digest_bytes(b"2"), "initramfs": digest_bytes(b"2"), "command_line": "quiet",
+    "modules": digest_bytes(b"2"), "conditions": {"lockdown": "integrity"},
     "machine": {"machine": "microvm"}, "spec": {"attach": "load"},
 }  # fmt: skip
 ANSWERED = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bpfcompat import judging
 from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.elf import ObjectFacts, ProgramFacts
@@ -137,6 +138,44 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
         "kernel-btf-absent",
         "own BTF",
         report(refused(3, "", "Error loading vmlinux BTF: -ESRCH\n"), guest={"btf": False}),
+        FACTS,
+    ),
+    (
+        "kernel-btf-absent",
+        "hides it from the loader",
+        report(
+            refused(3, "", "Error loading vmlinux BTF: -ESRCH\n"), guest={"btf": False, "conditions": ["btf=hidden"]}
+        ),
+        FACTS,
+    ),
+    (
+        "locked-down",
+        "lockdown is integrity",
+        report(refused(22, "unknown func bpf_probe_write_user#36\n"), guest={"lockdown": "integrity"}),
+        FACTS,
+    ),
+    (
+        "locked-down",
+        "lockdown is confidentiality",
+        report(
+            refused(22, "program of this type cannot use helper bpf_probe_read_kernel#113\n"),
+            guest={"lockdown": "confidentiality"},
+        ),
+        FACTS,
+    ),
+    (
+        "helper-not-allowed",
+        "bpf_probe_read_kernel",
+        report(refused(22, "unknown func bpf_probe_read_kernel#113\n"), guest={"lockdown": "integrity"}),
+        FACTS,
+    ),
+    (
+        "permission",
+        "no capability, and kernel.unprivileged_bpf_disabled is 2",
+        report(
+            refused(1, "", FAILED),
+            guest={"conditions": ["user=unprivileged"], "sysctls": {"kernel.unprivileged_bpf_disabled": 2}},
+        ),
         FACTS,
     ),
     ("kfunc-missing", "bpf_strcmp", report(refused(22, "", NO_KFUNC)), FACTS),
@@ -334,12 +373,29 @@ def test_fate(cause: str) -> None:
     assert verdict_from_bytes(json.dumps(verdict_to_json(found)).encode()) == found
 
 
+def test_kfunc_in_a_module() -> None:
+    """A kfunc that the kernel has in a module is missing all the same, and the hint is the line that declares it."""
+    found = classify(report(refused(22, "", NO_KFUNC)), FACTS, AttachMode.ATTACH, homes={"bpf_strcmp": "strings"})
+    assert found.cause == "kfunc-missing"
+    assert "is in module strings of this kernel" in found.sentence
+    assert 'modules = ["strings"]' in found.hint
+
+
+def test_modules_that_are_not_there() -> None:
+    """What became of modules is told beside the answer, and changes none."""
+    told = [{"name": "a", "errno": 0}, {"name": "b", "errno": 2}, {"name": "c", "errno": 8}]
+    found = classify(report(program(), guest={"modules": told}), FACTS, AttachMode.ATTACH)
+    assert found.answer is Answer.COMPATIBLE
+    assert found.notes == ("module b: this kernel has none of this name", "module c: not loaded: ENOEXEC")
+
+
 def test_every_cause_is_shown() -> None:
     """No row of the table is without a report that leads to it."""
     shown = (
         set(ENDINGS) | {cause for cause, *_ in MADE} | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
     )
-    assert set(SLUGS) - shown - {"attach-not-attempted"} == set()  # test_required leads to that one
+    shown |= set(judging.SLUGS) | {"attach-not-attempted"}  # test_judging.py and test_required lead to these
+    assert set(SLUGS) - shown == set()
     assert len(SLUGS) == len(set(SLUGS))
 
 

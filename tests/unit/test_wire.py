@@ -400,6 +400,81 @@ def test_ending_nonsense(changes: dict[str, Any]) -> None:
             wire.report_from_json({**whole, "ending": wrong})
 
 
+# --- behaviour tests
+
+READING = {"errno": 0, "reason": "", "signed": False, "cut": False, "values": ["0200"]}
+HEARD = {"errno": 0, "reason": "", "count": 1, "lost": 0, "cut": False, "first": ["00ff"]}
+TEST = {"kind": "test", "name": "t", "ended": "done", "reason": "",
+        "programs": [{"name": "p", "attach": "attached", "errno": 0, "reason": ""}], "steps": [0, 111], "exec_errno": 0,
+        "exit": 3, "signal": 0, "stdout": {"text": "out", "cut": True}, "stderr": NO_LOG,
+        "run": {"errno": 0, "returned": 4294967295, "output": "aa", "context": ""}, "readings": [READING],
+        "events": [HEARD], "trace": NO_LOG}  # fmt: skip
+
+
+def with_tests(*tests: dict[str, Any]) -> bytes:
+    return written(HELLO, OPEN, LOAD, PROGRAM, *tests, {"kind": "end", "frames": 4 + len(tests)})
+
+
+def test_tests() -> None:
+    """A test's frame ends where the nouns say, and its stored form is the same."""
+    report = wire.parse(with_tests(TEST, {**TEST, "name": "u", "exit": None, "run": None, "trace": None}), NONCE)
+    first, second = report.tests
+    assert (first.steps, first.exit, first.stdout) == ((0, 111), 3, Log("out", True))
+    assert first.run is not None
+    assert first.run.returned == 0xFFFFFFFF
+    assert (first.readings[0].values, first.events[0].first) == (("0200",), ("00ff",))
+    assert (second.name, second.exit, second.run, second.trace) == ("u", None, None, None)
+    assert wire.report_from_bytes(canonical(wire.report_to_json(report))) == report
+    assert "tests" not in wire.report_to_json(wire.parse(written(*FRAMES), NONCE))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ended": "passed"}, {"ended": "not-attempted"}, {"reason": "why"}, {"exit": 256}, {"exit": "0"},
+        {"signal": 65}, {"steps": [0] * 65}, {"steps": [-1]}, {"more": 1}, {"stdout": "x"},
+        {"programs": [{"name": "p"}]},
+        {"readings": [{**READING, "values": ["0"]}]}, {"readings": [{**READING, "values": ["FF"]}]},
+        {"readings": [{**READING, "values": ["00" * 1025]}]}, {"readings": [READING] * 65},
+        {"events": [{**HEARD, "first": ["00" * 257]}]}, {"events": [{**HEARD, "count": 1 << 53}]},
+        {"events": [HEARD] * 9}, {"run": {"errno": 0}},
+        {"run": {"errno": 0, "returned": 1 << 32, "output": "", "context": ""}},
+    ],
+)  # fmt: skip
+def test_tests_that_are_none(changes: dict[str, Any]) -> None:
+    """What is not as wire.md says makes the whole report no answer."""
+    refused(with_tests({**TEST, **changes}))
+
+
+def test_too_many_tests() -> None:
+    """No more tests than can be declared, and none of an object that did not open."""
+    refused(with_tests(*[TEST] * (wire.TESTS_MAX + 1)))
+    refused(written(HELLO, {"kind": "open", "errno": 22, "log": NO_LOG}, TEST, {"kind": "end", "frames": 3}))
+
+
+def test_broken_off_in_a_test() -> None:
+    """A report that broke off tells which test was under way; one of tests that nobody asked tells nothing."""
+    frames = (HELLO, OPEN, LOAD, PROGRAM)
+
+    def at(*tests: dict[str, Any], asked: tuple[str, ...]) -> tuple[str, str, int] | None:
+        found = wire.parse_partial(written(*frames, *tests), NONCE, asked)
+        return found and (found.phase, found.program, len(found.report.tests))
+
+    assert at(asked=("t", "u")) == ("test", "t", 0)
+    assert at(TEST, asked=("t", "u")) == ("test", "u", 1)
+    assert at(TEST, asked=("t",)) == ("program", "", 1)
+    assert at(TEST, asked=("u",)) is None
+    assert at(TEST, asked=()) is None
+
+
+def test_spec_of_tests() -> None:
+    """The lines of tests stand behind the rest of the spec, in their order."""
+    lines = ["test=a b", "test_do=exec"]
+    assert wire.spec(NONCE, AttachMode.LOAD, 4096, 1, "5" * 64, tests=lines).endswith(
+        b"log_max=4096\ntest=a b\ntest_do=exec\n"
+    )
+
+
 SETTING = {"subject": "map", "name": "m", "key": "max_entries", "value": "8", "errno": 0}
 TRIED = {"needs": "kfunc:f", "programs": "p,q", "held": True, "errno": 0}
 VARIANT = {"group": "g", "chosen": 0, "tried": [TRIED]}

@@ -1,0 +1,69 @@
+"""A kernel that is what its entry says: what only a guest can tell is asked once, before any object is."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from functools import partial
+from typing import Any
+
+from bpfcompat import asserts, plan
+from bpfcompat.action import Action
+from bpfcompat.digest import canonical
+from bpfcompat.errors import ConditionError, GuestError
+from bpfcompat.freezing import Keeper
+from bpfcompat.model import AttachMode
+from bpfcompat.realise import Made, refuse_false
+from bpfcompat.strictjson import parse_json
+
+MAX_HELLO = 1 << 20
+
+
+class Assurer(Keeper):
+    """A keeper that asks a guest about itself, where its kernel's entry has conditions or asserts."""
+
+    def column(self, kernel: str, make: bool = True) -> plan.Column:
+        """What all probes of a kernel share; ConditionError when its guests are not as its entry says."""
+        found = super().column(kernel, make)
+        spec = self.shop.matrix.kernels[kernel]
+        if asserts.needs_guest(spec.asserts, spec.conditions):
+            hello = self.hello(kernel, make)
+            self.planned(f"assured:{kernel}", partial(self._assure, kernel, hello))
+        return found
+
+    def _assure(self, kernel: str, hello: dict[str, Any]) -> bool:
+        spec = self.shop.matrix.kernels[kernel]
+        refuse_false(kernel, asserts.in_guest(spec.asserts, spec.conditions, hello))
+        return True
+
+    def hello_action(self, kernel: str, make: bool = True) -> Action:
+        """The action of asking a guest about itself."""
+        spec = self.shop.matrix.kernels[kernel]
+        column = super().column(kernel, make)
+        return plan.hello_action(kernel, column, asserts.asked_sysctls(spec.asserts, spec.conditions))
+
+    def hello(self, kernel: str, make: bool = True) -> dict[str, Any]:
+        """What a guest of this kernel says of itself, as its hello frame has it."""
+        entry = self.have(self.hello_action(kernel, make), lambda work: self._make_hello(kernel), make)
+        said = parse_json(self.shop.store.read(entry.outputs["hello"]), "hello", MAX_HELLO)
+        return dict(said)
+
+    def _make_hello(self, kernel: str) -> Made:
+        """Ask about an empty object: the answer is of no interest, and what comes before it is."""
+        from bpfcompat import wire
+        from bpfcompat.guest import run_clone, run_cold
+
+        spec, nonce = self.shop.matrix.kernels[kernel], secrets.token_hex(16)
+        told = [f"tell={name}\n" for name in asserts.asked_sysctls(spec.asserts, spec.conditions)]
+        asked = wire.spec(nonce, AttachMode.LOAD, 1 << 20, time.time_ns(), secrets.token_hex(32))
+        job = self.job(kernel, b"", asked + "".join(told).encode())
+        try:
+            if self._cold(kernel):
+                ended = run_cold(self.qemu(kernel), job, self.limits(), wire.is_complete)
+            else:
+                ended = run_clone(self.qemu(kernel), job, self.template(kernel).frozen, self.limits(), wire.is_complete)
+            report = wire.parse(ended.report, nonce)
+        except GuestError as error:
+            said = f"kernel {kernel!r}: cannot be asked whether it is as its entry says: {error.message}"
+            raise ConditionError(said, error.hint) from error
+        return Made({"hello": canonical(dict(report.guest))})

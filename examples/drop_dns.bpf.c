@@ -1,0 +1,24 @@
+/* A filter that needs no interface to be looked at: BPF_PROG_RUN gives it a packet, and the verdict and the packet behind
+ * it are compared. DNS questions are dropped, everything else passes with its TTL lowered.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+SEC("xdp")
+int drop_dns(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	struct iphdr *ip = data + sizeof(*eth);
+	struct udphdr *udp = (void *)(ip + 1);
+
+	if ((void *)(udp + 1) > end || eth->h_proto != bpf_htons(0x0800))
+		return XDP_PASS;
+	if (ip->protocol == IPPROTO_UDP && udp->dest == bpf_htons(53))
+		return XDP_DROP;
+	ip->ttl--;
+	return XDP_PASS;
+}
