@@ -1,4 +1,4 @@
-"""The validator's attach table as a page: its rows are the C code's, its results are of real kernels' reports.  Pure."""
+"""The validator's attach table as a page: its rows are the C code's, its results are from real reports.  Pure."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
