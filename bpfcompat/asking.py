@@ -62,11 +62,15 @@ class Asker(Assurer):
         self._classifier: str | None = None
 
     def probe(self, pair: Pair, make: bool = True) -> Entry:
-        """The stored report of a pair: outputs `report` and `console`; GuestError when no guest could be asked."""
+        """The stored report of a pair: outputs `report` and `console`, perhaps `logs` and `costs` (see beside.py).
+
+        GuestError when no guest could be asked.
+        """
         return self.have(self.probe_action(pair, make), lambda work: self._make_probe(pair, work), make)
 
     def _make_probe(self, pair: Pair, work: Path) -> Made:
         from bpfcompat import wire
+        from bpfcompat.beside import beside
         from bpfcompat.console import clean_console
         from bpfcompat.trying import Again, Lost, Policy, Settled, following
 
@@ -87,7 +91,8 @@ class Asker(Assurer):
         self._compare_with_before(pair, step.report)
         console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
         body = canonical(wire.report_to_json(step.report))
-        return Made({"report": body, "console": console.encode()}, {"run": self._run_facts(attempts)})
+        outputs = {"report": body, "console": console.encode(), **beside(step.report)}
+        return Made(outputs, {"run": self._run_facts(attempts)})
 
     def _run_facts(self, attempts: Sequence[Attempt]) -> dict[str, Any]:
         """How the guests ran: evidence, part of no key."""
@@ -108,18 +113,20 @@ class Asker(Assurer):
         from bpfcompat.guest import broken
         from bpfcompat.trying import Attempt, fate_of
 
-        nonce, began = secrets.token_hex(16), time.monotonic()
+        nonce, began, log_max = secrets.token_hex(16), time.monotonic(), self.shop.config["guest.log_kb"] << 10
         try:
             ended = self._ask(pair, nonce, cold)
             try:
-                report = wire.parse(ended.report, nonce, bool(self.shop.matrix.objects[pair.object].declared))
+                declared = bool(self.shop.matrix.objects[pair.object].declared)
+                report = wire.parse(ended.report, nonce, declared, log_max)
             except GuestError as error:
                 raise broken(ended, error) from None
             unmet = report.guest.get("unmet")
             if unmet:  # it would be an answer to another question
                 raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
         except GuestError as error:
-            partial = wire.parse_partial(error.heard, nonce, [t.name for t in self._tests(pair)])
+            tests = [t.name for t in self._tests(pair)]
+            partial = wire.parse_partial(error.heard, nonce, tests, log_max)
             seconds = time.monotonic() - began
             return Attempt(
                 cold, partial.report if partial else None, error=error, fate=fate_of(error, partial), seconds=seconds
@@ -144,10 +151,10 @@ class Asker(Assurer):
         from bpfcompat.behave import spec_lines
         from bpfcompat.guest import run_clone, run_cold
 
-        shop, config = self.shop, self.shop.config
+        shop = self.shop
         attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
         tests, limits = self._tests(pair), self.limits()
-        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared,
+        spec = wire.spec(nonce, attach, time.time_ns(), secrets.token_hex(32), declared,
                          spec_lines(tests, limits.stretched))  # fmt: skip
         limits = limits.longer(sum(test.timeout_s for test in tests))
         content, modules = shop.store.checked(self.object(pair.object)), kmods.declared(self, pair)

@@ -212,10 +212,65 @@ class ObjectSpec:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Text that a loader or verifier said; `cut` tells that its beginning or end is missing."""
+    """Text that a loader or verifier said; `cut` tells that its beginning or end is lost.
+
+    `left_out` counts the bytes before `text` that a report does not hold; the probe's output `logs` has them.  `whole`
+    is all of such a log, there only until it is stored.
+    """
 
     text: str
     cut: bool = False
+    left_out: int = 0
+    whole: str | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What one program cost to load, as far as that is the same on every host.
+
+    `insns` are its instructions as given to the kernel, `line_info` those of which the kernel then knows the source
+    line.  The verifier's counts: instructions processed and the most that it would have, states, most states at once,
+    bytes of stack of each function; None and () where it did not say.
+    """
+
+    insns: int
+    line_info: int = 0
+    verified: int | None = None
+    limit: int | None = None
+    states: int | None = None
+    peak_states: int | None = None
+    stack: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What hangs on the host: bytes of machine code (the processor's), microseconds in the verifier; None: unknown."""
+
+    jited: int | None
+    verify_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """One CO-RE relocation: in which function and instruction, what is looked for, and what the kernel has.
+
+    `kind` and `spec` are libbpf's words (`byte_off`, `struct task_struct.pid`); `found` is the value before and after,
+    None where the kernel has no match: then the instruction is poisoned, and only a guard keeps it from being reached.
+    """
+
+    function: str
+    insn: int
+    kind: str
+    spec: str
+    found: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Types:
+    """What became of the object's BTF: the kernel's errno, and whether libbpf had to change it for this kernel."""
+
+    errno: int
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,17 +293,35 @@ class ProgramReport:
     attach_reason: str = ""
     libbpf: Log = Log("")
     how: str = ""
+    measures: Measures | None = None
+    cost: Cost | None = field(default=None, compare=False)
+
+
+class Creation(StrEnum):
+    """How creating one map ended; `NOT_ASKED` always comes with a reason."""
+
+    CREATED = "created"
+    FAILED = "failed"
+    NOT_ASKED = "not-asked"
 
 
 @dataclass(frozen=True, slots=True)
 class MapReport:
-    """One map as the object declares it.  Sizes in bytes, `max_entries` in entries."""
+    """One map as the object declares it, and whether this kernel creates it.
+
+    Sizes in bytes, `max_entries` in entries.  `errno` is 0 or a positive errno; `libbpf` are its words where the map
+    was asked alone, because the object as a whole did not create it.
+    """
 
     name: str
     type: str
     key_size: int
     value_size: int
     max_entries: int
+    outcome: Creation = Creation.NOT_ASKED
+    errno: int = 0
+    reason: str = "nothing is said of it"
+    libbpf: Log = Log("")
 
 
 class Fate(StrEnum):
@@ -281,8 +354,9 @@ class Report:
 
     `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
-    the object did not even open.  With an `ending` that is a crash or a hang, the report stops where the kernel did.
-    `declared` is what was set before loading; programs and maps are then as they were after that.
+    the object did not even open.  `types` is None when its BTF was not handed over.  With an `ending` that is a crash
+    or a hang, the report stops where the kernel did.  `declared` is what was set before loading; programs and maps are
+    then as they were after that.
     """
 
     guest: Mapping[str, Any]
@@ -293,6 +367,8 @@ class Report:
     programs: tuple[ProgramReport, ...] = ()
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
+    types: Types | None = None
+    relocations: tuple[Relocation, ...] = ()
     declared: DeclaredReport | None = None
     tests: tuple["TestReport", ...] = ()
 

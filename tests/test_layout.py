@@ -41,7 +41,7 @@ LAYERS = {
             "kernels",
             "kernels.*",
         ),
-        *("validator", "validator.*"),
+        *("validator", "validator.*", "measures", "squeezed", "beside"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),

@@ -687,14 +687,6 @@ int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_pr
 	return err ?: apply_settings(work, obj, alone, true);
 }
 
-void declare_create_maps_of(struct bpf_object *obj, const struct bpf_program *prog)
-{
-	for (unsigned int i = 0; i < declared.groups_count; i++)
-		for (unsigned int n = 0; n < declared.groups[i]->count; n++)
-			if (is_wanted(&declared.groups[i]->alternatives[n], false, prog))
-				switch_maps(obj, declared.groups[i]->alternatives[n].maps, true);
-}
-
 bool declare_any(void)
 {
 	return declared.settings_count || declared.groups_count;

@@ -1,15 +1,9 @@
-/* Nothing leaks from one probe into the next: what a probe's process held ended with it, so what is left is a fault of ours
- * or pinned by the object.
- */
+/* Nothing leaks from one probe into the next: what a probe's process held ended with it, and env_unpin() took what it pinned. */
 #include "leftovers.h"
 
 #include <bpf/bpf.h>
-#include <dirent.h>
-#include <string.h>
-#include <sys/mount.h>
 #include <time.h>
 
-#define BPFFS "/sys/fs/bpf"
 #define PAUSE_NS 2000000
 #define LINK_PAUSES 500     /* a second: the last reference is dropped when the process ends, a few by a worker */
 #define PROGRAM_PAUSES 2500 /* five: the kernel frees registered structs after a grace period of tasks */
@@ -46,29 +40,9 @@ static bool gone(next_fn next, __u32 mark, int pauses)
 	return true;
 }
 
-static bool pinned(void)
+bool leftovers_unlinked(void)
 {
-	struct dirent *entry;
-	bool found = false;
-	DIR *dir = opendir(BPFFS);
-
-	while (dir && !found && (entry = readdir(dir)))
-		found = strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-bool leftovers_clear(void)
-{
-	bool again = pinned(), clear;
-
-	if (again)
-		umount2(BPFFS, MNT_DETACH);
-	clear = gone(bpf_link_get_next_id, last_link, LINK_PAUSES);
-	if (again && !mount("bpf", BPFFS, "bpf", 0, NULL))
-		last_program = last_of(bpf_prog_get_next_id); /* a kernel with preloaded iterators loads them at each mount */
-	return clear;
+	return gone(bpf_link_get_next_id, last_link, LINK_PAUSES);
 }
 
 bool leftovers_unloaded(void)
