@@ -702,7 +702,8 @@ _TEST: Shape = {"name": _text, "ended": _ended, "reason": _text, "programs": _li
                 "signal": _whole(64), "stdout": _log, "stderr": _log, "run": _or_none(_run),
                 "readings": _list_of(_reading, 64), "events": _list_of(_heard, 8), "trace": _or_none(_log)}  # fmt: skip
 _STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _stored_log, "attach": _attach,
-                          "attach_errno": _errno, "attach_reason": _text, "libbpf": _stored_log, "how": _text}  # fmt: skip
+                          "attach_errno": _errno, "attach_reason": _text, "libbpf": _stored_log,
+                          "how": _text}  # fmt: skip
 _STORED: Shape = {"format": _whole(1, 1), "guest": _guest, "open_errno": _errno,
                   "open_log": _stored_log, "load_errno": _or_none(_errno), "load_log": _stored_log,
                   "programs": _list_of(_stored_program, PROGRAMS_MAX),
