@@ -17,6 +17,7 @@
 
 #include "attach.h"
 #include "behave.h"
+#include "command.h"
 #include "conditions.h"
 #include "declare.h"
 #include "env.h"
@@ -44,6 +45,7 @@
 static bool begin(const char *phase, unsigned int index);
 
 static struct work work = { .begin = begin };
+static struct command command; /* the project's own loader, if it is to be asked instead of ours */
 
 /* One line instead of a report, on the report port if there is one and on the console. */
 static void give_up(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -97,6 +99,14 @@ static void take_seed(const char *value)
 		give_up("spec: seed: %s", strerror(errno));
 }
 
+static void take_command(const char *value)
+{
+	const char *why = command_setting(&command, value);
+
+	if (why)
+		give_up("spec: command: %s", why);
+}
+
 static void take_tell(const char *value)
 {
 	if (env_also_tell(value))
@@ -119,6 +129,7 @@ static const struct {
 	{ "clock", take_clock },
 	{ "seed", take_seed },
 	{ "attach", take_attach },
+	{ "command", take_command },
 	{ "declare", take_declare },
 	{ "tell", take_tell },
 };
@@ -309,12 +320,25 @@ static void tell_end(void)
 	tcdrain(work.report.fd);
 }
 
+static void ask_command(void)
+{
+	const char *why = command_run(&command, &work.report, work.object, work.size);
+
+	if (why)
+		give_up("command: %s", why);
+	tell_end();
+}
+
 static void probe_all(void)
 {
 	int err = env_hello(&work.report);
 
 	if (err)
 		give_up("report: %s", strerror(-err));
+	if (*command.argv) {
+		ask_command();
+		return;
+	}
 	in_child("open", 0, probe_object);
 	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
 		in_child("test", i, behave_test);
