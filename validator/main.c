@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -273,6 +274,8 @@ static void probe_all(void)
 		in_child("load", 0, load_whole);
 	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
 		in_child("program", i, load_program);
+	if (behave_count())
+		setpriority(PRIO_PROCESS, 0, -20); /* a flood of processes must not silence the pulse, or hide a limit */
 	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
 		in_child("test", i, behave_test);
 	tell_end();
