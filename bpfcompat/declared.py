@@ -46,8 +46,9 @@ class MapChange:
 class ProgramChange:
     """What is set of one program, which `name` names by its function or by its section.
 
-    `target` is a function of the kernel (or `MODULE:FUNCTION`); with `target_program` it is one of that program of the
-    same object, which is loaded first, and by default the program itself.
+    `target` is a function of the kernel (or `MODULE:FUNCTION`); with `target_program` it is one of that program, which
+    is loaded first, and by default the program itself.  That program is of the same object, or of the one that lies at
+    `target_file` below the guest's /files.  `attach` is how far this program goes, in AttachMode's words.
     """
 
     name: str
@@ -55,6 +56,8 @@ class ProgramChange:
     attach_type: str | None = None
     target: str | None = None
     target_program: str | None = None
+    target_file: str | None = None
+    attach: str | None = None
     autoload: bool | None = None
 
 
@@ -142,10 +145,14 @@ def _plain(value: Constant) -> Any:
 # --- the lines to add, on one line each; a terminal shows them on two
 
 
-def size_line(name: str, kind: str) -> str:
+FRAMES = 8 * 127  # bytes of a stack trace: as many frames as kernel.perf_event_max_stack has by default
+
+
+def size_line(name: str, kind: str, value_size: int) -> str:
     """A map's size: of a ring buffer in pages, because that is in bytes and depends on the kernel."""
     value = '"pages:64"' if kind in ("ringbuf", "user_ringbuf") else "10240"
-    return f"[objects.NAME.maps.{toml_key(name)}] max_entries = {value}  # the number that the application sets"
+    frames = f"value_size = {FRAMES}; " if kind == "stack_trace" and not value_size else ""
+    return f"[objects.NAME.maps.{toml_key(name)}] {frames}max_entries = {value}  # the number that the application sets"
 
 
 def type_line(name: str, section: str) -> str:

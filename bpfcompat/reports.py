@@ -11,7 +11,10 @@ from bpfcompat.gate import Row, decide
 from bpfcompat.model import Answer
 from bpfcompat.voice import clean
 
-LEGEND = "* with a note: a program was not attached, is inactive, or is optional and refused; matrix.md has it"
+LEGEND = (
+    "* with a note: a program was not attached, is inactive, or is optional and refused, or another loader was asked; "
+    "matrix.md has it"
+)
 MOST_OBJECTS, MOST_KERNELS, MOST_WRONG = 100, 30, 12  # of what a table in a terminal can be read
 MARKS = {Answer.COMPATIBLE: "yes", Answer.INCOMPATIBLE: "NO", Answer.INCONCLUSIVE: "?"}
 
@@ -31,7 +34,7 @@ def line(row: Row) -> str:
 def to_declare(row: Row) -> tuple[str, ...]:
     """The lines of bpfcompat.toml that an object which needs declarations needs."""
     notes = row.verdict.notes if row.verdict else ()
-    return tuple(clean(text, 400) for note in notes for text in toml_lines(note, row.pair.object))
+    return tuple(clean(text, 8000) for note in notes for text in toml_lines(note, row.pair.object))
 
 
 def _remarked(row: Row) -> bool:

@@ -15,26 +15,17 @@ MAX_LINES = 50
 LAYERS = {
     0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared"),
     1: (
-        "files",
-        "mounts",
-        "process",
-        "conditions",
-        "config",
-        "behave",
-        "declare",
-        "fetch",
-        "strictjson",
-        "voice",
-        "console",
+        *("files", "mounts", "process", "conditions", "config", "behave", "declare", "loaders", "fetch", "strictjson"),
+        *("voice", "console"),
     ),
     2: (
-        *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
-        *("includes", "asserts", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*"),
-        *("validator", "validator.*"),
+        *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
+        *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
+        *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("judging", "reports", "fitting", "as_declared"),
+        *("judging", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),

@@ -28,6 +28,7 @@ HARNESS = r"""
 #include <unistd.h>
 #include "report.h"
 #include "sha256.h"
+#include "squeeze.h"
 
 static char input[1 << 20];
 static unsigned int seq;
@@ -89,7 +90,13 @@ static void frame_load(struct text text)
 	report_begin(&json, "load");
 	json_number(&json, "errno", 13);
 	json_text(&json, "log", (struct text){ 0 });
-	json_text(&json, "verifier", text);
+	json_log(&json, "verifier", text);
+	json_null(&json, "btf");
+	json_log(&json, "relocations", (struct text){ 0 });
+	report_frame(&report, &json);
+	report_begin(&json, "maps");
+	json_open(&json, "created", '[');
+	json_close(&json, ']');
 	report_frame(&report, &json);
 }
 
@@ -100,7 +107,15 @@ static void frame_program(const char *name, size_t len)
 	report_begin(&json, "program");
 	tell_program(&json, name, len);
 	json_number(&json, "load_errno", 0);
-	json_text(&json, "verifier", (struct text){ 0 });
+	json_log(&json, "verifier", (struct text){ 0 });
+	json_number(&json, "insns", 2);
+	json_number(&json, "line_info", 0);
+	json_string(&json, "counts", "");
+	json_open(&json, "cost", '{');
+	json_number(&json, "jited", 0);
+	json_number(&json, "verify_us", -1);
+	json_close(&json, '}');
+	json_log(&json, "relocations", (struct text){ 0 });
 	json_string(&json, "attach", "failed");
 	json_number(&json, "attach_errno", 2);
 	json_string(&json, "reason", "");
@@ -151,8 +166,8 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
     (folder / "harness.c").write_text(HARNESS)
     program = folder / "harness"
     sanitize = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    sources = [str(folder / "harness.c"), *(str(HERE / name) for name in ("report.c", "sha256.c"))]
-    subprocess.run([str(CC), *WARNINGS, *sanitize, f"-I{HERE}", *sources, "-o", str(program)], check=True)
+    sources = [str(folder / "harness.c"), *(str(HERE / name) for name in ("report.c", "sha256.c", "squeeze.c"))]
+    subprocess.run([str(CC), *WARNINGS, *sanitize, f"-I{HERE}", *sources, "-lz", "-o", str(program)], check=True)
 
     def run(*words: str, given: bytes) -> bytes:
         return subprocess.run([str(program), *words], input=given, stdout=subprocess.PIPE, check=True).stdout
@@ -190,6 +205,21 @@ def test_a_large_log(harness: Harness) -> None:
     assert wire.parse(harness("report", given=data), NONCE).load_log.text == data.decode()
 
 
+@few
+@given(st.binary(min_size=1025, max_size=3000))
+@example(b"\n" * 4096)
+@example(bytes(range(256)) * 1500)
+def test_a_long_log_is_deflated(harness: Harness, data: bytes) -> None:
+    """Beyond a kilobyte a log travels deflated; where a report holds its end only, the whole is beside."""
+    report = harness("report", given=data)
+    assert b'"deflated":' in report
+    whole, short = wire.parse(report, NONCE).load_log, wire.parse(report, NONCE, log_max=1000).load_log
+    assert whole.text == data.decode("utf-8", "replace")
+    assert short.whole == whole.text
+    assert short.left_out >= len(data) - 1000
+    assert whole.text.endswith(short.text)
+
+
 @pytest.mark.parametrize(
     ("text", "most", "kept"),
     [("a\nbb\nccc\n", 100, None), ("a\nbb\nccc\n", 9, None), ("a\nbb\nccc\n", 5, "ccc\n"),
@@ -206,12 +236,12 @@ def test_no_warnings(tmp_path: Path) -> None:
     if not Path("/usr/include/bpf/libbpf.h").exists():
         pytest.skip("no libbpf headers on this host (libbpf-dev)")
     sources = sorted(str(path) for path in HERE.glob("*.c"))
-    options = [*WARNINGS, "-O2", '-DLIBBPF_RELEASE="0"', "-c"]
+    options = [*WARNINGS, "-O2", '-DLIBBPF_RELEASE="0"', "-DLIBBPF_FEATURES=0", "-c"]
     subprocess.run([str(CC), *options, *sources], check=True, cwd=tmp_path)
 
 
 def test_bodies_are_one_line(harness: Harness) -> None:
     """A body holds no raw line feed, so a line that starts with the magic is always a frame's first."""
     lines = harness("report", given=b"a\nBPFC1 b\n").splitlines()
-    assert [line.startswith(b"BPFC1 ") for line in lines] == [True, False] * 6
+    assert [line.startswith(b"BPFC1 ") for line in lines] == [True, False] * 7
     assert all(json.loads(line) for line in lines[1::2])
