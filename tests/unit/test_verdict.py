@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bpfcompat import judging
+from bpfcompat.behave import parse_tests
 from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
 from bpfcompat.commanded import SLUGS as COMMANDED  # each is shown in test_commanded.py
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
@@ -401,6 +402,16 @@ def test_modules_that_are_not_there() -> None:
     found = classify(report(program(), guest={"modules": told}), FACTS, AttachMode.ATTACH)
     assert found.answer is Answer.COMPATIBLE
     assert found.notes == ("module b: this kernel has none of this name", "module c: not loaded: ENOEXEC")
+
+
+def test_fate_in_a_test() -> None:
+    """A kernel that dies while a behaviour test runs is told with the test's name, and no test has passed."""
+    ending = Ending(Fate.CRASH, "test", "it does", ("Kernel panic - not syncing: x",), 3)
+    (test,) = parse_tests([{"name": "it does", "do": ["exec"]}], Path(), "x")
+    found = classify(replace(report(program()), ending=ending), FACTS, AttachMode.ATTACH, [test])
+    assert found.cause == "kernel-crash"
+    assert "dies while test 'it does' runs; 3 guests agree" in found.sentence
+    assert [t.outcome for t in found.tests] == ["not-attempted"]
 
 
 def test_every_cause_is_shown() -> None:
