@@ -155,8 +155,8 @@ class _Asker:
         if report.load_errno:
             refused = next((p for p in expected if p.load_errno), None)
             return self.load(refused) if refused else self._whole(report.load_errno)
-        failed = next((p for p in expected if p.attach is Attach.FAILED and attach.attaches), None)
-        missing = next((p for p in expected if _is_missing(p, attach)), None)
+        failed = next((p for p in expected if p.attach is Attach.FAILED and self.mode(p, attach).attaches), None)
+        missing = next((p for p in expected if _is_missing(p, self.mode(p, attach))), None)
         decisive = failed or missing
         return self._attach(decisive) if decisive else None
 
@@ -166,10 +166,10 @@ class _Asker:
 
     def program(self, program: ProgramReport, attach: AttachMode) -> ProgramVerdict:
         """One program's own answer."""
-        refusal = None
+        refusal, mode = None, self.mode(program, attach)
         if program.load_errno:
             refusal = self.load(program)
-        elif (program.attach is Attach.FAILED and attach.attaches) or _is_missing(program, attach):
+        elif (program.attach is Attach.FAILED and mode.attaches) or _is_missing(program, mode):
             refusal = self._attach(program)
         return ProgramVerdict(
             name=clip(program.name),
@@ -181,6 +181,10 @@ class _Asker:
             detail=clip(refusal.finding.sentence if refusal else program.attach_reason, 600),
             how=clip(program.how),
         )
+
+    def mode(self, program: ProgramReport, attach: AttachMode) -> AttachMode:
+        """How far this program was asked to go: as declared for it, else as its object."""
+        return as_declared.attach_mode(self.report, program, attach)
 
     def _whole(self, load_errno: int) -> _Refusal:
         words = self.report.load_log.text
@@ -226,7 +230,8 @@ def _contradictions(report: Report, facts: ObjectFacts | str, attach: AttachMode
         if (program.attach is Attach.FAILED) != (program.attach_errno != 0):
             name, code = clip(program.name), errno_name(program.attach_errno) or "no errno"
             yield f"program '{name}': attaching is {program.attach} with {code}"
-        if attach is AttachMode.LOAD and program.attach is not Attach.NOT_ATTEMPTED:
+        mode = as_declared.attach_mode(report, program, attach)
+        if mode is AttachMode.LOAD and program.attach is not Attach.NOT_ATTEMPTED:
             yield f"program '{clip(program.name)}': only loading was asked for, and attaching is {program.attach}"
 
 
@@ -248,7 +253,7 @@ def _praise(report: Report, attach: AttachMode) -> str:
     release = clip(str(report.guest.get("release", "?")), 64)
     expected = [program for program in report.programs if program.autoload]
     said = ", as declared" if report.declared is not None else ""
-    if attach is AttachMode.LOAD:
+    if not _attaches(report, attach):
         return f"object: loads on this kernel ({release}){said}"
     attached = sum(program.attach is Attach.ATTACHED for program in expected)
     rest = len(expected) - attached
@@ -260,7 +265,7 @@ def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
     expected = [program for program in report.programs if program.autoload]
     yield from _inactive(report, expected)
     yield from _not_loaded(report)
-    if attach is AttachMode.LOAD:
+    if not _attaches(report, attach):
         yield "attaching was not asked for"
     else:
         yield from _not_attempted(
@@ -274,6 +279,11 @@ def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
             yield clip(f"program '{program.name}' does not load alone, only with the rest of its object", 600)
     if any(log.cut for log in (report.open_log, report.load_log, *(p.log for p in report.programs))):
         yield "a log was too long and is cut"
+
+
+def _attaches(report: Report, attach: AttachMode) -> bool:
+    """True when attaching was asked for, of the object or of any of its programs."""
+    return attach.attaches or any(as_declared.attach_mode(report, p, attach).attaches for p in report.programs)
 
 
 def _inactive(report: Report, expected: list[ProgramReport]) -> Iterator[str]:

@@ -43,6 +43,13 @@ int replaces(struct __sk_buff *skb)
 	return 1;
 }
 
+/* a placeholder, as many a tool has it: the function is chosen when it is attached */
+SEC("kprobe/placeholder")
+int BPF_KPROBE(placed)
+{
+	return 0;
+}
+
 /* needs a function that no kernel has */
 SEC("fentry/bpfcompat_nowhere")
 int BPF_PROG(left_out)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "attach_how.h"
+#include "declare.h"
 #include "env.h"
 #include "said.h"
 
@@ -67,7 +68,12 @@ static bool starts(const char *text, const char *with)
 static struct attached hold_kprobe(struct attachment *at)
 {
 	bool ret = starts(bpf_program__section_name(at->prog), "kretprobe");
+	const char *function = declare_kprobe(at->prog);
 
+	if (function) {
+		attach_say(at, "libbpf, on %s as declared", function);
+		return attach_by_link(at, bpf_program__attach_kprobe(at->prog, ret, function), ATTACH_ANY);
+	}
 	if (attach_target(at))
 		return hold_by_libbpf(at);
 	attach_say(at, NO_FUNCTION);

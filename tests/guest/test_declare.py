@@ -134,6 +134,16 @@ def test_replacing_undeclared(bench: Bench) -> None:
     assert found.load_errno and not found.autoload
 
 
+def test_kprobe_undeclared(bench: Bench) -> None:
+    """A kprobe's placeholder is attached where it is declared, and nowhere without."""
+    own = bench.own("declared_programs")
+    report, _ = bench.ask("declared_programs", own)
+    (found,) = (p for p in report.programs if p.name == "placed")
+    assert (found.attach, "vfs_read as declared" in found.how) == (Attach.ATTACHED, True)
+    _, verdict = bench.ask("declared_programs", without(own, "programs", "placed"))
+    assert (verdict.answer, verdict.cause) == (Answer.INCOMPATIBLE, "attach-target-missing")
+
+
 def test_replacing_in_another_object(asker: Asker, bench: Bench) -> None:
     """The replaced function can be another object's, which is brought into the guest."""
     own = bench.own("declared_programs")

@@ -11,7 +11,7 @@ from bpfcompat.as_declared import is_remark, notes, to_declare, toml_lines
 from bpfcompat.config import from_dict, parse_toml
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.elf import ProgramFacts
-from bpfcompat.model import Answer, AttachMode, Log, MapReport, Report
+from bpfcompat.model import Answer, Attach, AttachMode, Log, MapReport, Report
 from bpfcompat.verdict import classify
 from tests.rows import YES, row
 from tests.unit.test_verdict import FACTS, program, refused, report
@@ -190,3 +190,23 @@ def test_twins() -> None:
     assert [a.programs for a in group.alternatives] == [("one",), ("two",)]
     alone = replace(FACTS, programs=(ProgramFacts("fentry/dummy", "one"), ProgramFacts("kprobe/other", "two")))
     assert classify(given, alone, AttachMode.ATTACH).cause == "attach-target-missing"
+
+
+@pytest.mark.parametrize(
+    ("mode", "attach", "answer"),
+    [
+        ("load", Attach.FAILED, Answer.INCONCLUSIVE),  # a report that says what was not asked is none
+        ("load", Attach.NOT_ATTEMPTED, Answer.COMPATIBLE),
+        ("attach", Attach.FAILED, Answer.INCOMPATIBLE),
+        ("attach", Attach.NOT_ATTEMPTED, Answer.COMPATIBLE),
+        ("attach-required", Attach.NOT_ATTEMPTED, Answer.INCONCLUSIVE),
+        ("attach-required", Attach.ATTACHED, Answer.COMPATIBLE),
+    ],
+)
+@pytest.mark.parametrize("whole", [AttachMode.LOAD, AttachMode.ATTACH, AttachMode.REQUIRED])
+def test_each_program_goes_as_far_as_declared(mode: str, attach: Attach, answer: Answer, whole: AttachMode) -> None:
+    """What is declared of a program decides how far it must go, whatever its object's own mode is."""
+    one = program(attach=attach, attach_errno=22 if attach is Attach.FAILED else 0, attach_reason="why")
+    given = replace(report(one), declared=DeclaredReport((SettingReport("program", "one", "attach", mode, 0),)))
+    found = classify(given, FACTS, whole)
+    assert found.answer is answer, found
