@@ -17,6 +17,7 @@ int drop_dns(struct xdp_md *ctx)
 	struct ethhdr *eth = data;
 	struct iphdr *ip = data + sizeof(*eth);
 	struct udphdr *udp = (void *)(ip + 1);
+	__u32 sum;
 
 	if ((void *)(udp + 1) > end || eth->h_proto != bpf_htons(0x0800))
 		return XDP_PASS;
@@ -25,5 +26,8 @@ int drop_dns(struct xdp_md *ctx)
 		return XDP_DROP;
 	}
 	ip->ttl--;
+	/* the checksum's complement falls with the TTL, so it rises: RFC 1624 */
+	sum = ip->check + bpf_htons(0x0100);
+	ip->check = sum + (sum >> 16);
 	return XDP_PASS;
 }
