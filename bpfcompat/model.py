@@ -364,7 +364,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ProgramVerdict:
-    """One program's answer: loaded or not, attached or not, and the cause where not."""
+    """One program's answer: loaded or not, attached or not, the cause where not, and what it took to load."""
 
     name: str
     section: str
@@ -372,6 +372,18 @@ class ProgramVerdict:
     loaded: bool
     attach: Attach
     cause: str = ""
+    detail: str = ""
+    measures: Measures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapVerdict:
+    """One map's answer: whether this kernel creates it, the errno's name and the reason where not."""
+
+    name: str
+    type: str
+    outcome: Creation
+    errno: str = ""
     detail: str = ""
 
 
@@ -393,6 +405,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     programs: tuple[ProgramVerdict, ...] = ()
     tests: tuple["TestVerdict", ...] = ()
+    maps: tuple[MapVerdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

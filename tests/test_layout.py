@@ -44,7 +44,20 @@ LAYERS = {
         *("validator", "validator.*", "measures", "squeezed", "beside"),
     ),
     3: (
-        *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
+        *(
+            "plan",
+            "qemu",
+            "guest",
+            "templates",
+            "trying",
+            "causes",
+            "costs",
+            "fates",
+            "verdict",
+            "statement",
+            "objects",
+            "gate",
+        ),
         *("judging", "reports", "fitting", "as_declared", "proposing"),
     ),
     4: (
