@@ -1,4 +1,4 @@
-"""Each program and each map of an object is told of, alone, with what it cost; and nothing leaks from one to the next."""
+"""Each program and map of an object is told of, alone, with what it cost; nothing leaks from one to the next."""
 
 import re
 import secrets
