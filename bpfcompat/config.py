@@ -26,6 +26,7 @@ from bpfcompat.model import (
     Answer,
     AptSource,
     AttachMode,
+    CommandSpec,
     DirSource,
     Expectation,
     KernelSpec,
@@ -133,7 +134,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
 DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
 OBJECT_KEYS = (
     "source", "prebuilt", "package", "member", "embedded", "cflags", "attach", "kernels", "optional", "expect", "tests",
-    "modules", *DECLARED_KEYS,
+    "modules", "command", *DECLARED_KEYS,
 )  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url", "base", *CONDITION_KEYS, "asserts")
 
@@ -326,11 +327,24 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
         tests=_tests(table, root, where),
-        files=_files(table, root, where),
         declared=_declared(table, where),
+        files=_files(table, root, where),
         embedded=_value(table, "embedded", _whole(0, 0, 1000), where),
         modules=module_names(table, where),
+        command=_command(table, root, where),
     )
+
+
+def _command(table: Mapping[str, Any], root: Path, where: str) -> CommandSpec | None:
+    if "command" not in table:
+        return None
+    from bpfcompat.loaders import command_spec
+
+    ours = [key for key in ("attach", "tests", *DECLARED_KEYS) if key in table]
+    if ours:
+        fault = f"{ours[0]}: says what our loader does, and command asks the project's own"
+        raise ConfigError(f"{where}: {fault}", hint="declare two objects, one for each")
+    return command_spec(table["command"], root, where)
 
 
 def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["BehaviourTest", ...]:
@@ -347,11 +361,16 @@ def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["Behaviour
 
 
 def _files(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFile, ...]:
-    if "tests" not in table:
-        return ()
-    from bpfcompat.behave import shipped
+    found: tuple[ShippedFile, ...] = ()
+    if "tests" in table:
+        from bpfcompat.behave import shipped
 
-    return shipped(table["tests"], root, where)
+        found = shipped(table["tests"], root, where)
+    if "programs" in table:
+        from bpfcompat.declare import target_files
+
+        found += target_files(table, root)
+    return found
 
 
 def _declared(table: Mapping[str, Any], where: str) -> Declared:

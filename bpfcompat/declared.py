@@ -46,8 +46,9 @@ class MapChange:
 class ProgramChange:
     """What is set of one program, which `name` names by its function or by its section.
 
-    `target` is a function of the kernel (or `MODULE:FUNCTION`); with `target_program` it is one of that program of the
-    same object, which is loaded first, and by default the program itself.
+    `target` is a function of the kernel (or `MODULE:FUNCTION`); with `target_program` it is one of that program, which
+    is loaded first, and by default the program itself.  That program is of the same object, or of the one that lies at
+    `target_file` below the guest's /files.  `attach` is how far this program goes, in AttachMode's words.
     """
 
     name: str
@@ -55,6 +56,8 @@ class ProgramChange:
     attach_type: str | None = None
     target: str | None = None
     target_program: str | None = None
+    target_file: str | None = None
+    attach: str | None = None
     autoload: bool | None = None
 
 
@@ -161,6 +164,18 @@ def type_line(name: str, section: str) -> str:
 def target_line(name: str) -> str:
     """The function that a program attaches to."""
     return f'[objects.NAME.programs.{toml_key(name)}] target = "vfs_read"  # the function that the application chooses'
+
+
+def program_line(name: str) -> str:
+    """The program that a `freplace` replaces a function of."""
+    where = f"[objects.NAME.programs.{toml_key(name)}]"
+    return f'{where} target_program = "main"  # of the same object, or with target_file = "main.bpf.o" of another'
+
+
+def inner_line(name: str) -> str:
+    """The prototype of the maps inside a map."""
+    inner = '{ type = "hash", key_size = 4, value_size = 8, max_entries = 1024 }'
+    return f"[objects.NAME.maps.{toml_key(name)}] inner = {inner}  # the prototype that the application sets"
 
 
 def toml_key(name: str) -> str:

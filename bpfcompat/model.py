@@ -177,11 +177,38 @@ class ShippedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageSet:
+    """Debian packages that make a root file system together, by suite and exact names."""
+
+    suite: str
+    names: tuple[str, ...]
+    arch: str = "amd64"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """The project's own loader as declared: what runs, in what, and the exit code that means that all is well.
+
+    Exactly one of `binary` (a static program), `rootfs` (a folder, a tar archive, an OCI image layout) and `packages`.
+    """
+
+    argv: tuple[str, ...]
+    binary: Path | None = None
+    rootfs: Path | None = None
+    packages: PackageSet | None = None
+    expect_exit: int = 0
+    timeout_s: int = 30
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = "/"
+    by_shell: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectSpec:
     """One object as declared: a source to compile, a file already built, or a member of a Debian package.
 
-    `files` are what its guests have beside it.  `embedded` is its number, from 1, among the objects inside that file or
-    member; 0: the file is the object.
+    `files` are what its guests have beside it; `command` is the loader that is asked instead of libbpf.  `embedded` is
+    its number, from 1, among the objects inside that file or member; 0: the file is the object.
     """
 
     name: str
@@ -199,6 +226,7 @@ class ObjectSpec:
     tests: tuple["BehaviourTest", ...] = ()
     modules: tuple[str, ...] = ()
     embedded: int = 0
+    command: CommandSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +341,34 @@ class MapReport:
     libbpf: Log = Log("")
 
 
+class Start(StrEnum):
+    """Whether a command could be started: not, because of its folder, of no such program, or one that does not run."""
+
+    STARTED = ""
+    CWD = "cwd"
+    PATH = "path"
+    EXEC = "exec"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReport:
+    """What became of the project's own loader.
+
+    `exit` is its code, None when it was not started or ended by `signal`.  `left` counts the processes that it left
+    behind.  What it said is no part of what two guests must agree on.
+    """
+
+    start: Start
+    start_errno: int
+    exit: int | None
+    signal: int
+    timed_out: bool
+    out_of_memory: bool
+    left: int
+    stdout: Log
+    stderr: Log
+
+
 class Fate(StrEnum):
     """What became of a kernel that was asked: it died, it stopped running user space, or it complained."""
 
@@ -345,7 +401,7 @@ class Report:
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
     the object did not even open.  `types` is None when its BTF was not handed over.  With an `ending` that is a crash
     or a hang, the report stops where the kernel did.  `declared` is what was set before loading; programs and maps are
-    then as they were after that.
+    then as they were after that.  With a `command` all of these say nothing: another loader was asked.
     """
 
     guest: Mapping[str, Any]
@@ -360,6 +416,7 @@ class Report:
     relocations: tuple[Relocation, ...] = ()
     declared: DeclaredReport | None = None
     tests: tuple["TestReport", ...] = ()
+    command: CommandReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from bpfcompat.action import Action
 from bpfcompat.config import Config, match_names
 from bpfcompat.digest import canonical, digest_json, raw_digest, short
 from bpfcompat.errors import ConfigError
-from bpfcompat.model import PLAIN, Blob, Conditions, Kernel, KernelSpec, ObjectSpec
+from bpfcompat.model import PLAIN, AptSource, Blob, Conditions, Kernel, KernelSpec, ObjectSpec
 
 EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
-FILES = 1  # raise when guestfiles.py packs other bytes from the same files
+FILES = 2  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
 MODULES = 1  # raise when kernels/modules.py reads another index from the same package
 
@@ -133,6 +133,15 @@ def _embedded(spec: ObjectSpec) -> dict[str, int]:
     return {"embedded": spec.embedded} if spec.embedded else {}
 
 
+def packages_of(spec: ObjectSpec) -> dict[str, AptSource]:
+    """The Debian packages of an object by their names in the lock: the one it is in, and those of its loader."""
+    found = {spec.name: spec.package} if spec.package else {}
+    packages = spec.command.packages if spec.command else None
+    if packages:
+        found |= {f"{spec.name}/{n}": AptSource(packages.suite, packages.arch, n) for n in packages.names}
+    return found
+
+
 def files_action(spec: ObjectSpec, inputs: Mapping[str, Any]) -> Action:
     """What an object's guests have beside it, as one archive; `inputs` name each part by digest."""
     return Action("files", spec.name, {**inputs, "packer": FILES})
@@ -242,16 +251,20 @@ def verdict_action(
     classifier: str,
     expected: Sequence[Any] = (),
     modules: str | None = None,
+    command: Mapping[str, Any] | None = None,
 ) -> Action:
     """Classify one report; needs no boot.
 
-    `expected` is what behaviour tests are held against, `modules` the index that tells in which module a kfunc is.
+    `expected` is what behaviour tests are held against, `modules` the index that tells in which module a kfunc is,
+    `command` what was asked of the project's own loader.
     """
-    inputs = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
+    inputs: dict[str, Any] = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
     if expected:
         inputs["expected"] = digest_json(list(expected))
     if modules:
         inputs["modules"] = modules
+    if command:
+        inputs["command"] = dict(command)
     return Action("verdict", str(pair), inputs)
 
 

@@ -12,7 +12,10 @@ from bpfcompat.gate import Row, decide
 from bpfcompat.model import Answer, Attach, Creation, Measures, ProgramVerdict, Verdict
 from bpfcompat.voice import clean
 
-LEGEND = "* with a note: a program was not attached, is inactive, or is optional and refused; matrix.md has it"
+LEGEND = (
+    "* with a note: a program was not attached, is inactive, or is optional and refused, or another loader was asked; "
+    "matrix.md has it"
+)
 MOST_OBJECTS, MOST_KERNELS, MOST_WRONG = 100, 30, 12  # of what a table in a terminal can be read
 MARKS = {Answer.COMPATIBLE: "yes", Answer.INCOMPATIBLE: "NO", Answer.INCONCLUSIVE: "?"}
 

@@ -19,6 +19,7 @@ from bpfcompat.measures import RELOCATIONS_MAX, measures, relocations
 from bpfcompat.model import (
     Attach,
     AttachMode,
+    CommandReport,
     Cost,
     Creation,
     Ending,
@@ -29,6 +30,7 @@ from bpfcompat.model import (
     ProgramReport,
     Relocation,
     Report,
+    Start,
     Types,
 )
 from bpfcompat.squeezed import LOG_MAX, Squeezed, Unpacker, squeezed
@@ -58,15 +60,16 @@ Shape = Mapping[str, Check]
 
 def spec(
     nonce: str, attach: AttachMode, clock_ns: int, seed: str,
-    declared: Sequence[str] = (), tests: Sequence[str] = (),
+    declared: Sequence[str] = (), tests: Sequence[str] = (), command: Sequence[str] = (),
 ) -> bytes:  # fmt: skip
     """What the validator is asked: its `opt/bpfcompat/spec`.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.  `declared` are lines of fitting.py, `tests` of behave.py.
+    has from its template.  `declared` are lines of fitting.py, `tests` of behave.py, `command` of loaders.py.
     """
-    tail = "".join(f"{line}\n" for line in (*(f"declare={line}" for line in declared), *tests))
-    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={attach}\n{tail}".encode()
+    lines = [f"nonce={nonce}", f"clock={clock_ns}", f"seed={seed}", f"attach={attach}"]
+    lines += [*(f"declare={line}" for line in declared), *tests, *(f"command={line}" for line in command)]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def is_complete(data: bytes | bytearray) -> bool:
@@ -174,7 +177,7 @@ def report_to_json(report: Report) -> dict[str, Any]:
 # What is left out of the stored form: always, or where it has this value.
 _NEVER = frozenset(("whole", "cost"))
 _UNLESS: Mapping[str, Any] = {"left_out": 0, "measures": None, "types": None, "relocations": (), "ending": None,
-                           "declared": None, "tests": ()}  # fmt: skip
+                           "declared": None, "tests": (), "command": None}  # fmt: skip
 
 
 def _pruned(value: Any) -> Any:
@@ -182,6 +185,13 @@ def _pruned(value: Any) -> Any:
         kept = {n: v for n, v in value.items() if n not in _NEVER and not (n in _UNLESS and v == _UNLESS[n])}
         return {name: _pruned(inner) for name, inner in kept.items()}
     return [_pruned(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def comparable(report: Report) -> Report:
+    """What two guests that were asked the same must agree on: all, but for a command's words and leftovers."""
+    if report.command is None:
+        return report
+    return replace(report, command=replace(report.command, left=0, stdout=Log(""), stderr=Log("")))
 
 
 def report_from_json(value: Any) -> Report:
@@ -298,6 +308,8 @@ def _death(frame: dict[str, Any]) -> str:
 
 def _report(reader: _Reader) -> Report:
     guest = reader.take("hello", _HELLO, _HELLO_GIVEN)
+    if reader.comes("command"):
+        return _commanded(reader, guest)
     opened = _opened(reader)
     declared = _declared(reader, opened)
     report = Report(
@@ -310,10 +322,7 @@ def _report(reader: _Reader) -> Report:
         programs = [_program(reader, listed) for listed in opened["programs"]]
         report = _with_programs(replace(report, maps=_marked(maps, created)), programs)
         report = replace(report, tests=tuple(_tests(reader)))
-    before_end = reader.count
-    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + MAPS_MAX + TESTS_MAX + 5)})["frames"] != before_end:
-        raise ValueError(f"end: expected {before_end} frames before it")
-    reader.close()
+    _closed(reader)
     return report
 
 
@@ -368,6 +377,32 @@ def _sound_map(found: MapReport) -> MapReport:
     if found.outcome is Creation.NOT_ASKED and not found.reason:
         raise ValueError(f"map {found.name[:40]!r}: {found.outcome} without a reason")
     return found
+
+
+def _closed(reader: _Reader) -> None:
+    before_end = reader.count
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + MAPS_MAX + TESTS_MAX + 5)})["frames"] != before_end:
+        raise ValueError(f"end: expected {before_end} frames before it")
+    reader.close()
+
+
+def _commanded(reader: _Reader, guest: Mapping[str, Any]) -> Report:
+    """The report of the project's own loader: one frame in place of all that libbpf would have been asked."""
+    told = _possible(CommandReport(**reader.take("command", _COMMAND)))
+    _closed(reader)
+    return Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""), command=told)
+
+
+def _possible(told: CommandReport) -> CommandReport:
+    """The same, if its parts can be true together."""
+    started = told.start is Start.STARTED
+    if started != (told.start_errno == 0):
+        raise ValueError(f"command: start {told.start!r} with errno {told.start_errno}")
+    if started and (told.exit is None) != (told.signal != 0):
+        raise ValueError("command: expected an exit code or a signal, one of them")
+    if not started and (told.exit is not None or told.signal or told.timed_out):
+        raise ValueError("command: not started, and yet it ended")
+    return told
 
 
 def _tests(reader: _Reader) -> Iterator[TestReport]:
@@ -538,6 +573,10 @@ def _stored_log(value: Any, perhaps: Shape | None = None) -> Log:
     return Log(_masked(found["text"]), found["cut"], found.get("left_out", 0))
 
 
+def _plain_log(value: Any) -> Log:
+    return _stored_log(value, {})
+
+
 def _masked(text: str) -> str:
     return _ADDRESS.sub(r"\g<1>0xADDRESS", text)
 
@@ -587,6 +626,14 @@ def _two(value: Any) -> tuple[int, int]:
 
 def _ending(value: Any) -> Ending:
     return Ending(**_fields(value, _ENDING, "ending"))
+
+
+def _start(value: Any) -> Start:
+    return Start(_text(value))
+
+
+def _command(value: Any) -> CommandReport:
+    return _possible(CommandReport(**_fields(value, _COMMAND, "command")))
 
 
 def _setting(value: Any) -> SettingReport:
@@ -705,6 +752,9 @@ _STORED: Shape = {"format": _whole(1, 1), "guest": _guest, "open_errno": _errno,
                   "maps": _list_of(_stored_map, MAPS_MAX)}  # fmt: skip
 _ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _list_of(_text, 1000),
                   "runs": _whole(100, 1)}  # fmt: skip
+_COMMAND: Shape = {"start": _start, "start_errno": _errno, "exit": _or_none(_whole(255)), "signal": _whole(64),
+                   "timed_out": _flag, "out_of_memory": _flag, "left": _u32,
+                   "stdout": _plain_log, "stderr": _plain_log}  # fmt: skip
 _SETTING: Shape = {"subject": _text, "name": _text, "key": _text, "value": _text, "errno": _errno}
 _TRIED: Shape = {"needs": _text, "programs": _functions, "held": _or_none(_flag), "errno": _errno}
 _VARIANT: Shape = {"group": _text, "chosen": _or_none(_whole(MAX_ALTERNATIVES - 1)),
@@ -715,4 +765,4 @@ _DECLARED: Shape = {**_SAID_OF_DECLARED, "programs": _list_of(_listed, PROGRAMS_
                     "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
 _OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report, "types": _types,
                     "relocations": _list_of(_relocation, RELOCATIONS_MAX),
-                    "tests": _list_of(_test, TESTS_MAX)}  # fmt: skip
+                    "tests": _list_of(_test, TESTS_MAX), "command": _command}  # fmt: skip

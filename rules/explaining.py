@@ -47,7 +47,7 @@ def _reasons(session: Session, missing: Missing) -> Iterator[str]:
     asker, own = session.asker, []
     said: dict[str, str] = {}
     for pair in session.matrix.ordered(missing.probes):
-        label = _below(pair, missing)
+        label = _below(session, pair, missing)
         if label is None:
             own.append(partial(asker.probe_action, pair, make=False))
         else:
@@ -59,10 +59,11 @@ def _reasons(session: Session, missing: Missing) -> Iterator[str]:
     yield from ["not looked at one by one"] * len(own[LOOKED_AT:])
 
 
-def _below(pair: Pair, missing: Missing) -> str | None:
+def _below(session: Session, pair: Pair, missing: Missing) -> str | None:
     """The step that a pair waits for, and that gives the reason of all pairs above it."""
     if pair.object in missing.objects:
-        return f"object:{pair.object}"
+        itself = session.asker.there(partial(session.asker.object, pair.object, make=False))
+        return f"{'files' if itself else 'object'}:{pair.object}"
     if pair.kernel in missing.kernels:
         return f"kernel:{pair.kernel}"
     if pair.kernel in missing.guests:
@@ -110,6 +111,7 @@ def _action_of(session: Session, label: str) -> Callable[[], Action] | None:
         "kernel": lambda: asker.kernel_action(name),
         "guest": lambda: asker.initramfs_action(name, make=False),
         "object": lambda: asker.object_action(name, make=False),
+        "files": lambda: asker.packing_action(name),
         "validator": asker.validator_action,
     }
     return makers.get(kind)

@@ -178,12 +178,13 @@ def relock(session: Session) -> None:
     from bpfcompat.kernels.relock import SourceSpec
     from bpfcompat.kernels.relock import relock as pick
     from bpfcompat.model import AptSource
+    from bpfcompat.plan import packages_of
 
     config, asker = session.config, session.asker
     keyring = apt.gpgv(config.path("mirror.keyring"))
     archive = apt.Archive(asker.mirror(), asker.downloads, keyring, config["mirror.allow_expired"], asker.bar("index"))
     libbpf = SourceSpec(AptSource(config["validator.suite"], "source", "libbpf"), config["validator.libbpf"])
-    packages = {n: o.package for n, o in session.matrix.objects.items() if o.package}
+    packages = {n: source for o in session.matrix.objects.values() for n, source in packages_of(o).items()}
     found = pick(archive, session.matrix.kernels.values(), {"libbpf": libbpf}, packages, session.voice.say)
     lock.write_lock(config.path("paths.lock"), found)
 

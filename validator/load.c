@@ -203,7 +203,9 @@ int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64
 
 static struct attached attach_loaded(struct work *work, struct bpf_object *obj, struct bpf_program *prog)
 {
-	return work->attach ? attach_program(obj, prog) : attach_skipped("only loading was asked for");
+	if (!declare_attaches(prog, work->attach))
+		return attach_skipped("only loading was asked for");
+	return attach_program(obj, prog);
 }
 
 struct bpf_program *load_program_before(struct bpf_object *obj, unsigned int index)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "behave.h"
+#include "command.h"
 #include "conditions.h"
 #include "declare.h"
 #include "env.h"
@@ -42,6 +43,7 @@
 static bool begin(const char *phase, unsigned int index);
 
 static struct work work = { .begin = begin };
+static struct command command; /* the project's own loader, if it is to be asked instead of ours */
 
 /* One line instead of a report, on the report port if there is one and on the console. */
 static void give_up(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -95,6 +97,14 @@ static void take_seed(const char *value)
 		give_up("spec: seed: %s", strerror(errno));
 }
 
+static void take_command(const char *value)
+{
+	const char *why = command_setting(&command, value);
+
+	if (why)
+		give_up("spec: command: %s", why);
+}
+
 static void take_tell(const char *value)
 {
 	if (env_also_tell(value))
@@ -117,6 +127,7 @@ static const struct {
 	{ "clock", take_clock },
 	{ "seed", take_seed },
 	{ "attach", take_attach },
+	{ "command", take_command },
 	{ "declare", take_declare },
 	{ "tell", take_tell },
 };
@@ -304,12 +315,25 @@ static void tell_end(void)
 	tcdrain(work.report.fd);
 }
 
+static void ask_command(void)
+{
+	const char *why = command_run(&command, &work.report, work.object, work.size);
+
+	if (why)
+		give_up("command: %s", why);
+	tell_end();
+}
+
 static void probe_all(void)
 {
 	int err = env_hello(&work.report);
 
 	if (err)
 		give_up("report: %s", strerror(-err));
+	if (*command.argv) {
+		ask_command();
+		return;
+	}
 	in_child("open", 0, probe_object);
 	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
 		in_child("test", i, behave_test);

@@ -63,7 +63,7 @@ int maps_together(struct work *work, unsigned int unused)
 	int err;
 
 	(void)unused;
-	err = declare_apply(work, obj, NULL);
+	err = declare_prepare(work, obj, NULL);
 	without_programs(obj);
 	bpf_object__for_each_map(map, obj)
 		if (is_struct_ops(map)) /* it needs its programs */
@@ -90,7 +90,7 @@ static const char *create(struct work *work, struct bpf_map *map, int *err, cons
 		*reason = "a struct_ops map is created with its programs only";
 		return NOT_ASKED;
 	}
-	*err = declare_apply(work, obj, NULL);
+	*err = declare_prepare(work, obj, NULL);
 	if (!bpf_map__autocreate(map) && declare_any()) {
 		*err = 0;
 		*reason = "declared as not created";

@@ -563,3 +563,50 @@ def test_declared_lines() -> None:
     """The guest is told of declarations line by line, after everything else."""
     lines = wire.spec(NONCE, AttachMode.LOAD, 0, "0" * 64, ("map m pinning off", "kconfig CONFIG_A y"))
     assert lines.endswith(b"attach=load\ndeclare=map m pinning off\ndeclare=kconfig CONFIG_A y\n")
+
+
+COMMAND = {"kind": "command", "start_errno": 0, "start": "", "exit": 3, "signal": 0, "timed_out": False,
+           "out_of_memory": False, "left": 1, "stdout": NO_LOG, "stderr": {"text": "no\n", "cut": True}}  # fmt: skip
+
+
+def commanded(**changes: Any) -> bytes:
+    return written(HELLO, {**COMMAND, **changes}, {"kind": "end", "frames": 2})
+
+
+def test_command() -> None:
+    """The report of the project's own loader has one frame in place of all that libbpf would have been asked."""
+    report = wire.parse(commanded(), NONCE)
+    assert report.command is not None
+    assert (report.command.exit, report.command.left, report.command.stderr) == (3, 1, Log("no\n", True))
+    assert (report.load_errno, report.programs, report.maps) == (None, (), ())
+    assert wire.report_from_json(json.loads(canonical(wire.report_to_json(report)))) == report
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"exit": 256}, "exit: expected a whole number"),
+        ({"exit": None}, "an exit code or a signal"),
+        ({"signal": 9}, "an exit code or a signal"),
+        ({"start": "exec"}, "start .* with errno 0"),
+        ({"start_errno": 2}, "start .* with errno 2"),
+        ({"start": "exec", "start_errno": 2}, "not started, and yet it ended"),
+        ({"start": "path", "start_errno": 2, "exit": None, "timed_out": True}, "not started, and yet it ended"),
+        ({"start": "maybe", "start_errno": 2}, "start: "),
+        ({"left": -1}, "left: expected"),
+        ({"stdout": "x"}, "stdout: log"),
+        ({"more": 1}, "command: expected"),
+        ({"timed_out": 1}, "timed_out: expected true or false"),
+    ],
+)
+def test_impossible_command(changes: dict[str, Any], words: str) -> None:
+    """A command frame whose parts cannot be true together is none."""
+    refused(commanded(**changes), words)
+
+
+def test_command_and_libbpf() -> None:
+    """A report is of one loader: nothing but the end follows a command, and nothing but the hello comes before it."""
+    refused(written(HELLO, COMMAND, OPEN, {"kind": "end", "frames": 3}), "expected a frame of kind 'end'")
+    refused(written(HELLO, OPEN, COMMAND, {"kind": "end", "frames": 3}), "expected a frame of kind 'load'")
+    refused(written(HELLO, COMMAND, COMMAND, {"kind": "end", "frames": 3}), "expected a frame of kind 'end'")
+    refused(written(COMMAND, {"kind": "end", "frames": 1}), "expected a frame of kind 'hello'")
