@@ -192,7 +192,8 @@ def _weight(program: ProgramVerdict) -> tuple[bool, bool, int]:
 
 
 def _program_line(program: ProgramVerdict) -> str:
-    state = str(program.attach) if program.loaded else f"not loaded: {program.cause}"
+    how = f": {clean(program.how, 80)}" if program.how else ""
+    state = f"{program.attach}{how}" if program.loaded else f"not loaded: {program.cause}"
     cost = f"; {costs_of(program.measures)}" if program.measures and program.measures.verified is not None else ""
     return f"{clean(program.name, 40)} ({clean(program.section, 60)}): {state}{cost}"
 

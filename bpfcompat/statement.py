@@ -349,6 +349,7 @@ def _program(entry: Mapping[str, Any]) -> ProgramVerdict:
         cause=_text(entry["cause"]),
         detail=_text(entry["detail"]),
         measures=measures_from_json(entry["measures"]),
+        how=_text(entry["how"]),
     )
 
 
