@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bpfcompat import judging
+from bpfcompat.behave import parse_tests
 from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
 from bpfcompat.commanded import SLUGS as COMMANDED  # each is shown in test_commanded.py
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
@@ -376,6 +377,14 @@ def test_kfunc_in_a_module() -> None:
     assert 'modules = ["strings"]' in found.hint
 
 
+def test_module_that_did_not_load() -> None:
+    """A kfunc whose module was to be loaded and was not is no answer; with another module's failure it is one."""
+    for failed, cause in (("strings", "module-not-loaded"), ("other", "kfunc-missing")):
+        asked = report(refused(22, "", NO_KFUNC), guest={"modules": [{"name": failed, "errno": 12}]})
+        found = classify(asked, FACTS, AttachMode.ATTACH, homes={"bpf_strcmp": "strings"})
+        assert (found.cause, found.answer is Answer.INCONCLUSIVE) == (cause, failed == "strings")
+
+
 def test_modules_that_are_not_there() -> None:
     """What became of modules is told beside the answer, and changes none."""
     told = [{"name": "a", "errno": 0}, {"name": "b", "errno": 2}, {"name": "c", "errno": 8}]
@@ -384,10 +393,21 @@ def test_modules_that_are_not_there() -> None:
     assert found.notes == ("module b: this kernel has none of this name", "module c: not loaded: ENOEXEC")
 
 
+def test_fate_in_a_test() -> None:
+    """A kernel that dies while a behaviour test runs is told with the test's name, and no test has passed."""
+    ending = Ending(Fate.CRASH, "test", "it does", ("Kernel panic - not syncing: x",), 3)
+    (test,) = parse_tests([{"name": "it does", "do": ["exec"]}], Path(), "x")
+    found = classify(replace(report(program()), ending=ending), FACTS, AttachMode.ATTACH, [test])
+    assert found.cause == "kernel-crash"
+    assert "dies while test 'it does' runs; 3 guests agree" in found.sentence
+    assert [t.outcome for t in found.tests] == ["not-attempted"]
+
+
 def test_every_cause_is_shown() -> None:
     """No row of the table is without a report that leads to it."""
     shown = (
-        set(ENDINGS)
+        {"module-not-loaded"}  # above: it takes an index of modules
+        | set(ENDINGS)
         | set(COMMANDED)
         | {cause for cause, *_ in MADE}
         | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
