@@ -59,13 +59,19 @@ def frames(answer: str) -> list[dict[str, object]]:
     """What a validator would say."""
     errno, log = LOGS.get(answer, (0, ""))
     listed = {"name": "handle", "section": "tp/x/y", "type": "tracepoint", "autoload": True}
-    attached = {"attach": "not-attempted" if errno else "attached", "reason": "not loaded" if errno else ""}
+    attached = {
+        "attach": "not-attempted" if errno else "attached",
+        "reason": "not loaded" if errno else "",
+        "how": "" if errno else "libbpf: perf_event link",
+    }
     said: list[dict[str, object]] = [
         {"kind": "hello", "release": release(), "version": "#1 SMP", "machine": "x86_64", "btf": True, "config": False,
          "libbpf": "1.5.0", "lsm": ["capability", "bpf"], "lockdown": "none", "sysctls": {}, "unmounted": []},
         {"kind": "open", "errno": 0, "log": text(), "programs": [listed], "maps": []},
-        {"kind": "load", "errno": errno, "log": text(), "verifier": text(log)},
-        {"kind": "program", **listed, "load_errno": errno, "verifier": text(log), **attached, "attach_errno": 0,
+        {"kind": "load", "errno": errno, "log": text(), "verifier": text(log), "btf": None, "relocations": text()},
+        {"kind": "maps", "created": []},
+        {"kind": "program", **listed, "load_errno": errno, "verifier": text(log), "insns": 2, "line_info": 0,
+         "counts": "", "cost": {"jited": 0, "verify_us": 0}, "relocations": text(), **attached, "attach_errno": 0,
          "libbpf": text()},
     ]  # fmt: skip
     said += [tested(name, not errno) for name in asked("test")]

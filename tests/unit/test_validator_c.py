@@ -119,6 +119,7 @@ static void frame_program(const char *name, size_t len)
 	json_string(&json, "attach", "failed");
 	json_number(&json, "attach_errno", 2);
 	json_string(&json, "reason", "");
+	json_string(&json, "how", "libbpf");
 	json_text(&json, "libbpf", (struct text){ name, len, false });
 	report_frame(&report, &json);
 }
