@@ -121,6 +121,7 @@ class KernelSpec:
     """One kernel of the catalogue, as declared.  `optional`: not to be had is no failure of the run.
 
     `base` names the kernel whose files these are; `source` is then that one's, as soon as all kernels are known.
+    `libbpf` names the loader that asks it, "" for the project's own.
     """
 
     name: str
@@ -129,6 +130,7 @@ class KernelSpec:
     optional: bool = False
     about: str = ""
     base: str = ""
+    libbpf: str = ""
     conditions: Conditions = PLAIN
     asserts: Asserts = Asserts()
 
@@ -197,6 +199,7 @@ class ObjectSpec:
     declared: Declared = field(default_factory=Declared)
     tests: tuple["BehaviourTest", ...] = ()
     modules: tuple[str, ...] = ()
+    libbpf: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bpfcompat import asserts, conditions, kmods, plan
+from bpfcompat import asserts, conditions, kmods, loaders, plan
 from bpfcompat.action import Action
 from bpfcompat.config import Config
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import BpfcompatError, ConditionError, ConfigError, KernelError, ObjectError
 from bpfcompat.files import read_bounded
-from bpfcompat.kernels.lock import RELOCK, Lock
+from bpfcompat.kernels.lock import RELOCK, Lock, LockedPackage
 from bpfcompat.kernels.modules import is_apart
 from bpfcompat.memo import Memo
 from bpfcompat.model import AptSource, Asserts, Blob, DirSource, Kernel, KernelSpec, ObjectSpec, UrlSource
@@ -252,25 +252,40 @@ class Realiser(Steps):
 
     # --- validator
 
-    def validator(self, make: bool = True) -> Entry:
-        """The validator: outputs `validator`, `libbpf.so` and libbpf's headers; facts: libbpf's version."""
-        return self.have(self.validator_action(), self._make_validator, make)
+    def validator(self, make: bool = True, loader: str = "") -> Entry:
+        """The validator: outputs `validator`, `libbpf.so` and libbpf's headers; facts: libbpf's version.
 
-    def validator_action(self) -> Action:
-        """The action of the validator."""
-        return self.planned("validator", self._validator_action)
+        `loader` is one of [loaders], "" the project's own.
+        """
+        return self.have(self.validator_action(loader), lambda work: self._make_validator(work, loader), make)
 
-    def _validator_action(self) -> Action:
+    def validator_for(self, kernel: str, make: bool = True) -> Entry:
+        """The validator that asks this kernel."""
+        return self.validator(make, self.shop.matrix.kernels[kernel].libbpf)
+
+    def validator_action(self, loader: str = "") -> Action:
+        """The action of a validator."""
+        return self.planned(f"validator:{loader}", lambda: self._validator_action(loader))
+
+    def _validator_action(self, loader: str) -> Action:
         sources = {p.name: self.shop.memo.digest(p) for p in VALIDATOR.iterdir() if p.suffix in (".c", ".h", ".py")}
-        return plan.validator_action(sources, self.libbpf_source, self._compiler(), "amd64")
+        return plan.validator_action(sources, self.libbpf_of(loader), self._compiler(), "amd64", loader)
 
     @property
     def libbpf_source(self) -> str:
-        """Digest of libbpf's source tarball, from the lock."""
-        locked = self.shop.lock.sources.get("libbpf")
+        """Digest of the source tarball of the project's own libbpf, from the lock."""
+        return self.libbpf_of("")
+
+    def libbpf_of(self, loader: str) -> str:
+        """Digest of a loader's source tarball, from the lock."""
+        return self._locked_source(loader).files[0].digest
+
+    def _locked_source(self, loader: str) -> LockedPackage:
+        name = loaders.source_of(loader)
+        locked = self.shop.lock.sources.get(name)
         if locked is None:
-            raise ConfigError(f"libbpf: not in {self.shop.config['paths.lock']}", hint=RELOCK)
-        return locked.files[0].digest
+            raise ConfigError(f"{name}: not in {self.shop.config['paths.lock']}", hint=RELOCK)
+        return locked
 
     def _compiler(self) -> str:
         def ask(tool: Path) -> str:
@@ -280,11 +295,11 @@ class Realiser(Steps):
 
         return self.shop.memo.tool(self.shop.config["build.cc"], "gcc", ask)
 
-    def _make_validator(self, work: Path) -> Made:
+    def _make_validator(self, work: Path, loader: str) -> Made:
         from bpfcompat.kernels.sources import obtain_file
         from bpfcompat.validator.build import build_validator
 
-        locked = self.shop.lock.sources["libbpf"]
+        locked = self._locked_source(loader)
         self.shop.voice.say(f"   validator: building with libbpf {locked.version}")
         tarball = obtain_file(locked.files[0], self.mirror, self.downloads, self.bar("validator"))
         built = build_validator(tarball, work, self.shop.config["build.cc"])
@@ -427,7 +442,7 @@ class Realiser(Steps):
 
     def initramfs_action(self, kernel: str, make: bool = True) -> Action:
         """The action of a kernel's initramfs."""
-        validator = self.validator(make).outputs["validator"].digest
+        validator = self.validator_for(kernel, make).outputs["validator"].digest
         under, names = self.shop.matrix.kernels[kernel].conditions, kmods.own(self, kernel, make)
         modules = {"index": kmods.digest_of(self, kernel, make), "names": list(names)} if names else None
         return plan.initramfs_action(self.kernel(kernel, make), validator, under, modules)
@@ -439,7 +454,7 @@ class Realiser(Steps):
         config = store.read(kernel.config) if kernel.config else None
         told = conditions.guest_lines(self.shop.matrix.kernels[name].conditions)
         files = [*kmods.content(self, name), *([("conditions", "\n".join((*told, "")).encode())] if told else [])]
-        validator = store.read(self.validator().outputs["validator"])
+        validator = store.read(self.validator_for(name).outputs["validator"])
         return Made({"initramfs": guest_initramfs(validator, kernel.release, config, files)})
 
     def modules_action(self, kernel: str) -> Action:
@@ -463,7 +478,7 @@ class Realiser(Steps):
         from bpfcompat.qemu import machine_class
 
         image = self.initramfs(kernel, make)
-        validator = self.validator(make).outputs["validator"].digest
+        validator = self.validator_for(kernel, make).outputs["validator"].digest
         machine = machine_class(self.shop.config["guest.memory_mb"])
         under, modules = self.shop.matrix.kernels[kernel].conditions, kmods.digest_of(self, kernel, make)
         return plan.column(

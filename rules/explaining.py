@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from bpfcompat import loaders
 from bpfcompat.action import Action
 from bpfcompat.digest import short
 from bpfcompat.errors import BpfcompatError, ConfigError
@@ -12,7 +13,7 @@ from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.planning import Missing
 from bpfcompat.rules.session import Session, sessions
-from bpfcompat.rules.tasks import possible
+from bpfcompat.rules.tasks import possible, validator_label
 
 
 def why(label: str) -> Iterator[str]:
@@ -47,7 +48,7 @@ def _reasons(session: Session, missing: Missing) -> Iterator[str]:
     asker, own = session.asker, []
     said: dict[str, str] = {}
     for pair in session.matrix.ordered(missing.probes):
-        label = _below(pair, missing)
+        label = _below(session, pair, missing)
         if label is None:
             own.append(partial(asker.probe_action, pair, make=False))
         else:
@@ -59,14 +60,15 @@ def _reasons(session: Session, missing: Missing) -> Iterator[str]:
     yield from ["not looked at one by one"] * len(own[LOOKED_AT:])
 
 
-def _below(pair: Pair, missing: Missing) -> str | None:
+def _below(session: Session, pair: Pair, missing: Missing) -> str | None:
     """The step that a pair waits for, and that gives the reason of all pairs above it."""
     if pair.object in missing.objects:
         return f"object:{pair.object}"
     if pair.kernel in missing.kernels:
         return f"kernel:{pair.kernel}"
     if pair.kernel in missing.guests:
-        return "validator" if missing.validator else f"guest:{pair.kernel}"
+        loader = session.matrix.kernels[pair.kernel].libbpf
+        return validator_label(session, loader) if loader in missing.validators else f"guest:{pair.kernel}"
     return None
 
 
@@ -110,7 +112,7 @@ def _action_of(session: Session, label: str) -> Callable[[], Action] | None:
         "kernel": lambda: asker.kernel_action(name),
         "guest": lambda: asker.initramfs_action(name, make=False),
         "object": lambda: asker.object_action(name, make=False),
-        "validator": asker.validator_action,
+        "validator": lambda: asker.validator_action("" if name == loaders.OWN else name),
     }
     return makers.get(kind)
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bpfcompat import loaders
 from bpfcompat.action import Action
 from bpfcompat.errors import Exit
 from bpfcompat.files import ensure_dir, write_atomic
@@ -182,9 +183,14 @@ def relock(session: Session) -> None:
     config, asker = session.config, session.asker
     keyring = apt.gpgv(config.path("mirror.keyring"))
     archive = apt.Archive(asker.mirror(), asker.downloads, keyring, config["mirror.allow_expired"], asker.bar("index"))
-    libbpf = SourceSpec(AptSource(config["validator.suite"], "source", "libbpf"), config["validator.libbpf"])
+    own = loaders.Loader(config["validator.suite"], config["validator.libbpf"])
+    used = {"": own, **{name: config.loaders[name] for name in session.matrix.loaders}}
+    sources = {
+        loaders.source_of(name): SourceSpec(AptSource(found.suite, "source", loaders.SOURCE), found.version)
+        for name, found in used.items()
+    }
     packages = {n: o.package for n, o in session.matrix.objects.items() if o.package}
-    found = pick(archive, session.matrix.kernels.values(), {"libbpf": libbpf}, packages, session.voice.say)
+    found = pick(archive, session.matrix.kernels.values(), sources, packages, session.voice.say)
     lock.write_lock(config.path("paths.lock"), found)
 
 

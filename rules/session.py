@@ -158,6 +158,7 @@ class Session:
             why=self.asker.ran.get(label, ()),
             run=self.asker.run_of(pair),
             probe_key=self.asker.probe_action(pair, make=False).key(),
+            libbpf=str(self.asker.validator_for(pair.kernel, make=False).facts["libbpf"]),
             **common,
         )
 

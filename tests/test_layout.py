@@ -19,6 +19,7 @@ LAYERS = {
         "mounts",
         "process",
         "conditions",
+        "loaders",
         "config",
         "behave",
         "declare",
