@@ -145,9 +145,14 @@ def kernel_action(spec: KernelSpec, files: Mapping[str, str]) -> Action:
     return Action("kernel", spec.name, {"arch": spec.arch, "files": dict(files), "extractor": EXTRACTOR})
 
 
-def validator_action(sources: Mapping[str, str], libbpf: str, compiler: str, arch: str, loader: str = "") -> Action:
+def validator_action(sources: Mapping[str, str], libbpf: str, compiler: str, arch: str) -> Action:
     """The validator and libbpf, from C sources, libbpf's source tarball and the compiler's identity."""
-    return Action("validator", loader, {"sources": dict(sources), "libbpf": libbpf, "compiler": compiler, "arch": arch})
+    return Action("validator", "", {"sources": dict(sources), "libbpf": libbpf, "compiler": compiler, "arch": arch})
+
+
+def loader_action(name: str, own: Action, libbpf: str) -> Action:
+    """The validator on another libbpf: the project's own lends its Linux headers."""
+    return Action("validator", name, {**own.inputs, "libbpf": libbpf, "uapi": own.inputs["libbpf"]})
 
 
 def header_action(btf: str, libbpf: str) -> Action:

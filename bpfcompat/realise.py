@@ -268,8 +268,10 @@ class Realiser(Steps):
         return self.planned(f"validator:{loader}", lambda: self._validator_action(loader))
 
     def _validator_action(self, loader: str) -> Action:
+        if loader:
+            return plan.loader_action(loader, self.validator_action(), self.libbpf_of(loader))
         sources = {p.name: self.shop.memo.digest(p) for p in VALIDATOR.iterdir() if p.suffix in (".c", ".h", ".py")}
-        return plan.validator_action(sources, self.libbpf_of(loader), self._compiler(), "amd64", loader)
+        return plan.validator_action(sources, self.libbpf_source, self._compiler(), "amd64")
 
     @property
     def libbpf_source(self) -> str:
@@ -296,17 +298,21 @@ class Realiser(Steps):
         return self.shop.memo.tool(self.shop.config["build.cc"], "gcc", ask)
 
     def _make_validator(self, work: Path, loader: str) -> Made:
-        from bpfcompat.kernels.sources import obtain_file
         from bpfcompat.validator.build import build_validator
 
-        locked = self._locked_source(loader)
-        self.shop.voice.say(f"   validator: building with libbpf {locked.version}")
-        tarball = obtain_file(locked.files[0], self.mirror, self.downloads, self.bar("validator"))
-        built = build_validator(tarball, work, self.shop.config["build.cc"])
+        label = f"validator:{loader}" if loader else "validator"
+        self.shop.voice.say(f"   {label}: building with libbpf {self._locked_source(loader).version}")
+        tarball, own = (self._tarball(name, label) for name in (loader, ""))
+        built = build_validator(tarball, work, self.shop.config["build.cc"], own if loader else None)
         files = {"validator": built.validator, "libbpf.so": built.libbpf_so}
         headers = {f"include/bpf/{path.name}": path for path in built.headers}
         outputs = {name: read_bounded(path, 64 << 20) for name, path in {**files, **headers}.items()}
         return Made(outputs, {"libbpf": built.version})
+
+    def _tarball(self, loader: str, label: str) -> Path:
+        from bpfcompat.kernels.sources import obtain_file
+
+        return obtain_file(self._locked_source(loader).files[0], self.mirror, self.downloads, self.bar(label))
 
     # --- objects
 

@@ -345,7 +345,7 @@ static int constant(struct work *work, struct bpf_object *obj, struct setting *s
 	if (sscanf(setting->value, "%255s %u %n", section, &offset, &at) != 2 || !at)
 		return -EINVAL;
 	map = bpf_object__find_map_by_name(obj, section);
-	data = map ? bpf_map__initial_value(map, &size) : NULL;
+	data = map ? (char *)bpf_map__initial_value(map, &size) : NULL; /* const until 1.4 */
 	if (!data)
 		return -ENOENT;
 	len = strlen(setting->value + at) / 2;
