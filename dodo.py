@@ -19,3 +19,8 @@ def task_test():
 def task_bench():
     """Measure: cold and null matrix, one pair, null runs of large plans."""
     return {"actions": ["python -m bench"], "verbosity": 2}
+
+
+def task_corpora():
+    """Fetch real objects of Debian, ask us and Debian's bpftool about them, write docs/agreement.md."""
+    return {"actions": ["python -m bench.corpora --fetch --compare --page"], "verbosity": 2}

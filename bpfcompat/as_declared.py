@@ -5,9 +5,20 @@ Pure.  A verdict that rests on declarations says so in its notes; an undeclared 
 
 from collections.abc import Iterator
 
-from bpfcompat.causes import SIZED_BY_ITSELF, Finding, clip, errno_name, missing_target, missing_type
-from bpfcompat.declared import TRIAL, SettingReport, TriedReport, VariantReport, size_line, target_line, type_line
+from bpfcompat.causes import Finding, clip, errno_name, missing_target, missing_type, unsized
+from bpfcompat.declared import (
+    TRIAL,
+    SettingReport,
+    TriedReport,
+    VariantReport,
+    size_line,
+    target_line,
+    toml_key,
+    type_line,
+)
+from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Report
+from bpfcompat.twins import TWINS, variant_line
 
 UNFIT, NO_VARIANT = "declaration-unfit", "no-variant"
 SLUGS = (UNFIT, NO_VARIANT)
@@ -47,16 +58,19 @@ def objection(report: Report) -> tuple[str, Answer, Finding] | None:
     return (NO_VARIANT, Answer.INCOMPATIBLE, _no_variant(missing, report)) if missing else None
 
 
-def to_declare(report: Report) -> Iterator[str]:
+def to_declare(report: Report, facts: ObjectFacts | None) -> Iterator[str]:
     """The lines that an object which needs declarations needs, each with a value to choose."""
     for found in report.maps:
-        if not found.max_entries and found.type not in SIZED_BY_ITSELF:
-            yield clip(TO_DECLARE + size_line(found.name, found.type), 600)
+        if unsized(found):
+            yield clip(TO_DECLARE + size_line(found.name, found.type, found.value_size), 600)
     for program in report.programs:
         if program.autoload and missing_type(program.libbpf.text):
             yield clip(TO_DECLARE + type_line(program.name, program.section), 600)
         elif program.autoload and missing_target(program.libbpf.text):
             yield clip(TO_DECLARE + target_line(program.name), 600)
+    for new in TWINS if facts else ():
+        if facts and (line := variant_line(facts, new)):
+            yield clip(TO_DECLARE + line, 8000)
 
 
 def toml_lines(note: str, name: str) -> tuple[str, ...]:
@@ -64,7 +78,7 @@ def toml_lines(note: str, name: str) -> tuple[str, ...]:
     if not note.startswith(TO_DECLARE):
         return ()
     head, _, rest = note.removeprefix(TO_DECLARE).partition("] ")
-    return (f"{head}]".replace("[objects.NAME.", f"[objects.{name}.", 1), rest)
+    return (f"{head}]".replace("[objects.NAME.", f"[objects.{toml_key(name)}.", 1), *rest.split("; "))
 
 
 def _shown(setting: SettingReport) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
 
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
-                      "judging.py", "data/helpers.json")  # fmt: skip
+                      "twins.py", "judging.py", "data/helpers.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 

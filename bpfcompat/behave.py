@@ -22,6 +22,8 @@ TESTS_MAX, LIST_MAX, EVENTS_MAX = 64, 64, 8
 DATA_MAX, CONTEXT_MAX, PACKET_MAX = 16 << 10, 4096, 4096
 REPEAT_MAX = 1_000_000
 TEXT_MAX = 4096
+READING_MAX = 4000  # as the guest takes it, in bytes
+SPEC_MAX = 512 << 10  # of all tests of an object; a spec has 1 MiB
 TIMEOUT_MAX_S = 300
 OPERATORS = ("==", "!=", ">=", "<=", ">", "<", "contains", "present", "absent")
 
@@ -58,6 +60,9 @@ def parse_tests(given: Any, root: Path, where: str) -> tuple[BehaviourTest, ...]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{where}: tests: {name!r}: two tests have this name")
+    size = sum(len(line.encode()) + 1 for line in spec_lines(tests))
+    if size > SPEC_MAX:
+        raise ConfigError(f"{where}: tests: {size} bytes of steps, words and packets, at most {SPEC_MAX} expected")
     return tests
 
 
@@ -253,7 +258,10 @@ def _check(given: Any, where: str) -> Check:
         if not isinstance(operand, int):
             raise ConfigError(f"{where}: {text[:80]!r}: a length is compared with a number")
         return Check(text, f"length {found['length']} - -", operator, operand)
-    return Check(text, f"value {found['name']} {_key(found['key'])} {found['path'] or '-'}", operator, operand)
+    asked = f"value {found['name']} {_key(found['key'])} {found['path'] or '-'}"
+    if len(asked) > READING_MAX:
+        raise ConfigError(f"{where}: {text[:80]!r}: expected a key and a path of at most {READING_MAX} bytes together")
+    return Check(text, asked, operator, operand)
 
 
 def _key(text: str | None) -> str:

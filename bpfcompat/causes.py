@@ -18,6 +18,7 @@ from typing import Any
 from bpfcompat.declared import size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, MapReport, ProgramReport
+from bpfcompat.twins import has_twin, split, variant_line
 
 MAX_LINES = 14
 MAX_LINE = 300
@@ -71,6 +72,14 @@ ATTACH_SINCE = {
     "uretprobe.multi": "6.6",
     "uprobe.session": "6.13",
 }
+# Sections that an older libbpf has no type for, with the first of Debian's packages (1.1, 1.4, 1.5, 1.7) whose table of
+# sections has them: what is 1.4 here came in upstream's 1.2, 1.3 or 1.4.
+SECTION_SINCE = {
+    "tcx/": "1.4", "tc/": "1.4", "netkit/": "1.4", "netfilter": "1.4", "struct_ops.s": "1.4", "sk_skb/verdict": "1.4",
+    "uprobe.multi": "1.4", "uretprobe.multi": "1.4", "usdt.s": "1.4", "cgroup/connect_unix": "1.4",
+    "cgroup/getpeername_unix": "1.4", "cgroup/getsockname_unix": "1.4", "cgroup/recvmsg_unix": "1.4",
+    "cgroup/sendmsg_unix": "1.4", "kprobe.session": "1.5", "uprobe.session": "1.7", "fsession": "1.7",
+}  # fmt: skip
 _NOT_THE_OBJECT = frozenset((
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN, errno.EIO, errno.ENOSPC,
 ))  # fmt: skip
@@ -278,14 +287,51 @@ def _wrong_byte_order(case: Case) -> Finding | None:
     )
 
 
+def section_since(section: str) -> str | None:
+    """The first libbpf of Debian's packages that has a type for a section which older ones have none for."""
+    name = section.removeprefix("?")
+    return next((since for prefix, since in SECTION_SINCE.items() if name.startswith(prefix)), None)
+
+
+def _loader_too_old(case: Case) -> Finding | None:
+    said, own = missing_type(case.libbpf), re.match(r"\d{1,4}\.\d{1,4}", str(case.guest.get("libbpf", "")))
+    since = section_since(said[2]) if said else None
+    if not said or not since or not own or _version(own[0]) >= _version(since):
+        return None
+    version, section = clip(str(case.guest["libbpf"]), 20), clip(said[2])
+    return Finding(
+        f"program '{clip(said[1])}': libbpf {version} does not know section '{section}', {since} does; no kernel was asked",
+        _line(case, said),
+        f"load it with libbpf {since} or newer",
+        said[1],
+    )
+
+
 def _loader_unsupported(case: Case) -> Finding | None:
+    return _loader_too_old(case) or _legacy_maps(case)
+
+
+def _legacy_maps(case: Case) -> Finding | None:
     said = case.find(r"^.*legacy map definitions in 'maps' section are not supported.*$")
     if not said:
-        return None
+        return _own_maps(case)
     names = f" ({', '.join(case.facts.legacy_maps[:5])})" if case.facts and case.facts.legacy_maps else ""
     version = clip(str(case.guest.get("libbpf", "1.x")), 20)
     return Finding(
         f"object: libbpf {version} does not take maps of section 'maps'{clip(names)}; no kernel was asked",
+        _line(case, said),
+        'define the maps with BTF, in SEC(".maps")',
+    )
+
+
+def _own_maps(case: Case) -> Finding | None:
+    """Some loaders have a map section of their own, such as ir-keytable's `lirc_mode2/maps`."""
+    said = case.find(r"^.*bad map relo against '(.*)' in section '(.*\bmaps\b.*)'$")
+    if not said:
+        return None
+    version = clip(str(case.guest.get("libbpf", "1.x")), 20)
+    return Finding(
+        f"object: libbpf {version} knows no maps of section '{clip(said[2])}', another loader may; no kernel was asked",
         _line(case, said),
         'define the maps with BTF, in SEC(".maps")',
     )
@@ -304,7 +350,7 @@ def _kernel_config_absent(case: Case) -> Finding | None:
 
 
 def _needs_declaration(case: Case) -> Finding | None:
-    return _needs_type(case) or _needs_target(case) or _needs_size(case)
+    return _needs_type(case) or _needs_target(case) or _needs_size(case) or _needs_program(case) or _needs_choice(case)
 
 
 def missing_type(text: str) -> re.Match[str] | None:
@@ -342,15 +388,49 @@ def _needs_target(case: Case) -> Finding | None:
     )
 
 
+def unsized(found: MapReport) -> bool:
+    """True for a map that its application must size; of a stack trace that is the depth too."""
+    entries = not found.max_entries and found.type not in SIZED_BY_ITSELF
+    return entries or (found.type == "stack_trace" and not found.value_size)
+
+
 def _needs_size(case: Case) -> Finding | None:
     said, found = _failed_map(case)
-    if not said or not found or case.errno != errno.EINVAL or found.max_entries or found.type in SIZED_BY_ITSELF:
+    if not said or not found or case.errno != errno.EINVAL or not unsized(found):
+        return None
+    what = "entries" if not found.max_entries else "bytes a stack"
+    return Finding(
+        f"map '{clip(found.name)}': its application sets the size of this {found.type} map; the object says 0 {what}",
+        _line(case, said),
+        f"declare it: {size_line(found.name, found.type, found.value_size)}",
+        found.name,
+    )
+
+
+def _needs_program(case: Case) -> Finding | None:
+    said = case.find(r"^.*prog '(.*)': attach program FD is not set$")
+    if not said:
         return None
     return Finding(
-        f"map '{clip(found.name)}': its application sets the size of this {found.type} map; the object says 0 entries",
+        f"program '{clip(said[1])}': replaces a function of another program, which its application chooses",
         _line(case, said),
-        f"declare it: {size_line(found.name, found.type)}",
-        found.name,
+        "declare the program that it is to replace a function of",
+        said[1],
+    )
+
+
+def _needs_choice(case: Case) -> Finding | None:
+    """An object with its programs twice, by a newer way and by an older one, is not meant to be loaded as a whole."""
+    said = case.find(r"^.*failed to find kernel BTF type ID of '(.*)': .*$")
+    if not said or not case.facts or not case.program or not has_twin(case.facts, case.program.name):
+        return None
+    family = split(case.program.section)[0]
+    line = variant_line(case.facts, "fentry" if family == "fexit" else family)
+    return Finding(
+        f"{case.who}: {case.kernel} has no '{clip(said[1])}'; the object has its programs twice, and its application "
+        "chooses the targets and which ones to load",
+        _line(case, said),
+        f"declare it: {line}",
     )
 
 
@@ -736,7 +816,7 @@ _NO, _ASK = Answer.INCOMPATIBLE, Answer.INCONCLUSIVE
 # all that would take the refusal for the kernel's opinion; only a verifier that says it gave up comes earlier.
 CAUSES: Sequence[Cause] = (
     Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order),
-    Cause("loader-unsupported", _ASK, _O, _loader_unsupported),
+    Cause("loader-unsupported", _ASK, _O + _L, _loader_unsupported),
     Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent),
     Cause("verifier-too-complex", _NO, _L, _too_complex),
     Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources),

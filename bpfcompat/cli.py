@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     keygen.add_argument("path", type=Path)
     keygen.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
     keygen.set_defaults(call=_keygen)
+    init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
+    init.add_argument("object", nargs="+", type=Path, help="a BPF object, or a program that has some inside")
+    init.set_defaults(call=_init)
     _store_commands(commands)
     return top
 
@@ -93,6 +96,13 @@ def _verify(options: argparse.Namespace) -> int:
                    kernel_file=options.kernel, allow_expired=options.allow_expired)  # fmt: skip
     print(format_verification(found))
     return int(found.exit_code)
+
+
+def _init(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.proposing import proposals
+
+    print("\n".join(proposals(options.object, Path())), end="")
+    return int(Exit.OK)
 
 
 def _serve(options: argparse.Namespace) -> int:

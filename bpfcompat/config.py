@@ -134,8 +134,10 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
 }
 
 DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
-OBJECT_KEYS = ("source", "prebuilt", "package", "member", "cflags", "attach", "kernels", "optional", "expect", "tests",
-               "modules", "libbpf", *DECLARED_KEYS)  # fmt: skip
+OBJECT_KEYS = (
+    "source", "prebuilt", "package", "member", "embedded", "cflags", "attach", "kernels", "optional", "expect", "tests",
+    "modules", "libbpf", *DECLARED_KEYS,
+)  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url", "base", *CONDITION_KEYS, "asserts")
 
 
@@ -311,6 +313,8 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         raise ConfigError(
             f"{where}: expected exactly one of source, prebuilt, package, got {', '.join(origins) or 'none'}"
         )
+    if table.get("embedded") and "source" in table:
+        raise ConfigError(f"{where}: embedded: what clang makes is one object", hint="leave embedded out")
     package = apt_source(table["package"], "amd64", f"{where}: package") if "package" in table else None
     if package and "member" not in table:
         raise ConfigError(f"{where}: package: which file of it?", hint='add member = "usr/lib/*/bpf/name.o"')
@@ -328,6 +332,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         tests=_tests(table, root, where),
         files=_files(table, root, where),
         declared=_declared(table, where),
+        embedded=_value(table, "embedded", _whole(0, 0, 1000), where),
         modules=module_names(table, where),
         libbpf=tuple(_value(table, "libbpf", _texts(()), where)),
     )

@@ -93,11 +93,7 @@ def declared(table: Mapping[str, Any], where: str) -> Declared:
 
 
 def _map(name: str, table: Mapping[str, Any], where: str) -> MapChange:
-    found = _checked(table, _MAP, where)
-    sized = [key for key in ("key_size", "value_size") if key in found and "type" not in found]
-    if sized:
-        raise ConfigError(f"{where}: {sized[0]}: only where the type is replaced too", hint="add type, or leave it out")
-    return MapChange(name, **found)
+    return MapChange(name, **_checked(table, _MAP, where))
 
 
 def _entries(value: Any, where: str) -> Entries:

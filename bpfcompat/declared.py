@@ -142,10 +142,14 @@ def _plain(value: Constant) -> Any:
 # --- the lines to add, on one line each; a terminal shows them on two
 
 
-def size_line(name: str, kind: str) -> str:
+FRAMES = 8 * 127  # bytes of a stack trace: as many frames as kernel.perf_event_max_stack has by default
+
+
+def size_line(name: str, kind: str, value_size: int) -> str:
     """A map's size: of a ring buffer in pages, because that is in bytes and depends on the kernel."""
     value = '"pages:64"' if kind in ("ringbuf", "user_ringbuf") else "10240"
-    return f"[objects.NAME.maps.{toml_key(name)}] max_entries = {value}  # the number that the application sets"
+    frames = f"value_size = {FRAMES}; " if kind == "stack_trace" and not value_size else ""
+    return f"[objects.NAME.maps.{toml_key(name)}] {frames}max_entries = {value}  # the number that the application sets"
 
 
 def type_line(name: str, section: str) -> str:

@@ -182,7 +182,8 @@ class ShippedFile:
 class ObjectSpec:
     """One object as declared: a source to compile, a file already built, or a member of a Debian package.
 
-    `files` are what its guests have beside it.
+    `files` are what its guests have beside it.  `embedded` is its number, from 1, among the objects inside that file or
+    member; 0: the file is the object.
     """
 
     name: str
@@ -200,6 +201,7 @@ class ObjectSpec:
     tests: tuple["BehaviourTest", ...] = ()
     modules: tuple[str, ...] = ()
     libbpf: tuple[str, ...] = ()
+    embedded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

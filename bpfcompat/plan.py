@@ -170,12 +170,16 @@ def compiled_action(
 
 def prebuilt_action(spec: ObjectSpec, file: str) -> Action:
     """An object that is already there: its bytes are its identity."""
-    return Action("object", spec.name, {"file": file})
+    return Action("object", spec.name, {"file": file, **_embedded(spec)})
 
 
 def member_action(spec: ObjectSpec, package: str) -> Action:
     """An object that a Debian package ships."""
-    return Action("object", spec.name, {"package": package, "member": spec.member})
+    return Action("object", spec.name, {"package": package, "member": spec.member, **_embedded(spec)})
+
+
+def _embedded(spec: ObjectSpec) -> dict[str, int]:
+    return {"embedded": spec.embedded} if spec.embedded else {}
 
 
 def files_action(spec: ObjectSpec, inputs: Mapping[str, Any]) -> Action:

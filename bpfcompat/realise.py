@@ -355,9 +355,9 @@ class Realiser(Steps):
             data = objects.read_prebuilt(spec.prebuilt, MAX_OBJECT)
             if digest_bytes(data) != self.object_action(spec.name).inputs["file"]:
                 raise ObjectError(f"object {spec.name!r}: {spec.prebuilt}: {CHANGED}", hint=AGAIN)
-            return Made({"object": data})
+            return Made({"object": self._inside(spec, data)})
         if spec.package is not None:
-            return Made({"object": self._member(spec)})
+            return Made({"object": self._inside(spec, self._member(spec))})
         entry, store = self.validator(), self.shop.store
         headers = {n: store.read(b) for n, b in entry.outputs.items() if n.startswith("include/")}
         headers["include/vmlinux.h"] = store.read(self.header())
@@ -365,6 +365,13 @@ class Realiser(Steps):
         if self._compiled(spec, make=True) != self.object_action(spec.name):
             raise ObjectError(f"object {spec.name!r}: its sources {CHANGED}", hint=AGAIN)
         return Made({"object": data})
+
+    def _inside(self, spec: ObjectSpec, data: bytes) -> bytes:
+        if not spec.embedded:
+            return data
+        from bpfcompat.carve import nth_object
+
+        return nth_object(data, spec.embedded, f"object {spec.name!r}")
 
     def _member(self, spec: ObjectSpec) -> bytes:
         from bpfcompat.kernels.extract import deb_member

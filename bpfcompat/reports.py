@@ -33,7 +33,7 @@ def line(row: Row) -> str:
 def to_declare(row: Row) -> tuple[str, ...]:
     """The lines of bpfcompat.toml that an object which needs declarations needs."""
     notes = row.verdict.notes if row.verdict else ()
-    return tuple(clean(text, 400) for note in notes for text in toml_lines(note, row.pair.object))
+    return tuple(clean(text, 8000) for note in notes for text in toml_lines(note, row.pair.object))
 
 
 def _remarked(row: Row) -> bool:

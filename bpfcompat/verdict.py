@@ -100,7 +100,7 @@ def _of_object(report: Report, facts: ObjectFacts | str, attach: AttachMode, hom
         return Verdict(Answer.COMPATIBLE, "", _praise(report, attach), notes=notes, programs=programs)
     found = refusal.finding
     if refusal.cause.slug == "needs-declaration":
-        notes = (*notes, *as_declared.to_declare(report))[:MAX_NOTES]
+        notes = (*notes, *as_declared.to_declare(report, asker.facts))[:MAX_NOTES]
     return Verdict(
         answer=refusal.cause.answer,
         cause=refusal.cause.slug,

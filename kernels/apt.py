@@ -193,7 +193,8 @@ def _is_orig(file: LockedFile, package: str) -> bool:
 
 
 def _deb(paragraph: Paragraph) -> LockedFile:
-    return control.locked_file(*(need(paragraph, name) for name in ("Filename", "Size", "SHA256")))
+    path, size, digest = (need(paragraph, name) for name in ("Filename", "Size", "SHA256"))
+    return control.locked_file(path, size, digest)
 
 
 def _locked(paragraph: Paragraph, suite: str, files: list[LockedFile]) -> LockedPackage:

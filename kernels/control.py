@@ -15,6 +15,7 @@ from bpfcompat.model import LockedFile
 
 MAX_PARAGRAPH = 1 << 20
 MAX_FILE = 1 << 30
+MAX_LISTED = 1 << 36  # of what a Release lists and nobody fetches: sid's Contents is above 1 GiB
 
 Paragraph = Mapping[str, str]
 
@@ -72,7 +73,7 @@ def release(raw: bytes) -> Release:
     return Release(
         names=frozenset(paragraph[n] for n in ("Suite", "Codename") if n in paragraph),
         valid_until=None if until is None else _date(until),
-        files={file.path: file for file in checksums(paragraph["SHA256"])},
+        files={file.path: file for file in checksums(paragraph["SHA256"], most=MAX_LISTED)},
     )
 
 
@@ -85,22 +86,22 @@ def check_fresh(known: Release, now: datetime, suite: str) -> None:
         )
 
 
-def checksums(field: str, folder: str = "") -> Iterator[LockedFile]:
+def checksums(field: str, folder: str = "", most: int = MAX_FILE) -> Iterator[LockedFile]:
     """The lines `hex size path` of a SHA256 or Checksums-Sha256 field, each path below `folder`."""
     for line in field.split("\n"):
         if line.strip():
             parts = line.split()
             if len(parts) != 3:
                 raise KernelError(f"index: checksums: expected 'digest size path', got {line[:100]!r}")
-            yield locked_file(folder + parts[2], parts[1], parts[0])
+            yield locked_file(folder + parts[2], parts[1], parts[0], most)
 
 
-def locked_file(path: str, size: str, sha256: str) -> LockedFile:
-    """A file as an index names it, each part checked; a path stays below the mirror."""
+def locked_file(path: str, size: str, sha256: str, most: int = MAX_FILE) -> LockedFile:
+    """A file as an index names it, each part checked, of `most` bytes; a path stays below the mirror."""
     if not _PATH.fullmatch(path) or {"", ".", ".."} & set(path.split("/")):
         raise KernelError(f"index: expected a plain path below the mirror, got {path[:200]!r}")
-    if not (size.isascii() and size.isdigit() and len(size) < 12 and int(size) <= MAX_FILE):
-        raise KernelError(f"index: {path}: expected a size of at most {MAX_FILE} bytes, got {size[:40]!r}")
+    if not (size.isascii() and size.isdigit() and len(size) < 12 and int(size) <= most):
+        raise KernelError(f"index: {path}: expected a size of at most {most} bytes, got {size[:40]!r}")
     if not is_digest("sha256:" + sha256):
         raise KernelError(f"index: {path}: expected 64 hex digits, got {sha256[:80]!r}")
     return LockedFile(path, int(size), "sha256:" + sha256)

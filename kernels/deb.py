@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from bpfcompat.errors import KernelError
-from bpfcompat.kernels.expand import expand
+from bpfcompat.kernels.expand import expanding
 
 MAX_PARTS = 16  # of the ar archive
 MAX_MEMBERS = 100_000
@@ -30,8 +30,8 @@ def deb_members(deb: Path, patterns: Sequence[str], limit: int) -> Mapping[str, 
     """
     try:
         with open(deb, "rb") as stream:
-            pieces = expand(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
-            return _matching(io.BufferedReader(_Pieces(pieces)), patterns, limit, deb.name)
+            pieces = expanding(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
+            return _matching(pieces, patterns, limit, deb.name)
     except OSError as error:
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
 
@@ -43,8 +43,8 @@ def deb_files(deb: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[
     """
     try:
         with open(deb, "rb") as stream:
-            pieces = expand(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
-            yield from _wanted(io.BufferedReader(_Pieces(pieces)), wanted, limit, deb.name)
+            pieces = expanding(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
+            yield from _wanted(pieces, wanted, limit, deb.name)
     except OSError as error:
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
 
@@ -129,25 +129,3 @@ class _Part(io.RawIOBase):
         self._left -= len(data)
         buffer[: len(data)] = data
         return len(data)
-
-
-class _Pieces(io.RawIOBase):
-    """Pieces of bytes as a stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._held = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._held:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._held = memoryview(piece)
-        size = min(len(buffer), len(self._held))
-        buffer[:size] = self._held[:size]
-        self._held = self._held[size:]
-        return size

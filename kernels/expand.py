@@ -9,7 +9,7 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import lz4.block
 import zstandard
@@ -47,6 +47,11 @@ def expand(source: BinaryIO, limit: int, what: str) -> Iterator[bytes]:
 def expanded(data: bytes, limit: int, what: str) -> bytes:
     """All of it at once; as `expand`."""
     return b"".join(expand(io.BytesIO(data), limit, what))
+
+
+def expanding(source: BinaryIO, limit: int, what: str) -> BinaryIO:
+    """The same as a stream, for who reads step by step."""
+    return io.BufferedReader(_Pieces(expand(source, limit, what)))
 
 
 class _Joined:
@@ -115,3 +120,25 @@ _DECODERS: tuple[tuple[bytes, Callable[[_Joined], Iterator[bytes]]], ...] = (
     (b"\x28\xb5\x2f\xfd", _zstd),
     (b"\x02\x21\x4c\x18", _lz4),
 )
+
+
+class _Pieces(io.RawIOBase):
+    """Pieces of bytes as a stream."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._held:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._held = memoryview(piece)
+        size = min(len(buffer), len(self._held))
+        buffer[:size] = self._held[:size]
+        self._held = self._held[size:]
+        return size

@@ -29,13 +29,24 @@ LAYERS = {
         "console",
     ),
     2: (
-        *("elf", "btf", "btftypes", "libbpf", "wire", "action", "store", "envelope", "keys", "initramfs", "memo"),
-        *("includes", "asserts", "host", "inventory", "index", "guestfiles", "kernels", "kernels.*"),
+        *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
+        *(
+            "initramfs",
+            "memo",
+            "includes",
+            "asserts",
+            "host",
+            "inventory",
+            "index",
+            "guestfiles",
+            "kernels",
+            "kernels.*",
+        ),
         *("validator", "validator.*"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("judging", "reports", "fitting", "as_declared"),
+        *("judging", "reports", "fitting", "as_declared", "proposing"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),

@@ -191,6 +191,38 @@ static bool needs_attach(const struct test *test)
 	return test->steps.count || test->argv.count;
 }
 
+/* Both are called by one struct_ops map, which is attached once for all that it calls. */
+static bool share_map(const struct bpf_object *obj, const struct bpf_program *one, const struct bpf_program *other)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, obj)
+		if (attach_map_holds(map, one) && attach_map_holds(map, other))
+			return true;
+	return false;
+}
+
+static const struct part *attached_with(const struct stage *stage, const struct part *part)
+{
+	if (bpf_program__type(part->prog) != BPF_PROG_TYPE_STRUCT_OPS)
+		return NULL;
+	for (const struct part *other = stage->parts; other < part; other++)
+		if (!strcmp(other->attached.outcome, ATTACHED) && share_map(stage->obj, other->prog, part->prog))
+			return other;
+	return NULL;
+}
+
+static struct attached attach_one(struct stage *stage, struct part *part)
+{
+	const struct part *other = attached_with(stage, part);
+
+	if (!bpf_program__autoload(part->prog))
+		return attach_skipped("not loaded by default");
+	if (!wanted(&stage->test->programs, bpf_program__name(part->prog)))
+		return attach_skipped("the test names others");
+	return other ? other->attached : attach_hold(&part->at, stage->obj, part->prog);
+}
+
 static bool attach_all(struct stage *stage)
 {
 	struct bpf_program *prog;
@@ -205,26 +237,25 @@ static bool attach_all(struct stage *stage)
 
 		prog = bpf_object__next_program(stage->obj, prog);
 		part->prog = prog;
-		if (!bpf_program__autoload(prog))
-			part->attached = attach_skipped("not loaded by default");
-		else if (!wanted(&stage->test->programs, bpf_program__name(prog)))
-			part->attached = attach_skipped("the test names others");
-		else
-			part->attached = attach_hold(&part->at, stage->obj, prog);
+		part->attached = attach_one(stage, part);
 		if (part->attached.err) {
-			not_attempted(stage, "program '%.64s' does not attach: %s", bpf_program__name(prog),
-				      strerror(part->attached.err));
+			not_attempted(stage, "program '%.64s' does not attach beside the others: %s",
+				      bpf_program__name(prog), strerror(part->attached.err));
 			return false;
 		}
 	}
 	return true;
 }
 
-static void detach_all(struct stage *stage)
+/* 0 or -errno: what stays attached would take part in the next test. */
+static int detach_all(struct stage *stage)
 {
+	int err = 0;
+
 	for (unsigned int i = 0; i < stage->count; i++)
 		if (stage->parts[i].prog)
-			attach_release(&stage->parts[i].at);
+			err = attach_release(&stage->parts[i].at) ?: err;
+	return err;
 }
 
 /* Packets on the loopback device are the commonest stimulus of all. */
@@ -441,8 +472,7 @@ int behave_test(struct work *work, unsigned int index)
 		json_null(&json, "run");
 	take_events_of(&stage);
 	tell_seen(&json, &stage, ran);
-	detach_all(&stage);
-	err = report_frame(&work->report, &json);
+	err = detach_all(&stage) ?: report_frame(&work->report, &json);
 	forget(&stage);
 	return err;
 }

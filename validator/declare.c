@@ -33,6 +33,7 @@ struct row {
 	const char *subject;
 	const char *key;
 	int (*apply)(struct work *work, struct bpf_object *obj, struct setting *setting);
+	bool late; /* looked up in the kernel: only for programs that are to be loaded, so after they are chosen */
 };
 
 struct alternative {
@@ -380,8 +381,8 @@ static const struct row rows[] = {
 	{ "map", "autocreate", map_autocreate },
 	{ "program", "type", program_type },
 	{ "program", "attach_type", program_attach_type },
-	{ "program", "target", program_target },
-	{ "program", "target_program", program_target_program },
+	{ "program", "target", program_target, true },
+	{ "program", "target_program", program_target_program, true },
 	{ "program", "autoload", program_autoload },
 	{ "constant", NULL, constant },
 	{ "kconfig", NULL, kconfig },
@@ -530,7 +531,7 @@ static bool names_hold(const char *names, const char *wanted)
 	return false;
 }
 
-static int apply_settings(struct work *work, struct bpf_object *obj, const struct bpf_program *alone);
+static int apply_settings(struct work *work, struct bpf_object *obj, const struct bpf_program *alone, bool late);
 
 /* In a process of its own: load the alternative, and beside it only its companions. */
 static int load_on_trial(struct work *work, const struct group *group, const struct alternative *one)
@@ -540,12 +541,13 @@ static int load_on_trial(struct work *work, const struct group *group, const str
 
 	if (!obj)
 		return -errno;
-	err = apply_settings(work, obj, NULL);
+	err = apply_settings(work, obj, NULL, false);
 	only(obj, NULL);
 	switch_programs(obj, group->companions, true);
 	switch_programs(obj, one->programs, true);
 	switch_all_maps_off(obj);
 	switch_maps(obj, one->maps, true);
+	err = err ?: apply_settings(work, obj, NULL, true);
 	return err ?: bpf_object__load(obj);
 }
 
@@ -612,7 +614,7 @@ int declare_choose(struct work *work)
 	if (declared.groups_count && !obj)
 		return -errno;
 	if (obj)
-		apply_settings(work, obj, NULL); /* a helper is asked for under the type that the program is given */
+		apply_settings(work, obj, NULL, false); /* a helper is asked for under the type that the program is given */
 	for (unsigned int i = 0; i < declared.groups_count; i++) {
 		int chosen = choose_of(work, obj, declared.groups[i]);
 
@@ -627,19 +629,27 @@ int declare_choose(struct work *work)
 
 /* --- all of it */
 
-static bool is_about(const struct setting *setting, const struct bpf_program *alone)
+static bool is_about(struct bpf_object *obj, const struct setting *setting, const struct bpf_program *alone)
 {
-	return !alone || strcmp(setting->row->subject, "program") || !strcmp(setting->name, bpf_program__name(alone));
+	const struct bpf_program *prog;
+
+	if (alone)
+		return strcmp(setting->row->subject, "program") || !strcmp(setting->name, bpf_program__name(alone));
+	prog = setting->row->late ? program_named(obj, setting) : NULL;
+	return !prog || bpf_program__autoload(prog);
 }
 
-static int apply_settings(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
+static int apply_settings(struct work *work, struct bpf_object *obj, const struct bpf_program *alone, bool late)
 {
 	int first = 0;
 
 	for (unsigned int i = 0; i < declared.settings_count; i++) {
 		struct setting *setting = &declared.settings[i];
-		int err = is_about(setting, alone) ? setting->row->apply(work, obj, setting) : 0;
+		int err;
 
+		if (setting->row->late != late)
+			continue;
+		err = is_about(obj, setting, alone) ? setting->row->apply(work, obj, setting) : 0;
 		setting->err = -err;
 		if (err && !first) {
 			first = err;
@@ -659,7 +669,7 @@ static bool is_wanted(const struct alternative *one, bool chosen, const struct b
 /* First all off, then those that are chosen on: a program or map may be in several alternatives. */
 int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
 {
-	int err = apply_settings(work, obj, alone);
+	int err = apply_settings(work, obj, alone, false);
 
 	switch_all_maps_off(obj);
 	for (unsigned int i = 0; i < declared.groups_count; i++) {
@@ -674,7 +684,7 @@ int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_pr
 			if (is_wanted(&group->alternatives[n], (int)n == chosen, alone))
 				switch_maps(obj, group->alternatives[n].maps, true);
 	}
-	return err;
+	return err ?: apply_settings(work, obj, alone, true);
 }
 
 void declare_create_maps_of(struct bpf_object *obj, const struct bpf_program *prog)

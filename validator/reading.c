@@ -13,7 +13,7 @@
 #define VALUE_MAX 1024 /* bytes that are told of one value */
 #define CPUS_MAX 256
 #define COUNTED_MAX 1000000
-#define TEXT_MAX 1024
+#define TEXT_MAX 4096
 
 /* A part of a value: where it lies, how long it is, and its type (0 for bytes of no type). */
 struct part {

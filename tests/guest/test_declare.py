@@ -193,3 +193,13 @@ def test_nothing_remains(bench: Bench) -> None:
     report, verdict = bench.ask("declared_maps", Declared())
     assert report.declared is None and verdict.cause == "needs-declaration"
     assert all(m.max_entries == 0 for m in report.maps if m.name in ("by_number", "by_cpus", "by_pages", "events"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tool_capable", "tool_cpudist", "tool_fsdist", "tool_offcputime", "tool_systemd_restrict", "tool_xdp_bench"],
+)
+def test_tools_as_they_came(name: str, bench: Bench) -> None:
+    """What real tools set before they load cannot be done without: undeclared is no answer, never an incompatible."""
+    _, verdict = bench.ask(name, Declared())
+    assert (verdict.answer, verdict.cause) == (Answer.INCONCLUSIVE, "needs-declaration")

@@ -10,6 +10,7 @@ from bpfcompat import reports
 from bpfcompat.as_declared import is_remark, notes, to_declare, toml_lines
 from bpfcompat.config import from_dict, parse_toml
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
+from bpfcompat.elf import ProgramFacts
 from bpfcompat.model import Answer, AttachMode, Log, MapReport, Report
 from bpfcompat.verdict import classify
 from tests.rows import YES, row
@@ -109,9 +110,16 @@ def test_the_kernel_refuses_a_target() -> None:
                     MapReport("rb", "ringbuf", 0, 0, 0),
                     MapReport("e", "perf_event_array", 4, 4, 0),
                     MapReport("b", "hash", 4, 4, 1),
+                    MapReport("s", "stack_trace", 4, 0, 8),
                 ),
             ),
-            {"maps": {"a": {"max_entries": 10240}, "rb": {"max_entries": "pages:64"}}},
+            {
+                "maps": {
+                    "a": {"max_entries": 10240},
+                    "rb": {"max_entries": "pages:64"},
+                    "s": {"value_size": 1016, "max_entries": 10240},
+                }
+            },
         ),
         (report(refused(22, "", TYPE)), {"programs": {"one": {"type": "socket_filter"}}}),
         (report(refused(22, "", TARGET)), {"programs": {"one": {"target": "vfs_read"}}}),
@@ -130,13 +138,13 @@ def test_lines_to_add(given: Report, table: dict[str, Any]) -> None:
 
 def test_optional_programs_need_nothing() -> None:
     """A program that is not loaded by default needs no declaration."""
-    assert not list(to_declare(report(refused(22, "", TYPE, autoload=False))))
+    assert not list(to_declare(report(refused(22, "", TYPE, autoload=False)), None))
 
 
 def test_names_that_are_no_bare_keys() -> None:
     """A name with a dot is quoted in what is to be added."""
     given = replace(report(program()), maps=(MapReport("a.b", "hash", 4, 4, 0),))
-    assert [toml_lines(n, "x")[0] for n in to_declare(given)] == ['[objects.x.maps."a.b"]']
+    assert [toml_lines(n, "x")[0] for n in to_declare(given, None)] == ['[objects.x.maps."a.b"]']
 
 
 def test_other_notes_are_no_lines() -> None:
@@ -157,3 +165,18 @@ def test_a_cut_log_is_still_a_remark() -> None:
     """Other notes of a declared object are marked as ever."""
     found = classify(said(SIZE, load_log=Log("x", cut=True)), FACTS, AttachMode.ATTACH)
     assert "yes *" in reports.table([row(YES, name="a@k1", notes=found.notes)])
+
+
+def test_twins() -> None:
+    """A placeholder target of programs that are there twice is the application's choice: no answer, and the group."""
+    facts = replace(FACTS, programs=(ProgramFacts("fentry/dummy", "one"), ProgramFacts("kprobe/dummy", "two")))
+    words = "libbpf: prog 'one': failed to find kernel BTF type ID of 'dummy': -3\n"
+    given = report(refused(3, "", words, section="fentry/dummy"), program(name="two", section="kprobe/dummy"))
+    found = classify(given, facts, AttachMode.ATTACH)
+    assert (found.answer, found.cause) == (Answer.INCONCLUSIVE, "needs-declaration")
+    text = [line for note in found.notes for line in toml_lines(note, "mine")]
+    made = from_dict(parse_toml("\n".join(["[objects.mine]", 'prebuilt = "x.o"', *text]).encode(), "t"), Path("/"))
+    (group,) = made.objects["mine"].declared.variants
+    assert [a.programs for a in group.alternatives] == [("one",), ("two",)]
+    alone = replace(FACTS, programs=(ProgramFacts("fentry/dummy", "one"), ProgramFacts("kprobe/other", "two")))
+    assert classify(given, alone, AttachMode.ATTACH).cause == "attach-target-missing"

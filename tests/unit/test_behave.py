@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bpfcompat.behave import STEPS, TESTS_MAX, parse_tests, spec_lines
 from bpfcompat.behaviour import BehaviourTest, Check, Events, Run, Step, asked, expected
@@ -171,6 +173,27 @@ def test_names_and_number() -> None:
         parse_tests(many, HERE, WHERE)
     with pytest.raises(ConfigError, match="expected tables"):
         parse_tests({"name": "a"}, HERE, WHERE)
+
+
+def test_size() -> None:
+    """All tests of an object fit into the guest's spec."""
+    full = {"do": ["packet:lo:" + "00" * 4096] * 64}
+    with pytest.raises(ConfigError, match="at most 524288 expected"):
+        parse_tests([{"name": "t", **full}], HERE, WHERE)
+
+
+TEXTS = st.text(max_size=40) | st.from_regex(r"[\w.:\[\]\"= <>-]{1,40}") | st.sampled_from(sorted(STEPS))
+
+
+@given(name=TEXTS, do=st.lists(TEXTS, max_size=3), maps=st.lists(TEXTS, max_size=3), word=TEXTS, trace=TEXTS)
+def test_whatever_is_taken_is_a_line(name: str, do: list[str], maps: list[str], word: str, trace: str) -> None:
+    """Every line that reaches a guest is printable, whatever was declared; anything else is a ConfigError."""
+    table = {"name": name, "do": [*do, "exec"], "maps": [*maps, "a >= 1"], "command": [word], "trace": trace}
+    try:
+        tests = parse_tests([table], HERE, WHERE)
+    except ConfigError:
+        return
+    assert all(line.isprintable() and "=" in line for line in spec_lines(tests))
 
 
 def test_file_input(tmp_path: Path) -> None:

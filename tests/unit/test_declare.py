@@ -82,7 +82,7 @@ def test_json(tables: dict[str, Any], told: dict[str, Any]) -> None:
         ({"maps": {"m": {"max_entries": "pages:1048576"}}}, "N up to 1048575"),
         ({"maps": {"m": {"max_entries": "4"}}}, '"pages:N"'),
         ({"maps": {"m": {"type": "hsah"}}}, "did you mean hash?"),
-        ({"maps": {"m": {"key_size": 4}}}, "only where the type is replaced"),
+        ({"maps": {"m": {"key_size": -1}}}, "expected a whole number from 0"),
         ({"maps": {"m": {"pinning": True}}}, "expected false"),
         ({"maps": {"m": {"inner": 4}}}, "expected a table"),
         ({"maps": {"m": {"inner": {"inner": {}}}}}, "inner: inner: unknown key"),

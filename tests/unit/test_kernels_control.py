@@ -29,6 +29,14 @@ def test_release() -> None:
     assert found.files["main/binary-amd64/Packages.xz"].digest == f"sha256:{SHA}"
 
 
+def test_release_lists_large_files() -> None:
+    """An index that is larger than anything we fetch does not make a suite unreadable: sid lists one."""
+    large = RELEASE.replace(b"       345 main/source/Sources.xz", b" 1123470806 main/Contents-source")
+    assert release(large).files["main/Contents-source"].size == 1123470806
+    with pytest.raises(KernelError, match="expected a size of at most"):
+        list(checksums(f"{SHA} 1123470806 pool/x.deb"))
+
+
 def test_fresh() -> None:
     """A Release is good until its Valid-Until, and for ever when it has none."""
     found = release(RELEASE)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bpfcompat.behaviour import Outcome, TestVerdict
 from bpfcompat.digest import digest_bytes
 from bpfcompat.model import Answer, Expectation
 from bpfcompat.registry import layout, pages
@@ -51,7 +52,8 @@ def hostile_claim() -> Claim:
     """A claim whose every text comes from an attacker."""
     program = replace(BAD.programs[0], name=HOSTILE, section=HOSTILE, type=HOSTILE, cause=HOSTILE, detail=HOSTILE)
     verdict = replace(BAD, cause=HOSTILE, sentence=HOSTILE, evidence=(HOSTILE,), errno=HOSTILE, hint=HOSTILE,
-                      notes=(HOSTILE,), programs=(program,))  # fmt: skip
+                      notes=(HOSTILE,), programs=(program,),
+                      tests=(TestVerdict(HOSTILE, True, Outcome.FAILED, (HOSTILE,)),))  # fmt: skip
     return claim(object_name=HOSTILE, kernel_name=HOSTILE, kernel_release=HOSTILE, kernel_arch=HOSTILE,
                  libbpf_version=HOSTILE, command_line=HOSTILE, machine={"x": HOSTILE}, spec={"x": HOSTILE},
                  verdict=verdict)  # fmt: skip

@@ -75,6 +75,8 @@ def loops(*helpers: int) -> ObjectFacts:
 
 FAILED = "prog 'one': BPF program load failed: -EINVAL\nprog 'one': failed to load: -EINVAL\n"
 LEGACY = "elf: legacy map definitions in 'maps' section are not supported by libbpf v1.0+\n"
+OWN_MAPS = "prog 'one': bad map relo against 'states' in section 'lirc_mode2/maps'\n"
+NO_PROGRAM = "prog 'one': attach program FD is not set\nprog 'one': failed to prepare load attributes: -22\n"
 JUMPS = "7: (15) if r1 == 0x0 goto pc+5\nThe sequence of 8193 jumps is too complex.\nprocessed 81926 insns\n"
 NO_TARGET = "prog 'one': no BTF-based attach target is specified, use bpf_program__set_attach_target()\n"
 NO_REFERENCE = "1: <invalid BPF map reference>\nBPF map 'events' is referenced but wasn't created\n"
@@ -100,6 +102,8 @@ def sized(kind: str, entries: int) -> tuple[MapReport, ...]:
 MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ("wrong-byte-order", "big-endian", unopened(4003, ""), replace(FACTS, byte_order="big")),
     ("loader-unsupported", "section 'maps'", unopened(95, LEGACY), FACTS),
+    ("loader-unsupported", "section 'lirc_mode2/maps'", unopened(4005, OWN_MAPS), FACTS),
+    ("object-malformed", "'text'", unopened(4005, OWN_MAPS.replace("lirc_mode2/maps", "text")), FACTS),
     (
         "object-malformed",
         "an empty file",
@@ -133,6 +137,7 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
         report(refused(22, "", "prog 'one': missing BPF prog type, check ELF section name 'filter'\n")),
         FACTS,
     ),
+    ("needs-declaration", "replaces a function", report(refused(22, "", NO_PROGRAM, type="ext")), FACTS),
     ("needs-declaration", "names none", report(refused(22, "", NO_TARGET, section="fentry")), FACTS),
     (
         "kernel-btf-absent",
