@@ -300,7 +300,7 @@ def _loader_too_old(case: Case) -> Finding | None:
         return None
     version, section = clip(str(case.guest["libbpf"]), 20), clip(said[2])
     return Finding(
-        f"program '{clip(said[1])}': libbpf {version} does not know section '{section}', {since} does; no kernel was asked",
+        f"program '{clip(said[1])}': libbpf {version} knows no type for section '{section}', libbpf {since} does",
         _line(case, said),
         f"load it with libbpf {since} or newer",
         said[1],

@@ -302,14 +302,15 @@ class Realiser(Steps):
 
         label = f"validator:{loader}" if loader else "validator"
         self.shop.voice.say(f"   {label}: building with libbpf {self._locked_source(loader).version}")
-        tarball, own = (self._tarball(name, label) for name in (loader, ""))
+        tarball, own = (self.tarball(name, label) for name in (loader, ""))
         built = build_validator(tarball, work, self.shop.config["build.cc"], own if loader else None)
         files = {"validator": built.validator, "libbpf.so": built.libbpf_so}
         headers = {f"include/bpf/{path.name}": path for path in built.headers}
         outputs = {name: read_bounded(path, 64 << 20) for name, path in {**files, **headers}.items()}
         return Made(outputs, {"libbpf": built.version})
 
-    def _tarball(self, loader: str, label: str) -> Path:
+    def tarball(self, loader: str, label: str) -> Path:
+        """The source package of a loader, fetched if it is not there; `label` says who waits for it."""
         from bpfcompat.kernels.sources import obtain_file
 
         return obtain_file(self._locked_source(loader).files[0], self.mirror, self.downloads, self.bar(label))

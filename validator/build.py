@@ -159,6 +159,14 @@ def _compile_libbpf(work: Path, tool: str) -> None:
     )  # fmt: skip
 
 
+def headers(tarball: Path, uapi: Path, into: Path) -> None:
+    """What the validator's sources include of libbpf, in `into`; `uapi` lends the Linux headers."""
+    with tempfile.TemporaryDirectory(prefix="libbpf-") as name:
+        unpack(tarball, Path(name))
+        _copy_headers(Path(name), into)
+    _take_uapi(uapi, into)
+
+
 def _take_uapi(tarball: Path, include: Path) -> None:
     """Put the Linux headers of another source package in the place of those that came with this one."""
     shutil.rmtree(include / "linux", ignore_errors=True)
