@@ -17,14 +17,14 @@ from bpfcompat.declared import (
     type_line,
 )
 from bpfcompat.elf import ObjectFacts
-from bpfcompat.model import Answer, Report
+from bpfcompat.model import Answer, AttachMode, ProgramReport, Report
 from bpfcompat.twins import TWINS, variant_line
 
 UNFIT, NO_VARIANT = "declaration-unfit", "no-variant"
 SLUGS = (UNFIT, NO_VARIANT)
 SET, CHOSEN, TO_DECLARE = "declared: ", "variant ", "declare: "
 # What the kernel itself may refuse while the settings are made: then that is the refusal of the load.
-_THE_KERNELS = {("program", "target"), ("program", "target_program"), ("map", "inner")}
+_THE_KERNELS = {("program", "target"), ("program", "target_program"), ("program", "target_file"), ("map", "inner")}
 
 
 def notes(report: Report) -> Iterator[str]:
@@ -36,6 +36,14 @@ def notes(report: Report) -> Iterator[str]:
         yield clip(f"{SET}{_shown(setting)}{refused}", 600)
     for group in report.declared.variants:
         yield clip(f"{CHOSEN}{group.group}: {_choice(group)}", 600)
+
+
+def attach_mode(report: Report, program: ProgramReport, otherwise: AttachMode) -> AttachMode:
+    """How far a program was asked to go: as declared for it, or as for the whole object."""
+    for setting in report.declared.settings if report.declared else ():
+        if (setting.subject, setting.name, setting.key) == ("program", program.name, "attach"):
+            return AttachMode(setting.value) if setting.value in tuple(AttachMode) else otherwise
+    return otherwise
 
 
 def is_remark(note: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
     from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
-CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
+CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "commanded.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
                       "twins.py", "judging.py", "data/helpers.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
@@ -62,11 +63,15 @@ class Asker(Assurer):
         self._classifier: str | None = None
 
     def probe(self, pair: Pair, make: bool = True) -> Entry:
-        """The stored report of a pair: outputs `report` and `console`; GuestError when no guest could be asked."""
+        """The stored report of a pair: outputs `report` and `console`, perhaps `logs` and `costs` (see beside.py).
+
+        GuestError when no guest could be asked.
+        """
         return self.have(self.probe_action(pair, make), lambda work: self._make_probe(pair, work), make)
 
     def _make_probe(self, pair: Pair, work: Path) -> Made:
         from bpfcompat import wire
+        from bpfcompat.beside import beside
         from bpfcompat.console import clean_console
         from bpfcompat.trying import Again, Lost, Policy, Settled, following
 
@@ -87,7 +92,8 @@ class Asker(Assurer):
         self._compare_with_before(pair, step.report)
         console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
         body = canonical(wire.report_to_json(step.report))
-        return Made({"report": body, "console": console.encode()}, {"run": self._run_facts(attempts)})
+        outputs = {"report": body, "console": console.encode(), **beside(step.report)}
+        return Made(outputs, {"run": self._run_facts(attempts)})
 
     def _run_facts(self, attempts: Sequence[Attempt]) -> dict[str, Any]:
         """How the guests ran: evidence, part of no key."""
@@ -108,18 +114,22 @@ class Asker(Assurer):
         from bpfcompat.guest import broken
         from bpfcompat.trying import Attempt, fate_of
 
-        nonce, began = secrets.token_hex(16), time.monotonic()
+        nonce, began, log_max = secrets.token_hex(16), time.monotonic(), self.shop.config["guest.log_kb"] << 10
         try:
             ended = self._ask(pair, nonce, cold)
             try:
-                report = wire.parse(ended.report, nonce, bool(self.shop.matrix.objects[pair.object].declared))
+                declared = bool(self.shop.matrix.objects[pair.object].declared)
+                report = wire.parse(ended.report, nonce, declared, log_max)
             except GuestError as error:
                 raise broken(ended, error) from None
             unmet = report.guest.get("unmet")
             if unmet:  # it would be an answer to another question
                 raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
         except GuestError as error:
-            partial = wire.parse_partial(error.heard, nonce, [t.name for t in self._tests(pair)])
+            tests = [t.name for t in self._tests(pair)]
+            partial = wire.parse_partial(error.heard, nonce, tests, log_max)
+            if partial and self.command(pair.object):  # it was not libbpf that was asked
+                partial = replace(partial, phase="command", program="")
             seconds = time.monotonic() - began
             return Attempt(
                 cold, partial.report if partial else None, error=error, fate=fate_of(error, partial), seconds=seconds
@@ -140,16 +150,17 @@ class Asker(Assurer):
         )
 
     def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
-        from bpfcompat import wire
+        from bpfcompat import loaders, wire
         from bpfcompat.behave import spec_lines
         from bpfcompat.guest import run_clone, run_cold
 
-        shop, config = self.shop, self.shop.config
+        shop = self.shop
         attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
-        tests, limits = self._tests(pair), self.limits()
-        spec = wire.spec(nonce, attach, config["guest.log_kb"] << 10, time.time_ns(), secrets.token_hex(32), declared,
-                         spec_lines(tests, limits.stretched))  # fmt: skip
-        limits = limits.longer(sum(test.timeout_s for test in tests))
+        tests, limits, own = self._tests(pair), self.limits(), shop.matrix.objects[pair.object].command
+        spec = wire.spec(nonce, attach, time.time_ns(), secrets.token_hex(32), declared,
+                         spec_lines(tests, limits.stretched),
+                         loaders.settings(own, limits.stretched) if own else ())  # fmt: skip
+        limits = limits.longer(sum(test.timeout_s for test in tests) + (own.timeout_s if own else 0))
         content, modules = shop.store.checked(self.object(pair.object)), kmods.declared(self, pair)
         job = self.job(pair.kernel, content, spec, self.files(pair.object), modules)
         qemu = self.qemu(pair.kernel)
@@ -189,7 +200,8 @@ class Asker(Assurer):
         report = self.probe(pair, make).outputs["report"].digest
         attach, digest = self.shop.matrix.objects[pair.object].attach, self.object(pair.object, make).digest
         expected, modules = self.expected(pair.object), kmods.digest_of(self, pair.kernel, make)
-        return plan.verdict_action(pair, report, digest, attach, self.classifier(), expected, modules)
+        command = self.command(pair.object, make)
+        return plan.verdict_action(pair, report, digest, attach, self.classifier(), expected, modules, command)
 
     def verdict_entry(self, pair: Pair, make: bool = True) -> Entry:
         """The stored verdict of a pair: output `verdict`; facts answer and cause."""
@@ -215,7 +227,8 @@ class Asker(Assurer):
 
         facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
         attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
-        return verdict.classify(report, facts, attach, self._tests(pair), kmods.homes(self, pair.kernel))
+        tests, homes = self._tests(pair), kmods.homes(self, pair.kernel)
+        return verdict.classify(report, facts, attach, tests, homes, self.command(pair.object))
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

@@ -55,7 +55,7 @@ class Assurer(Keeper):
 
         spec, nonce = self.shop.matrix.kernels[kernel], secrets.token_hex(16)
         told = [f"tell={name}\n" for name in asserts.asked_sysctls(spec.asserts, spec.conditions)]
-        asked = wire.spec(nonce, AttachMode.LOAD, 1 << 20, time.time_ns(), secrets.token_hex(32))
+        asked = wire.spec(nonce, AttachMode.LOAD, time.time_ns(), secrets.token_hex(32))
         job = self.job(kernel, b"", asked + "".join(told).encode())
         try:
             if self._cold(kernel):

@@ -22,12 +22,13 @@ from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
-from bpfcompat.loaders import MARK, SHIPPED, Loader, read_loaders
-from bpfcompat.loaders import split as split_column
+from bpfcompat.libbpfs import MARK, SHIPPED, Loader, read_loaders
+from bpfcompat.libbpfs import split as split_column
 from bpfcompat.model import (
     Answer,
     AptSource,
     AttachMode,
+    CommandSpec,
     DirSource,
     Expectation,
     KernelSpec,
@@ -136,7 +137,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
 DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
 OBJECT_KEYS = (
     "source", "prebuilt", "package", "member", "embedded", "cflags", "attach", "kernels", "optional", "expect", "tests",
-    "modules", "libbpf", *DECLARED_KEYS,
+    "modules", "libbpf", "command", *DECLARED_KEYS,
 )  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url", "base", *CONDITION_KEYS, "asserts")
 
@@ -149,7 +150,7 @@ class Config:
     values: Mapping[str, Any]
     objects: Mapping[str, ObjectSpec] = field(default_factory=dict)
     kernels: Mapping[str, KernelSpec] = field(default_factory=dict)
-    loaders: Mapping[str, Loader] = field(default_factory=lambda: SHIPPED)
+    libbpf: Mapping[str, Loader] = field(default_factory=lambda: SHIPPED)
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -186,14 +187,14 @@ def parse_toml(data: bytes, name: str) -> dict[str, Any]:
 
 def from_dict(raw: Mapping[str, Any], root: Path, overrides: Mapping[str, str] | None = None) -> Config:
     """A parsed file to a Config; pure but for nothing."""
-    check_keys(raw, (*SETTINGS, "loaders", "objects", "kernels"), FILE)
+    check_keys(raw, (*SETTINGS, "libbpf", "objects", "kernels"), FILE)
     values = _settings(raw)
     for key, text in (overrides or {}).items():
         values[key] = _override(key, text)
     _check_deadlines(values)
     objects = {n: object_spec(n, v, root, f"{FILE}: [objects.{n}]") for n, v in _named(raw, "objects")}
     kernels = {n: kernel_spec(n, v, root, f"{FILE}: [kernels.{n}]") for n, v in _named(raw, "kernels")}
-    return Config(root, values, objects, kernels, read_loaders(raw.get("loaders", {}), f"{FILE}: [loaders]"))
+    return Config(root, values, objects, kernels, read_loaders(raw.get("libbpf", {}), f"{FILE}: [libbpf]"))
 
 
 def from_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -330,12 +331,25 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         optional=_value(table, "optional", _flag(False), where),
         expect=_expect(table.get("expect", "any"), where),
         tests=_tests(table, root, where),
-        files=_files(table, root, where),
         declared=_declared(table, where),
+        files=_files(table, root, where),
         embedded=_value(table, "embedded", _whole(0, 0, 1000), where),
         modules=module_names(table, where),
         libbpf=tuple(_value(table, "libbpf", _texts(()), where)),
+        command=_command(table, root, where),
     )
+
+
+def _command(table: Mapping[str, Any], root: Path, where: str) -> CommandSpec | None:
+    if "command" not in table:
+        return None
+    from bpfcompat.loaders import command_spec
+
+    ours = [key for key in ("attach", "tests", *DECLARED_KEYS) if key in table]
+    if ours:
+        fault = f"{ours[0]}: says what our loader does, and command asks the project's own"
+        raise ConfigError(f"{where}: {fault}", hint="declare two objects, one for each")
+    return command_spec(table["command"], root, where)
 
 
 def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["BehaviourTest", ...]:
@@ -352,11 +366,16 @@ def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["Behaviour
 
 
 def _files(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFile, ...]:
-    if "tests" not in table:
-        return ()
-    from bpfcompat.behave import shipped
+    found: tuple[ShippedFile, ...] = ()
+    if "tests" in table:
+        from bpfcompat.behave import shipped
 
-    return shipped(table["tests"], root, where)
+        found = shipped(table["tests"], root, where)
+    if "programs" in table:
+        from bpfcompat.declare import target_files
+
+        found += target_files(table, root)
+    return found
 
 
 def _declared(table: Mapping[str, Any], where: str) -> Declared:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from bpfcompat.config import check_keys
@@ -23,6 +24,7 @@ from bpfcompat.declared import (
     VariantGroup,
 )
 from bpfcompat.errors import ConfigError
+from bpfcompat.model import AttachMode, ShippedFile
 
 PAGE = 4096  # the least that any kernel has; only to bound what `pages:N` may ask for
 U32 = (1 << 32) - 1
@@ -66,6 +68,7 @@ _SECTION = re.compile(r"[!-~]{1,255}")
 _PATH = re.compile(r"[A-Za-z_]\w{0,127}(\.[A-Za-z_]\w{0,127}){0,15}", re.ASCII)
 _TARGET = re.compile(r"(?:[A-Za-z0-9_-]{1,64}:)?[A-Za-z_][A-Za-z0-9_.$]{0,127}")
 _PAGES = re.compile(r"pages:([1-9][0-9]{0,9})")
+_FILE = re.compile(r"[^\x00-\x1f]{1,1000}")
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KCONFIG = re.compile(r"CONFIG_[A-Za-z0-9_]{1,120}")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -115,7 +118,21 @@ def _inner(value: Any, where: str) -> InnerMap:
 
 def _program(name: str, table: Mapping[str, Any], where: str) -> ProgramChange:
     found = _checked(table, _PROGRAM, where)
-    return ProgramChange(name, **found)
+    if "target_file" in found and "target_program" not in found:
+        raise ConfigError(f"{where}: target_file: which program of it?", hint='add target_program = "FUNCTION"')
+    return ProgramChange(name, **{**found, **({"target_file": place_of(name)} if "target_file" in found else {})})
+
+
+def place_of(name: str) -> str:
+    """Where the object that holds a program's target lies below the guest's /files."""
+    return "targets/" + re.sub(r"[^A-Za-z0-9_]", "_", name)[:100] + ".bpf.o"
+
+
+def target_files(table: Mapping[str, Any], root: Path) -> tuple[ShippedFile, ...]:
+    """The files that an object's programs have their targets in; the table has been checked."""
+    programs = table.get("programs", {})
+    found = {place_of(n): root / p["target_file"] for n, p in programs.items() if "target_file" in p}
+    return tuple(ShippedFile(place, path) for place, path in sorted(found.items()))
 
 
 # --- variants
@@ -319,5 +336,7 @@ _PROGRAM: Mapping[str, Check] = {
     "attach_type": _one_of(ATTACH_TYPES),
     "target": _matching(_TARGET, "a function, or MODULE:FUNCTION"),
     "target_program": _matching(_SECTION, "a program's function or section"),
+    "target_file": _matching(_FILE, "a path below the project"),
+    "attach": _one_of(tuple(AttachMode)),
     "autoload": _flag,
 }

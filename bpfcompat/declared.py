@@ -46,8 +46,9 @@ class MapChange:
 class ProgramChange:
     """What is set of one program, which `name` names by its function or by its section.
 
-    `target` is a function of the kernel (or `MODULE:FUNCTION`); with `target_program` it is one of that program of the
-    same object, which is loaded first, and by default the program itself.
+    `target` is a function of the kernel (or `MODULE:FUNCTION`); with `target_program` it is one of that program, which
+    is loaded first, and by default the program itself.  That program is of the same object, or of the one that lies at
+    `target_file` below the guest's /files.  `attach` is how far this program goes, in AttachMode's words.
     """
 
     name: str
@@ -55,6 +56,8 @@ class ProgramChange:
     attach_type: str | None = None
     target: str | None = None
     target_program: str | None = None
+    target_file: str | None = None
+    attach: str | None = None
     autoload: bool | None = None
 
 

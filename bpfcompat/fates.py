@@ -20,6 +20,7 @@ _DOING = {
     "program": "while program '{program}' is loaded and attached",
     "test": "while test '{program}' runs",
     "object": "while the object is asked",
+    "command": "while the project's loader runs",
 }
 _HINTS = {
     Fate.CRASH: "keep this object away from this kernel; report the console's lines to who maintains the kernel",

@@ -77,11 +77,15 @@ class _Fitting:
         head = f"program {self.function(change.name, where)}"
         yield from _set(head, "type", change.type)
         yield from _set(head, "attach_type", change.attach_type)
-        if change.target_program is not None:
+        if change.target_file is not None:
+            other = change.target_program
+            yield f"{head} target_file {change.target_file} {other} {change.target or other}"
+        elif change.target_program is not None:
             other = self.function(change.target_program, f"{where}: target_program")
             yield f"{head} target_program {other} {change.target or other}"
         else:
             yield from _set(head, "target", change.target)
+        yield from _set(head, "attach", change.attach)
         yield from _set(head, "autoload", None if change.autoload is None else "on" if change.autoload else "off")
 
     def function(self, name: str, where: str) -> str:

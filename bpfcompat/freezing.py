@@ -230,7 +230,7 @@ class Keeper(Realiser):
         from bpfcompat.model import AttachMode
 
         nonce = "c" * 32
-        spec = wire.spec(nonce, AttachMode.LOAD, 1 << 20, 10**18, "0" * 64)
+        spec = wire.spec(nonce, AttachMode.LOAD, 10**18, "0" * 64)
         try:
             ended = run_clone(self.qemu(kernel), self.job(kernel, b"", spec), found.frozen, self.limits(),
                               wire.is_complete)  # fmt: skip

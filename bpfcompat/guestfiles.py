@@ -34,17 +34,18 @@ def archive(files: Mapping[str, GuestFile], where: str = "files") -> bytes:
 
     ConfigError for a path that is absolute or climbs, set-uid modes, and more than a guest takes.
     """
-    folders = {str(parent) for path in files for parent in PurePosixPath(path).parents} - {".", "/"}
-    twice = folders & files.keys()
-    if twice:
-        raise ConfigError(f"{where}: {min(twice)}: a file and a folder have this path")
-    return pack_checked(
-        [
-            *(Entry(folder, stat.S_IFDIR | 0o755) for folder in folders),
-            *(Entry(path, stat.S_IFREG | file.mode, file.data) for path, file in files.items()),
-        ],
-        where,
-    )
+    return pack_whole([Entry(path, stat.S_IFREG | file.mode, file.data) for path, file in files.items()], where)
+
+
+def pack_whole(entries: Iterable[Entry], where: str) -> bytes:
+    """The archive of these entries and of the folders that they lie in."""
+    found = list(entries)
+    there = {entry.path for entry in found}
+    folders = {str(parent) for path in there for parent in PurePosixPath(path).parents} - {".", "/"}
+    files = {entry.path for entry in found if not stat.S_ISDIR(entry.mode)}
+    if folders & files:
+        raise ConfigError(f"{where}: {min(folders & files)}: a file and a folder have this path")
+    return pack_checked([*(Entry(folder, stat.S_IFDIR | 0o755) for folder in folders - there), *found], where)
 
 
 def pack_checked(entries: Iterable[Entry], where: str) -> bytes:

@@ -1,142 +1,165 @@
-"""Several versions of libbpf side by side: names for the columns that they make, and what their answers add up to.
+"""The project's own loader, as an object's `command` table declares it, checked before anything is started.
 
-A loader other than the project's own makes a kernel a column of its own, `debian-12+libbpf-1.1`: another init in the
-guest, and so other keys; the object and the kernel's files are the same.  Pure.
+What reaches the guest as text has no control character and a bound; validator/command.c reads it line by line.
 """
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bpfcompat.config import check_keys
 from bpfcompat.errors import ConfigError
-from bpfcompat.model import Answer, KernelSpec
+from bpfcompat.model import CommandSpec, PackageSet
 
-MARK = "+libbpf-"
-OWN = "own"  # the task name of the project's own validator, where it is not the only one
-SOURCE = "libbpf"  # what the lock calls the source package
-_NAME = re.compile(r"\d{1,3}(\.\d{1,3}){1,2}")
-
-
-@dataclass(frozen=True, slots=True)
-class Loader:
-    """Where a libbpf comes from: the Debian suite, and a pattern for the source package's upstream version."""
-
-    suite: str
-    version: str
-
-
-SHIPPED: Mapping[str, Loader] = {
-    "1.1": Loader("bookworm", "1.1.*"),
-    "1.4": Loader("bookworm-backports", "1.4.*"),
-    "1.5": Loader("trixie", "1.5.*"),
-    "1.7": Loader("forky", "1.7.*"),
-}
+KEYS = ("argv", "binary", "rootfs", "packages", "expect_exit", "timeout_s", "env", "cwd", "shell")
+OBJECT = "/files/object.bpf.o"  # where the object lies in the loader's root; validator/command.c puts it there
+PLACE = "{object}"
+MAX_WORDS = 256
+MAX_WORD = 4096
+MAX_TIMEOUT = 3600
+SHELL = "/bin/sh"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+OURS = "BPFCOMPAT_"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]{1,99}")
 
 
-def read_loaders(table: Any, where: str) -> dict[str, Loader]:
-    """The table [loaders], over those that ship with bpfcompat; ConfigError names the key and what was expected."""
-    if not isinstance(table, dict):
-        raise ConfigError(f'{where}: expected entries such as "1.1" = {{ suite = …, version = … }}, got {table!r}')
-    return {**SHIPPED, **{name: _loader(name, entry, f"{where}: {name[:40]}") for name, entry in table.items()}}
-
-
-def _loader(name: str, entry: Any, where: str) -> Loader:
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"{where}: expected a version of libbpf such as 1.1 for a name, got {name[:40]!r}")
-    if not isinstance(entry, dict) or not set(entry) <= {"suite", "version"}:
-        raise ConfigError(f"{where}: expected a table of suite and version, got {entry!r}")
-    suite, version = entry.get("suite", ""), entry.get("version", f"{name}.*")
-    if not isinstance(suite, str) or not isinstance(version, str) or not suite or not version:
-        raise ConfigError(f'{where}: expected suite = "trixie" or the like, and a version pattern, got {entry!r}')
-    return Loader(suite, version)
-
-
-def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
-    """ConfigError for a loader that nobody knows, or one that is named twice."""
-    seen: set[str] = set()
-    for name in names:
-        if name not in known:
-            hint = f"known loaders: {', '.join(sorted(known, key=version))}; add others to [loaders]"
-            raise ConfigError(f"{where}: libbpf: no loader is named {name[:40]!r}", hint=hint)
-        if name in seen:
-            raise ConfigError(f"{where}: libbpf: {name!r} is there twice")
-        seen.add(name)
-
-
-def source_of(loader: str) -> str:
-    """What the lock calls a loader's source package; "" is the project's own loader."""
-    return f"{SOURCE}-{loader}" if loader else SOURCE
-
-
-def column(kernel: str, loader: str) -> str:
-    """The name of a kernel asked with a loader: `debian-12+libbpf-1.1`; with the project's own, the kernel's."""
-    return f"{kernel}{MARK}{loader}" if loader else kernel
-
-
-def split(name: str) -> tuple[str, str]:
-    """Kernel and loader of a column's name; the loader is "" for the project's own."""
-    kernel, _, loader = name.partition(MARK)
-    return kernel, loader
-
-
-def variant(spec: KernelSpec, loader: str) -> KernelSpec:
-    """A kernel as it is, asked with another loader."""
-    about = f"{spec.about}, with libbpf {loader}"
-    return replace(spec, name=column(spec.name, loader), base=spec.locked_as, libbpf=loader, about=about)
-
-
-def version(text: str) -> tuple[int, ...]:
-    """A version for comparing: numbers only, what is not one counts as 0."""
-    return tuple(int(n) for n in re.findall(r"\d{1,9}", text)[:4]) or (0,)
-
-
-# --- which libbpf does an object need?
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One loader's answer of an object on a kernel; `answer` is None where nobody could be asked."""
-
-    libbpf: str
-    answer: Answer | None
-    cause: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """Which libbpf an object needs on a kernel.
-
-    `oldest` is the oldest that passes, "" if none does; `refused` those that do not, with their causes; `unasked` those
-    of which there is no answer, so that an older one may pass too.
-    """
-
-    oldest: str
-    asked: tuple[str, ...]
-    refused: tuple[tuple[str, str], ...]
-    unasked: tuple[str, ...]
-
-
-def need(told: Sequence[Told]) -> Need:
-    """Of all answers for one object on one kernel."""
-    ordered = sorted(told, key=lambda t: version(t.libbpf))
-    passing = [t.libbpf for t in ordered if t.answer is Answer.COMPATIBLE]
-    refused = [(t.libbpf, t.cause) for t in ordered if t.answer not in (None, Answer.COMPATIBLE)]
-    return Need(
-        oldest=passing[0] if passing else "",
-        asked=tuple(dict.fromkeys(t.libbpf for t in ordered)),
-        refused=tuple(dict.fromkeys(refused)),
-        unasked=tuple(t.libbpf for t in ordered if t.answer is None),
+def command_spec(table: Any, root: Path, where: str) -> CommandSpec:
+    """An object's `command` table; ConfigError names the key, what was expected and what came."""
+    where = f"{where}: command"
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: expected a table with argv, got {str(table)[:80]!r}")
+    check_keys(table, KEYS, where)
+    sources = [key for key in ("binary", "rootfs", "packages") if key in table]
+    if len(sources) != 1:
+        got = ", ".join(sources) or "none"
+        raise ConfigError(f"{where}: expected exactly one of binary, rootfs, packages, got {got}")
+    shell = _flag(table, "shell", where)
+    return CommandSpec(
+        argv=_argv(table, shell, where),
+        binary=_binary(table, root, where),
+        rootfs=_path(table, "rootfs", root, where),
+        packages=_packages(table["packages"], f"{where}: packages") if "packages" in table else None,
+        expect_exit=_whole(table, "expect_exit", 0, 0, 255, where),
+        timeout_s=_whole(table, "timeout_s", 30, 1, MAX_TIMEOUT, where),
+        env=_env(table.get("env", {}), where),
+        cwd=_cwd(table, "/files" if "binary" in table else "/", where),
+        by_shell=shell,
     )
 
 
-def in_words(found: Need) -> str:
-    """`libbpf 1.4 or newer; not 1.1.2 (loader-unsupported)`; what was not answered is said too."""
-    if not found.oldest:
-        text = f"with none of libbpf {', '.join(found.asked)}"
-    else:
-        newer = [v for v, _ in found.refused if version(v) > version(found.oldest)]
-        text = f"libbpf {found.oldest}" + (", but not every newer one" if newer else " or newer")
-    refused = ", ".join(f"{v} ({cause})" if cause else v for v, cause in found.refused)
-    text += f"; not {refused}" if refused else ""
-    return text + (f"; no answer with {', '.join(found.unasked)}" if found.unasked else "")
+def words(spec: CommandSpec) -> tuple[str, ...]:
+    """The argv that runs in the guest: {object} filled in, a shell before it where one was asked for."""
+    found = tuple(word.replace(PLACE, OBJECT) for word in spec.argv)
+    return (SHELL, "-c", *found) if spec.by_shell else found
+
+
+def environment(spec: CommandSpec) -> dict[str, str]:
+    """The whole environment of the loader: nothing of this host."""
+    return {"PATH": PATH, "HOME": "/", "LC_ALL": "C.UTF-8", **spec.env, f"{OURS}OBJECT": OBJECT}
+
+
+def settings(spec: CommandSpec, stretched: float = 1.0) -> tuple[str, ...]:
+    """The lines of the validator's spec for this loader, on a host that is so much slower than others."""
+    return (
+        *(f"arg {word}" for word in words(spec)),
+        *(f"env {name}={value}" for name, value in environment(spec).items()),
+        f"cwd {spec.cwd}",
+        f"timeout {math.ceil(spec.timeout_s * stretched)}",
+    )
+
+
+def name(spec: CommandSpec) -> str:
+    """What the loader is called in verdicts: its program's file name, or `sh` where a shell runs it."""
+    return PurePosixPath(words(spec)[0]).name or words(spec)[0]
+
+
+def asked(spec: CommandSpec, digest: str) -> dict[str, Any]:
+    """What of a command enters the probe's key; `digest` is of the binary, or of the packed root file system."""
+    return {
+        "argv": list(words(spec)),
+        "env": environment(spec),
+        "cwd": spec.cwd,
+        "timeout_s": spec.timeout_s,
+        "expect_exit": spec.expect_exit,
+        "loader": {"name": name(spec), "digest": digest},
+    }
+
+
+def _argv(table: Mapping[str, Any], shell: bool, where: str) -> tuple[str, ...]:
+    value = table.get("argv")
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= MAX_WORDS:
+        raise ConfigError(f"{where}: argv: expected a list of 1 to {MAX_WORDS} words, got {str(value)[:80]!r}")
+    found = tuple(_word(word, f"{where}: argv") for word in value)
+    if not found[0]:
+        raise ConfigError(f"{where}: argv: the first word names the program, and is empty")
+    if shell and len(found) != 1:
+        raise ConfigError(f"{where}: argv: with shell = true, expected one text for the shell, got {len(found)} words")
+    return found
+
+
+def _word(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > MAX_WORD:
+        raise ConfigError(f"{where}: expected a text of at most {MAX_WORD} bytes without control characters, "
+                          f"got {str(value)[:80]!r}")  # fmt: skip
+    return value
+
+
+def _env(value: Any, where: str) -> dict[str, str]:
+    if not isinstance(value, Mapping) or len(value) > MAX_WORDS:
+        raise ConfigError(f"{where}: env: expected a table of at most {MAX_WORDS} names, got {str(value)[:80]!r}")
+    for key in value:
+        if not isinstance(key, str) or not _NAME.fullmatch(key) or key.startswith(OURS):
+            raise ConfigError(f"{where}: env: expected a name that does not begin with {OURS}, got {str(key)[:80]!r}")
+    return {key: _word(text, f"{where}: env: {key}") for key, text in value.items()}
+
+
+def _cwd(table: Mapping[str, Any], default: str, where: str) -> str:
+    value = _word(table.get("cwd", default), f"{where}: cwd")
+    if not value.startswith("/") or ".." in value.split("/"):
+        raise ConfigError(f"{where}: cwd: expected an absolute path without .., got {value[:80]!r}")
+    return value
+
+
+def _packages(table: Any, where: str) -> PackageSet:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: expected a table with suite and names, got {str(table)[:80]!r}")
+    check_keys(table, ("suite", "names", "arch"), where)
+    names = table.get("names")
+    good = isinstance(names, list | tuple) and all(isinstance(n, str) and _PACKAGE.fullmatch(n) for n in names)
+    if not good or not names or len(names) > MAX_WORDS or len(set(names)) != len(names):
+        raise ConfigError(f"{where}: names: expected different names of packages, got {str(names)[:80]!r}")
+    suite, arch = _word(table.get("suite"), f"{where}: suite"), _word(table.get("arch", "amd64"), f"{where}: arch")
+    return PackageSet(suite, tuple(names), arch)
+
+
+def _binary(table: Mapping[str, Any], root: Path, where: str) -> Path | None:
+    path = _path(table, "binary", root, where)
+    if path is not None and not (path.name.isprintable() and path.name not in ("", ".", "..", "object.bpf.o")):
+        raise ConfigError(f"{where}: binary: expected a program's path, got {str(path)[:80]!r}")
+    return path
+
+
+def _path(table: Mapping[str, Any], key: str, root: Path, where: str) -> Path | None:
+    if key not in table:
+        return None
+    text = _word(table[key], f"{where}: {key}")
+    if not text:
+        raise ConfigError(f"{where}: {key}: expected a path, got ''")
+    return root / Path(text)
+
+
+def _flag(table: Mapping[str, Any], key: str, where: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: {key}: expected true or false, got {str(value)[:80]!r}")
+    return value
+
+
+def _whole(table: Mapping[str, Any], key: str, default: int, low: int, high: int, where: str) -> int:
+    value = table.get(key, default)
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigError(f"{where}: {key}: expected a whole number from {low} to {high}, got {str(value)[:80]!r}")
+    return value

@@ -179,11 +179,38 @@ class ShippedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageSet:
+    """Debian packages that make a root file system together, by suite and exact names."""
+
+    suite: str
+    names: tuple[str, ...]
+    arch: str = "amd64"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """The project's own loader as declared: what runs, in what, and the exit code that means that all is well.
+
+    Exactly one of `binary` (a static program), `rootfs` (a folder, a tar archive, an OCI image layout) and `packages`.
+    """
+
+    argv: tuple[str, ...]
+    binary: Path | None = None
+    rootfs: Path | None = None
+    packages: PackageSet | None = None
+    expect_exit: int = 0
+    timeout_s: int = 30
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = "/"
+    by_shell: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectSpec:
     """One object as declared: a source to compile, a file already built, or a member of a Debian package.
 
-    `files` are what its guests have beside it.  `embedded` is its number, from 1, among the objects inside that file or
-    member; 0: the file is the object.
+    `files` are what its guests have beside it; `command` is the loader that is asked instead of libbpf.  `embedded` is
+    its number, from 1, among the objects inside that file or member; 0: the file is the object.
     """
 
     name: str
@@ -202,14 +229,70 @@ class ObjectSpec:
     modules: tuple[str, ...] = ()
     libbpf: tuple[str, ...] = ()
     embedded: int = 0
+    command: CommandSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Text that a loader or verifier said; `cut` tells that its beginning or end is missing."""
+    """Text that a loader or verifier said; `cut` tells that its beginning or end is lost.
+
+    `left_out` counts the bytes before `text` that a report does not hold; the probe's output `logs` has them.  `whole`
+    is all of such a log, there only until it is stored.
+    """
 
     text: str
     cut: bool = False
+    left_out: int = 0
+    whole: str | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What one program cost to load, as far as that is the same on every host.
+
+    `insns` are its instructions as given to the kernel, `line_info` those of which the kernel then knows the source
+    line.  The verifier's counts: instructions processed and the most that it would have, states, most states at once,
+    bytes of stack of each function; None and () where it did not say.
+    """
+
+    insns: int
+    line_info: int = 0
+    verified: int | None = None
+    limit: int | None = None
+    states: int | None = None
+    peak_states: int | None = None
+    stack: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What hangs on the host: bytes of machine code (the processor's), microseconds in the verifier; None: unknown."""
+
+    jited: int | None
+    verify_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """One CO-RE relocation: in which function and instruction, what is looked for, and what the kernel has.
+
+    `kind` and `spec` are libbpf's words (`byte_off`, `struct task_struct.pid`); `found` is the value before and after,
+    None where the kernel has no match: then the instruction is poisoned, and only a guard keeps it from being reached.
+    """
+
+    function: str
+    insn: int
+    kind: str
+    spec: str
+    found: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Types:
+    """What became of the object's BTF: the kernel's errno, and whether libbpf had to change it for this kernel."""
+
+    errno: int
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,17 +313,63 @@ class ProgramReport:
     attach_errno: int = 0
     attach_reason: str = ""
     libbpf: Log = Log("")
+    measures: Measures | None = None
+    cost: Cost | None = field(default=None, compare=False)
+
+
+class Creation(StrEnum):
+    """How creating one map ended; `NOT_ASKED` always comes with a reason."""
+
+    CREATED = "created"
+    FAILED = "failed"
+    NOT_ASKED = "not-asked"
 
 
 @dataclass(frozen=True, slots=True)
 class MapReport:
-    """One map as the object declares it.  Sizes in bytes, `max_entries` in entries."""
+    """One map as the object declares it, and whether this kernel creates it.
+
+    Sizes in bytes, `max_entries` in entries.  `errno` is 0 or a positive errno; `libbpf` are its words where the map
+    was asked alone, because the object as a whole did not create it.
+    """
 
     name: str
     type: str
     key_size: int
     value_size: int
     max_entries: int
+    outcome: Creation = Creation.NOT_ASKED
+    errno: int = 0
+    reason: str = "nothing is said of it"
+    libbpf: Log = Log("")
+
+
+class Start(StrEnum):
+    """Whether a command could be started: not, because of its folder, of no such program, or one that does not run."""
+
+    STARTED = ""
+    CWD = "cwd"
+    PATH = "path"
+    EXEC = "exec"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReport:
+    """What became of the project's own loader.
+
+    `exit` is its code, None when it was not started or ended by `signal`.  `left` counts the processes that it left
+    behind.  What it said is no part of what two guests must agree on.
+    """
+
+    start: Start
+    start_errno: int
+    exit: int | None
+    signal: int
+    timed_out: bool
+    out_of_memory: bool
+    left: int
+    stdout: Log
+    stderr: Log
 
 
 class Fate(StrEnum):
@@ -273,8 +402,9 @@ class Report:
 
     `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
-    the object did not even open.  With an `ending` that is a crash or a hang, the report stops where the kernel did.
-    `declared` is what was set before loading; programs and maps are then as they were after that.
+    the object did not even open.  `types` is None when its BTF was not handed over.  With an `ending` that is a crash
+    or a hang, the report stops where the kernel did.  `declared` is what was set before loading; programs and maps are
+    then as they were after that.  With a `command` all of these say nothing: another loader was asked.
     """
 
     guest: Mapping[str, Any]
@@ -285,8 +415,11 @@ class Report:
     programs: tuple[ProgramReport, ...] = ()
     maps: tuple[MapReport, ...] = ()
     ending: Ending | None = None
+    types: Types | None = None
+    relocations: tuple[Relocation, ...] = ()
     declared: DeclaredReport | None = None
     tests: tuple["TestReport", ...] = ()
+    command: CommandReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bpfcompat import conditions, loaders
+from bpfcompat import conditions, libbpfs
 from bpfcompat.action import Action
 from bpfcompat.config import Config, match_names
 from bpfcompat.digest import canonical, digest_json, raw_digest, short
 from bpfcompat.errors import ConfigError
-from bpfcompat.model import PLAIN, Blob, Conditions, Kernel, KernelSpec, ObjectSpec
+from bpfcompat.model import PLAIN, AptSource, Blob, Conditions, Kernel, KernelSpec, ObjectSpec
 
 EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
-FILES = 1  # raise when guestfiles.py packs other bytes from the same files
+FILES = 2  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
 MODULES = 1  # raise when kernels/modules.py reads another index from the same package
 
@@ -54,7 +54,7 @@ class Matrix:
     def loaders(self) -> tuple[str, ...]:
         """The loaders beside the project's own, oldest first."""
         names = {spec.libbpf for spec in self.kernels.values() if spec.libbpf}
-        return tuple(sorted(names, key=loaders.version))
+        return tuple(sorted(names, key=libbpfs.version))
 
     @property
     def count(self) -> int:
@@ -98,37 +98,40 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
 def _check_expect(config: Config, spec: ObjectSpec, kernels: Mapping[str, KernelSpec]) -> None:
     """ConfigError for a pattern that no kernel answers to, by itself or with one of the object's loaders."""
     where = f"bpfcompat.toml: [objects.{spec.name}] expect"
-    plain = [p for p in spec.expect if loaders.MARK not in p]
+    plain = [p for p in spec.expect if libbpfs.MARK not in p]
     match_names(plain, kernels, "kernel", where)
     if len(plain) < len(spec.expect):
-        names = [loaders.column(k, v) for v in loaders_of(config, spec) for k in kernels]
-        match_names([p for p in spec.expect if loaders.MARK in p], names, "kernel with a loader", where)
+        names = [libbpfs.column(k, v) for v in loaders_of(config, spec) for k in kernels]
+        match_names([p for p in spec.expect if libbpfs.MARK in p], names, "kernel with a loader", where)
 
 
 def loaders_of(config: Config, spec: ObjectSpec) -> tuple[str, ...]:
     """The loaders beside the project's own that are asked about an object; ConfigError for one that nobody knows."""
-    if not config["matrix.libbpf"] and not spec.libbpf:
+    if spec.command is not None and spec.libbpf:
+        raise ConfigError(f"bpfcompat.toml: [objects.{spec.name}]: libbpf: its own loader is asked, and no libbpf",
+                          hint="leave libbpf or command out")  # fmt: skip
+    if spec.command is not None or not (config["matrix.libbpf"] or spec.libbpf):
         return ()
     for names, where in ((config["matrix.libbpf"], "[matrix]"), (spec.libbpf, f"[objects.{spec.name}]")):
-        loaders.check_names(names, config.loaders, f"bpfcompat.toml: {where}")
+        libbpfs.check_names(names, config.libbpf, f"bpfcompat.toml: {where}")
     return tuple(dict.fromkeys((*config["matrix.libbpf"], *spec.libbpf)))
 
 
 def _with_loaders(config: Config, plain: Matrix) -> Matrix:
     """Each kernel of an object once more for each loader that the object is to be asked with."""
     wanted = {o: loaders_of(config, plain.objects[o]) for o in plain.rows}
-    every = sorted({v for names in wanted.values() for v in names}, key=loaders.version)
+    every = sorted({v for names in wanted.values() for v in names}, key=libbpfs.version)
     if not every:
         return plain
-    odd = next((k for k in plain.kernels if loaders.MARK in k), None)
+    odd = next((k for k in plain.kernels if libbpfs.MARK in k), None)
     if odd is not None:
-        raise ConfigError(f"kernel {odd!r}: {loaders.MARK!r} is what a kernel with another loader has in its name")
+        raise ConfigError(f"kernel {odd!r}: {libbpfs.MARK!r} is what a kernel with another loader has in its name")
     rows = {
-        o: kernels.union(loaders.column(k, v) for k in kernels for v in wanted[o]) for o, kernels in plain.rows.items()
+        o: kernels.union(libbpfs.column(k, v) for k in kernels for v in wanted[o]) for o, kernels in plain.rows.items()
     }
     used = frozenset[str]().union(*rows.values())
-    columns = [loaders.column(k, v) for k in plain.columns for v in ("", *every)]
-    more = [loaders.variant(plain.kernels[k], v) for k in plain.columns for v in every]
+    columns = [libbpfs.column(k, v) for k in plain.columns for v in ("", *every)]
+    more = [libbpfs.variant(plain.kernels[k], v) for k in plain.columns for v in every]
     kernels = {**plain.kernels, **{spec.name: spec for spec in more if spec.name in used}}
     return Matrix(plain.objects, kernels, tuple(c for c in columns if c in used), rows)
 
@@ -180,6 +183,15 @@ def member_action(spec: ObjectSpec, package: str) -> Action:
 
 def _embedded(spec: ObjectSpec) -> dict[str, int]:
     return {"embedded": spec.embedded} if spec.embedded else {}
+
+
+def packages_of(spec: ObjectSpec) -> dict[str, AptSource]:
+    """The Debian packages of an object by their names in the lock: the one it is in, and those of its loader."""
+    found = {spec.name: spec.package} if spec.package else {}
+    packages = spec.command.packages if spec.command else None
+    if packages:
+        found |= {f"{spec.name}/{n}": AptSource(packages.suite, packages.arch, n) for n in packages.names}
+    return found
 
 
 def files_action(spec: ObjectSpec, inputs: Mapping[str, Any]) -> Action:
@@ -291,16 +303,20 @@ def verdict_action(
     classifier: str,
     expected: Sequence[Any] = (),
     modules: str | None = None,
+    command: Mapping[str, Any] | None = None,
 ) -> Action:
     """Classify one report; needs no boot.
 
-    `expected` is what behaviour tests are held against, `modules` the index that tells in which module a kfunc is.
+    `expected` is what behaviour tests are held against, `modules` the index that tells in which module a kfunc is,
+    `command` what was asked of the project's own loader.
     """
-    inputs = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
+    inputs: dict[str, Any] = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
     if expected:
         inputs["expected"] = digest_json(list(expected))
     if modules:
         inputs["modules"] = modules
+    if command:
+        inputs["command"] = dict(command)
     return Action("verdict", str(pair), inputs)
 
 

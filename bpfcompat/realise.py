@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bpfcompat import asserts, conditions, kmods, loaders, plan
+from bpfcompat import asserts, conditions, kmods, libbpfs, plan
 from bpfcompat.action import Action
 from bpfcompat.config import Config
 from bpfcompat.digest import digest_bytes
@@ -20,7 +20,17 @@ from bpfcompat.files import read_bounded
 from bpfcompat.kernels.lock import RELOCK, Lock, LockedPackage
 from bpfcompat.kernels.modules import is_apart
 from bpfcompat.memo import Memo
-from bpfcompat.model import AptSource, Asserts, Blob, DirSource, Kernel, KernelSpec, ObjectSpec, UrlSource
+from bpfcompat.model import (
+    AptSource,
+    Asserts,
+    Blob,
+    DirSource,
+    Kernel,
+    KernelSpec,
+    LockedFile,
+    ObjectSpec,
+    UrlSource,
+)
 from bpfcompat.plan import Matrix, Pair
 from bpfcompat.store import Entry, Store
 from bpfcompat.voice import Voice
@@ -255,7 +265,7 @@ class Realiser(Steps):
     def validator(self, make: bool = True, loader: str = "") -> Entry:
         """The validator: outputs `validator`, `libbpf.so` and libbpf's headers; facts: libbpf's version.
 
-        `loader` is one of [loaders], "" the project's own.
+        `loader` is one of [libbpf], "" the project's own.
         """
         return self.have(self.validator_action(loader), lambda work: self._make_validator(work, loader), make)
 
@@ -283,7 +293,7 @@ class Realiser(Steps):
         return self._locked_source(loader).files[0].digest
 
     def _locked_source(self, loader: str) -> LockedPackage:
-        name = loaders.source_of(loader)
+        name = libbpfs.source_of(loader)
         locked = self.shop.lock.sources.get(name)
         if locked is None:
             raise ConfigError(f"{name}: not in {self.shop.config['paths.lock']}", hint=RELOCK)
@@ -426,26 +436,44 @@ class Realiser(Steps):
         """The action of packing what an object's guests have beside it, if they have anything."""
         return self.planned(f"files:{name}", lambda: self._files_action(self.shop.matrix.objects[name]))
 
+    def packing_action(self, name: str) -> Action:
+        """The same for an object whose guests have files; NotThere for any other."""
+        action = self.files_action(name)
+        if action is None:
+            raise NotThere(f"files:{name}")
+        return action
+
     def _files_action(self, spec: ObjectSpec) -> Action | None:
-        if not spec.files:
-            return None
-        parts = {f.path: [self.shop.memo.digest(f.source), f.mode] for f in spec.files}
-        return plan.files_action(spec, {"files": parts})
+        from bpfcompat import outfit
+
+        parts = outfit.parts(spec, self.shop.memo.digest, self.shop.lock)
+        return plan.files_action(spec, parts) if parts else None
 
     def _make_files(self, name: str) -> Made:
-        from bpfcompat import guestfiles
+        from bpfcompat import guestfiles, outfit
+        from bpfcompat.kernels.sources import obtain_file
+
+        def fetched(file: LockedFile) -> Path:
+            return obtain_file(file, self.mirror, self.downloads, self.bar(f"object:{name}"))
 
         spec, where = self.shop.matrix.objects[name], f"object {name!r}: files"
-        found = {
-            f.path: guestfiles.GuestFile(read_bounded(f.source, guestfiles.MAX_BYTES, ConfigError), f.mode)
-            for f in spec.files
-        }
-        seen = {f.path: [digest_bytes(found[f.path].data), f.mode] for f in spec.files}
-        action = self.files_action(name)
-        if action is None or seen != action.inputs["files"]:
+        entries, left_out = outfit.entries(spec, self.shop.lock, fetched)
+        if self._files_action(spec) != self.files_action(name):
             raise ObjectError(f"{where} {CHANGED}", hint=AGAIN)
-        needed = guestfiles.memory_needed(len(file.data) for file in found.values())
-        return Made({"files": guestfiles.archive(found, where)}, {"needed": needed})
+        if left_out:
+            self.shop.voice.say(f"   object:{name}: of its loader's root file system: {left_out}")
+        needed = guestfiles.memory_needed(len(entry.data) for entry in entries)
+        return Made({"files": guestfiles.pack_whole(entries, where)}, {"needed": needed})
+
+    def command(self, name: str, make: bool = True) -> dict[str, Any] | None:
+        """What is asked of an object's own loader, as it enters the key; None where libbpf is asked."""
+        spec = self.shop.matrix.objects[name].command
+        files = self.files(name, make) if spec else None
+        if spec is None or files is None:
+            return None
+        from bpfcompat import loaders
+
+        return loaders.asked(spec, self.shop.memo.digest(spec.binary) if spec.binary else files.digest)
 
     # --- guests
 
@@ -509,6 +537,7 @@ class Realiser(Steps):
             **({"declared": spec.declared.to_json()} if spec.declared else {}),
             **self._asked_tests(pair.object),
             **kmods.spec_of(spec),
+            **({"command": command} if (command := self.command(pair.object, make)) else {}),
         }
 
     def _asked_tests(self, name: str) -> dict[str, Any]:

@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from bpfcompat import loaders
+from bpfcompat import libbpfs
 from bpfcompat.as_declared import is_remark, toml_lines
 from bpfcompat.behaviour import TestVerdict
 from bpfcompat.gate import Row, decide
 from bpfcompat.model import Answer
 from bpfcompat.voice import clean
 
-LEGEND = "* with a note: a program was not attached, is inactive, or is optional and refused; matrix.md has it"
+LEGEND = (
+    "* with a note: a program was not attached, is inactive, or is optional and refused, or another loader was asked; "
+    "matrix.md has it"
+)
 NEEDED = "which libbpf is needed:"
 MOST_OBJECTS, MOST_KERNELS, MOST_WRONG = 100, 30, 12  # of what a table in a terminal can be read
 MARKS = {Answer.COMPATIBLE: "yes", Answer.INCOMPATIBLE: "NO", Answer.INCONCLUSIVE: "?"}
@@ -44,49 +47,49 @@ def grid(rows: Sequence[Row]) -> tuple[dict[str, str], list[str], dict[tuple[str
     """Lines with their headings, columns, and cells of a table: a loader is a line, so that columns stay kernels."""
     order = {o: n for n, o in enumerate(dict.fromkeys(r.pair.object for r in rows))}
     lines = {_line(r): _line(r) + (" (as declared)" if r.declared else "") for r in rows}
-    if any(loaders.MARK in name for name in lines):
-        place = {name: loaders.split(name) for name in lines}
-        ordered = sorted(lines, key=lambda n: (order[place[n][0]], loaders.version(place[n][1])))
+    if any(libbpfs.MARK in name for name in lines):
+        place = {name: libbpfs.split(name) for name in lines}
+        ordered = sorted(lines, key=lambda n: (order[place[n][0]], libbpfs.version(place[n][1])))
         lines = {name: lines[name] for name in ordered}
     return lines, list(dict.fromkeys(map(_kernel, rows))), {(_line(r), _kernel(r)): r for r in rows}
 
 
 def _line(row: Row) -> str:
     """The object, and once more for each other loader that it is asked with: `tcx+libbpf-1.1`."""
-    return loaders.column(row.pair.object, loaders.split(row.pair.kernel)[1])
+    return libbpfs.column(row.pair.object, libbpfs.split(row.pair.kernel)[1])
 
 
 def _kernel(row: Row) -> str:
-    return loaders.split(row.pair.kernel)[0]
+    return libbpfs.split(row.pair.kernel)[0]
 
 
-def needs(rows: Sequence[Row]) -> dict[str, list[tuple[loaders.Need, list[str]]]]:
+def needs(rows: Sequence[Row]) -> dict[str, list[tuple[libbpfs.Need, list[str]]]]:
     """Which libbpf each object needs that was asked with several: what was found, and the kernels of which it holds."""
-    several = dict.fromkeys(r.pair.object for r in rows if loaders.MARK in r.pair.kernel)
-    told: dict[str, dict[str, list[loaders.Told]]] = {name: {} for name in several}
+    several = dict.fromkeys(r.pair.object for r in rows if libbpfs.MARK in r.pair.kernel)
+    told: dict[str, dict[str, list[libbpfs.Told]]] = {name: {} for name in several}
     for row in rows:
         if row.pair.object in told:
             told[row.pair.object].setdefault(_kernel(row), []).append(_told(row))
     return {name: _grouped(kernels) for name, kernels in told.items()}
 
 
-def _told(row: Row) -> loaders.Told:
-    libbpf = row.libbpf or loaders.split(row.pair.kernel)[1] or loaders.OWN
+def _told(row: Row) -> libbpfs.Told:
+    libbpf = row.libbpf or libbpfs.split(row.pair.kernel)[1] or libbpfs.OWN
     found = row.verdict
-    return loaders.Told(libbpf, found.answer if found else None, found.cause if found else "")
+    return libbpfs.Told(libbpf, found.answer if found else None, found.cause if found else "")
 
 
-def _grouped(told: Mapping[str, Sequence[loaders.Told]]) -> list[tuple[loaders.Need, list[str]]]:
-    groups: dict[loaders.Need, list[str]] = {}
+def _grouped(told: Mapping[str, Sequence[libbpfs.Told]]) -> list[tuple[libbpfs.Need, list[str]]]:
+    groups: dict[libbpfs.Need, list[str]] = {}
     for kernel, answers in told.items():
-        groups.setdefault(loaders.need(answers), []).append(kernel)
+        groups.setdefault(libbpfs.need(answers), []).append(kernel)
     return list(groups.items())
 
 
 def needs_lines(rows: Sequence[Row]) -> list[str]:
     """The same in words, a line for each object and each answer: `tcx: libbpf 1.4.6 or newer (debian-12, …)`."""
     found = needs(rows).items()
-    return [f"{o}: {loaders.in_words(n)} ({_names(kernels, 8)})" for o, parts in found for n, kernels in parts]
+    return [f"{o}: {libbpfs.in_words(n)} ({_names(kernels, 8)})" for o, parts in found for n, kernels in parts]
 
 
 def _how(row: Row) -> str:
@@ -178,7 +181,7 @@ def as_json(rows: Sequence[Row]) -> str:
     return json.dumps(body, indent=1, sort_keys=True) + "\n"
 
 
-def _need_json(found: loaders.Need, kernels: list[str]) -> dict[str, Any]:
+def _need_json(found: libbpfs.Need, kernels: list[str]) -> dict[str, Any]:
     return {
         "kernels": kernels,
         "oldest": found.oldest,

@@ -67,6 +67,15 @@ class Claim:
         """True when something was set before loading: the answer is not about the object as it came."""
         return "declared" in self.spec
 
+    @property
+    def loader(self) -> str:
+        """Who loaded the object: `bpftool sha256:…` where the recipe names the project's own loader, else libbpf."""
+        command = self.spec.get("command")
+        loader = command.get("loader") if isinstance(command, Mapping) else None
+        if not isinstance(loader, Mapping):
+            return f"libbpf {self.libbpf_version}"
+        return f"{loader.get('name')} {loader.get('digest')}"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

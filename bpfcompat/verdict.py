@@ -26,6 +26,8 @@ from bpfcompat.causes import (
     explain,
     older,
 )
+from bpfcompat.commanded import SLUGS as COMMANDED
+from bpfcompat.commanded import command_verdict
 from bpfcompat.digest import canonical
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.errors import StoreError
@@ -34,7 +36,8 @@ from bpfcompat.model import Answer, Attach, AttachMode, ProgramReport, ProgramVe
 
 CLASSIFIER = 1  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
-SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *(cause.slug for cause in CAUSES))
+SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *COMMANDED,
+         *(cause.slug for cause in CAUSES))  # fmt: skip
 MAX_NOTES = 50
 MAX_NAMED = 8
 
@@ -57,14 +60,16 @@ def classify(
     attach: AttachMode,
     tests: Sequence[BehaviourTest] = (),
     homes: Mapping[str, str] = MappingProxyType({}),
+    command: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """The verdict of a report.
 
     `facts` is what elf.facts_or_fault() says of the same object: it words the verdict and is asked which programs
     the report must speak of; it never decides against the loader.  `tests` are held against what the report tells of
-    them once the object loads and attaches.  `homes`: kfunc → the module of this kernel that holds it.
+    them once the object loads and attaches.  `homes`: kfunc → the module of this kernel that holds it.  `command` is
+    what was asked of the project's own loader, of the probe's spec, if that was asked instead of libbpf.
     """
-    found = _of_object(report, facts, attach, homes)
+    found = _of_object(report, facts, attach, homes, command)
     if not tests or found.cause == CONTRADICTORY:
         return found
     if found.answer is not Answer.COMPATIBLE:
@@ -83,11 +88,21 @@ def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> 
     return replace(found, sentence=found.sentence + judging.praise(told), notes=beside, tests=told)
 
 
-def _of_object(report: Report, facts: ObjectFacts | str, attach: AttachMode, homes: Mapping[str, str]) -> Verdict:
+def _of_object(
+    report: Report,
+    facts: ObjectFacts | str,
+    attach: AttachMode,
+    homes: Mapping[str, str],
+    command: Mapping[str, Any] | None,
+) -> Verdict:
     asker = _Asker(report, facts, homes)
     programs = tuple(asker.program(program, attach) for program in report.programs)
     if report.ending is not None:
         return fate_verdict(report, report.ending, programs)
+    if (report.command is None) != (command is None):
+        return _doubtful(report, "it is of another loader than the one that was asked", programs)
+    if report.command is not None and command is not None:
+        return command_verdict(report, report.command, command)
     doubt = _contradiction(report, facts, attach)
     if doubt is not None:
         return _doubtful(report, doubt, programs)

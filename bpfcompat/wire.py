@@ -7,6 +7,7 @@ Pure and strict: the guest is hostile, so one byte that is not as specified make
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
 from bpfcompat.behaviour import Ended, Heard, HeldProgram, Reading, RunReport, TestReport
@@ -14,7 +15,25 @@ from bpfcompat.declare import MAX_ALTERNATIVES, MAX_GROUPS, MAX_SETTINGS
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import GuestError, StoreError, TrustError
-from bpfcompat.model import Attach, AttachMode, Ending, Fate, Log, MapReport, ProgramReport, Report
+from bpfcompat.measures import RELOCATIONS_MAX, measures, relocations
+from bpfcompat.model import (
+    Attach,
+    AttachMode,
+    CommandReport,
+    Cost,
+    Creation,
+    Ending,
+    Fate,
+    Log,
+    MapReport,
+    Measures,
+    ProgramReport,
+    Relocation,
+    Report,
+    Start,
+    Types,
+)
+from bpfcompat.squeezed import LOG_MAX, Squeezed, Unpacker, squeezed
 from bpfcompat.strictjson import parse_json
 
 REPORT_MAX = 64 << 20  # bytes, of a report and of its stored form
@@ -40,16 +59,17 @@ Shape = Mapping[str, Check]
 
 
 def spec(
-    nonce: str, attach: AttachMode, log_max: int, clock_ns: int, seed: str,
-    declared: Sequence[str] = (), tests: Sequence[str] = (),
+    nonce: str, attach: AttachMode, clock_ns: int, seed: str,
+    declared: Sequence[str] = (), tests: Sequence[str] = (), command: Sequence[str] = (),
 ) -> bytes:  # fmt: skip
-    """What the validator is asked: its `opt/bpfcompat/spec`.  `log_max` bytes of each verifier log are kept.
+    """What the validator is asked: its `opt/bpfcompat/spec`.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.  `declared` are lines of fitting.py, `tests` of behave.py.
+    has from its template.  `declared` are lines of fitting.py, `tests` of behave.py, `command` of loaders.py.
     """
-    tail = "".join(f"{line}\n" for line in (*(f"declare={line}" for line in declared), *tests))
-    return f"nonce={nonce}\nclock={clock_ns}\nseed={seed}\nattach={attach}\nlog_max={log_max}\n{tail}".encode()
+    lines = [f"nonce={nonce}", f"clock={clock_ns}", f"seed={seed}", f"attach={attach}"]
+    lines += [*(f"declare={line}" for line in declared), *tests, *(f"command={line}" for line in command)]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def is_complete(data: bytes | bytearray) -> bool:
@@ -59,13 +79,14 @@ def is_complete(data: bytes | bytearray) -> bool:
     return last.endswith(b"\n") and last.startswith((_END, _GAVE_UP))
 
 
-def parse(data: bytes, nonce: str, declared: bool = False) -> Report:
+def parse(data: bytes, nonce: str, declared: bool = False, log_max: int = 1 << 20) -> Report:
     """A complete report with this nonce; GuestError (phase `report`) for anything else.
 
-    `declared`: something was declared, so an object that opened must say what came of it.
+    `declared`: something was declared, so an object that opened must say what came of it.  Of each log, the last
+    `log_max` bytes are in `text`; where that is not all, `whole` has it.
     """
     try:
-        found = _report(_Reader(_frames(bytes(data), nonce)))
+        found = _report(_Reader(_frames(bytes(data), nonce), log_max))
         if (found.declared is not None) != (declared and not found.open_errno):
             raise ValueError("what is said of declarations is not what was asked")
         return found
@@ -79,7 +100,7 @@ def parse(data: bytes, nonce: str, declared: bool = False) -> Report:
 class Partial:
     """What a guest had said when it was lost: the report so far, and what it was being asked then.
 
-    `phase` is `open`, `load`, `program` or `test`; `program` is the name in the last two cases, else "".
+    `phase` is `open`, `load`, `maps`, `map`, `program` or `test`; `program` is the name in the last two cases, else "".
     """
 
     report: Report
@@ -87,7 +108,7 @@ class Partial:
     program: str
 
 
-def parse_partial(data: bytes, nonce: str, tests: Sequence[str] = ()) -> Partial | None:
+def parse_partial(data: bytes, nonce: str, tests: Sequence[str] = (), log_max: int = 1 << 20) -> Partial | None:
     """The whole frames of a report that broke off, or whose validator lost a process, up to there.
 
     `tests` are the names of those that were asked.  None if it said nothing of an object, or not in our words.
@@ -100,7 +121,7 @@ def parse_partial(data: bytes, nonce: str, tests: Sequence[str] = ()) -> Partial
         told = kinds.index("died") if "died" in kinds else len(kinds)
         if told == 0 or "end" in kinds[:told]:
             return None
-        return _partial(_Reader(iter(found[:told])), told, tests)
+        return _partial(_Reader(iter(found[:told]), log_max), told, tests)
     except (ValueError, TrustError, AttributeError):
         return None
 
@@ -117,24 +138,31 @@ def _frames_until_cut(data: bytes, nonce: str) -> Iterator[Any]:
 
 def _partial(reader: "_Reader", count: int, tests: Sequence[str]) -> Partial:
     guest = reader.take("hello", _HELLO, _HELLO_GIVEN)
-    silent = Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""))
+    report = Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""))
     if count == 1:
-        return Partial(silent, "open", "")
+        return Partial(report, "open", "")
     opened = _opened(reader)
     declared = _declared(reader, opened)
-    silent = replace(silent, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()),
+    report = replace(report, open_errno=opened["errno"], open_log=opened["log"], maps=opened.get("maps", ()),
                      declared=declared)  # fmt: skip
-    count -= declared is not None
-    if count == 2:
-        return Partial(silent, "load", "")
-    loaded = reader.take("load", _LOADED)
+    if count == reader.count:
+        return Partial(report, "load", "")
+    report = _with_load(report, reader)
+    if count == reader.count:
+        return Partial(report, "maps", "")
+    created = _created(reader, report.maps)
+    maps, left = list(report.maps), count - reader.count
+    for n in [n for n, done in enumerate(created) if not done][:left]:
+        maps[n] = _asked_alone(reader, maps[n])
+    report = replace(report, maps=_marked(maps, created))
+    if created.count(False) > left:
+        return Partial(report, "map", "")
     listed = opened.get("programs", ())
-    told = tuple(_program(reader, listed[n]) for n in range(min(count - 3, len(listed))))
-    log = _joined(loaded["log"], loaded["verifier"])
-    report = replace(silent, load_errno=loaded["errno"], load_log=log, programs=told)
+    told = [_program(reader, listed[n]) for n in range(min(count - reader.count, len(listed)))]
+    report = _with_programs(report, told)
     if len(told) < len(listed):
         return Partial(report, "program", listed[len(told)]["name"])
-    tested = tuple(_sound_test(reader.take("test", _TEST)) for _ in range(count - 3 - len(listed)))
+    tested = tuple(_sound_test(reader.take("test", _TEST)) for _ in range(count - reader.count))
     if len(tested) > len(tests) or [t.name for t in tested] != list(tests[: len(tested)]):
         raise ValueError(f"{len(tested)} test frames, of tests that were not asked")
     report = replace(report, tests=tested)
@@ -143,15 +171,33 @@ def _partial(reader: "_Reader", count: int, tests: Sequence[str]) -> Partial:
 
 def report_to_json(report: Report) -> dict[str, Any]:
     """A Report as plain JSON values; `report_from_json` gives it back."""
-    value = {**asdict(report), "guest": dict(report.guest), "format": 1}
-    return {name: part for name, part in value.items() if part not in (None, ()) or name not in _OPTIONAL}
+    return {**_pruned(asdict(replace(report, guest={}))), "guest": dict(report.guest), "format": 1}
+
+
+# What is left out of the stored form: always, or where it has this value.
+_NEVER = frozenset(("whole", "cost"))
+_UNLESS: Mapping[str, Any] = {"left_out": 0, "measures": None, "types": None, "relocations": (), "ending": None,
+                           "declared": None, "tests": (), "command": None}  # fmt: skip
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {n: v for n, v in value.items() if n not in _NEVER and not (n in _UNLESS and v == _UNLESS[n])}
+        return {name: _pruned(inner) for name, inner in kept.items()}
+    return [_pruned(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def comparable(report: Report) -> Report:
+    """What two guests that were asked the same must agree on: all, but for a command's words and leftovers."""
+    if report.command is None:
+        return report
+    return replace(report, command=replace(report.command, left=0, stdout=Log(""), stderr=Log("")))
 
 
 def report_from_json(value: Any) -> Report:
     """The Report that `report_to_json` described; StoreError if it is not one."""
     try:
-        there = {name: check for name, check in _OPTIONAL.items() if isinstance(value, dict) and name in value}
-        found = _fields(value, {**_STORED, **there}, "report")
+        found = _fields(value, _STORED, "report", _OPTIONAL)
         del found["format"]
         return Report(**found)
     except ValueError as error:
@@ -208,8 +254,9 @@ class _DiedError(ValueError):
 class _Reader:
     """Hands out frames in the order in which they must come."""
 
-    def __init__(self, frames: Iterator[Any]) -> None:
+    def __init__(self, frames: Iterator[Any], log_max: int) -> None:
         self._frames = frames
+        self._unpacker = Unpacker(log_max)
         self._held: list[Any] = []
         self.count = 0
 
@@ -223,7 +270,13 @@ class _Reader:
             raise ValueError(f"expected a frame of kind {kind!r}, got {str(found)[:40]!r}")
         body = {name: value for name, value in frame.items() if name != "kind"}
         shape = next((shape for shape in shapes if shape.keys() == body.keys()), shapes[0])
-        return _fields(body, shape, kind)
+        checked = _fields(body, shape, kind)
+        return {n: self._masked(v) if isinstance(v, Log | Squeezed) else v for n, v in checked.items()}
+
+    def _masked(self, found: Log | Squeezed) -> Log:
+        log = self._unpacker.log(found)
+        whole = log.whole and _masked(log.whole)
+        return replace(log, text=_masked(log.text), whole=whole)
 
     def comes(self, kind: str) -> bool:
         """True when the next frame is of this kind; it stays the next."""
@@ -255,26 +308,101 @@ def _death(frame: dict[str, Any]) -> str:
 
 def _report(reader: _Reader) -> Report:
     guest = reader.take("hello", _HELLO, _HELLO_GIVEN)
+    if reader.comes("command"):
+        return _commanded(reader, guest)
     opened = _opened(reader)
     declared = _declared(reader, opened)
-    loaded = reader.take("load", _LOADED) if "programs" in opened else _NOT_LOADED
-    programs = tuple(_program(reader, listed) for listed in opened.get("programs", ()))
-    tests = tuple(_tests(reader)) if "programs" in opened else ()
-    before_end = reader.count
-    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + TESTS_MAX + 4)})["frames"] != before_end:
-        raise ValueError(f"end: expected {before_end} frames before it")
-    reader.close()
-    return Report(
-        guest=guest,
-        open_errno=opened["errno"],
-        open_log=opened["log"],
+    report = Report(
+        guest, opened["errno"], opened["log"], None, Log(""), maps=opened.get("maps", ()), declared=declared
+    )
+    if "programs" in opened:
+        report = _with_load(report, reader)
+        created = _created(reader, report.maps)
+        maps = [m if done else _asked_alone(reader, m) for m, done in zip(report.maps, created, strict=True)]
+        programs = [_program(reader, listed) for listed in opened["programs"]]
+        report = _with_programs(replace(report, maps=_marked(maps, created)), programs)
+        report = replace(report, tests=tuple(_tests(reader)))
+    _closed(reader)
+    return report
+
+
+def _with_load(report: Report, reader: _Reader) -> Report:
+    loaded = reader.take("load", _LOADED)
+    return replace(
+        report,
         load_errno=loaded["errno"],
         load_log=_joined(loaded["log"], loaded["verifier"]),
-        programs=programs,
-        maps=opened.get("maps", ()),
-        tests=tests,
-        declared=declared,
+        types=loaded["btf"],
+        relocations=_relocated(loaded["relocations"]),
     )
+
+
+def _relocated(log: Log) -> tuple[Relocation, ...]:
+    return tuple(islice(relocations(log.whole or log.text), RELOCATIONS_MAX))
+
+
+def _with_programs(report: Report, told: Sequence[tuple[ProgramReport, tuple[Relocation, ...]]]) -> Report:
+    """What a program says of its relocations itself stands in the place of what the whole object's load said."""
+    own = {program.name for program, found in told if found}
+    kept = [r for r in report.relocations if r.function not in own]
+    found = chain(kept, *(relocated for _, relocated in told))
+    return replace(report, programs=tuple(p for p, _ in told), relocations=tuple(islice(found, RELOCATIONS_MAX)))
+
+
+def _created(reader: _Reader, maps: Sequence[MapReport]) -> tuple[bool, ...]:
+    created: tuple[bool, ...] = reader.take("maps", {"created": _list_of(_flag, MAPS_MAX)})["created"]
+    if len(created) != len(maps):
+        raise ValueError(f"maps: {len(created)} told of, {len(maps)} expected")
+    return created
+
+
+def _asked_alone(reader: _Reader, listed: MapReport) -> MapReport:
+    found = reader.take("map", {"name": _text, **_ASKED})
+    if found.pop("name") != listed.name:
+        raise ValueError(f"map: the object's next map is {listed.name[:40]!r}")
+    return _sound_map(replace(listed, **found))
+
+
+def _marked(maps: Sequence[MapReport], created: Sequence[bool]) -> tuple[MapReport, ...]:
+    return tuple(
+        replace(m, outcome=Creation.CREATED, errno=0, reason="") if done else m
+        for m, done in zip(maps, created, strict=True)
+    )
+
+
+def _sound_map(found: MapReport) -> MapReport:
+    """The same, if its parts can be true together."""
+    if (found.outcome is Creation.FAILED) != (found.errno != 0):
+        raise ValueError(f"map {found.name[:40]!r}: {found.outcome} with errno {found.errno}")
+    if found.outcome is Creation.NOT_ASKED and not found.reason:
+        raise ValueError(f"map {found.name[:40]!r}: {found.outcome} without a reason")
+    return found
+
+
+def _closed(reader: _Reader) -> None:
+    before_end = reader.count
+    if reader.take("end", {"frames": _whole(PROGRAMS_MAX + MAPS_MAX + TESTS_MAX + 5)})["frames"] != before_end:
+        raise ValueError(f"end: expected {before_end} frames before it")
+    reader.close()
+
+
+def _commanded(reader: _Reader, guest: Mapping[str, Any]) -> Report:
+    """The report of the project's own loader: one frame in place of all that libbpf would have been asked."""
+    told = _possible(CommandReport(**reader.take("command", _COMMAND)))
+    _closed(reader)
+    return Report(guest=guest, open_errno=0, open_log=Log(""), load_errno=None, load_log=Log(""), command=told)
+
+
+def _possible(told: CommandReport) -> CommandReport:
+    """The same, if its parts can be true together."""
+    started = told.start is Start.STARTED
+    if started != (told.start_errno == 0):
+        raise ValueError(f"command: start {told.start!r} with errno {told.start_errno}")
+    if started and (told.exit is None) != (told.signal != 0):
+        raise ValueError("command: expected an exit code or a signal, one of them")
+    if not started and (told.exit is not None or told.signal or told.timed_out):
+        raise ValueError("command: not started, and yet it ended")
+    return told
 
 
 def _tests(reader: _Reader) -> Iterator[TestReport]:
@@ -314,23 +442,24 @@ def _opened(reader: _Reader) -> dict[str, Any]:
     return opened
 
 
-def _program(reader: _Reader, known: Mapping[str, Any]) -> ProgramReport:
+def _program(reader: _Reader, known: Mapping[str, Any]) -> tuple[ProgramReport, tuple[Relocation, ...]]:
     """One program's answer.  Its autoload is as shipped; `effective` is what declarations made of it."""
     listed = {name: value for name, value in known.items() if name != "effective"}
     found = reader.take("program", _PROGRAM)
     if {name: found[name] for name in listed} != listed:
         raise ValueError(f"program {found['name'][:40]!r}: the object's next program is {listed['name'][:40]!r}")
-    return _sound(
-        ProgramReport(
-            **{**listed, "autoload": known.get("effective", listed["autoload"])},
-            load_errno=found["load_errno"],
-            log=found["verifier"],
-            attach=found["attach"],
-            attach_errno=found["attach_errno"],
-            attach_reason=found["reason"],
-            libbpf=found["libbpf"],
-        )
+    program = ProgramReport(
+        **{**listed, "autoload": known.get("effective", listed["autoload"])},
+        load_errno=found["load_errno"],
+        log=found["verifier"],
+        attach=found["attach"],
+        attach_errno=found["attach_errno"],
+        attach_reason=found["reason"],
+        libbpf=found["libbpf"],
+        measures=measures(found["insns"], found["line_info"], found["counts"]),
+        cost=found["cost"],
     )
+    return _sound(program), _relocated(found["relocations"])
 
 
 def _sound(program: ProgramReport) -> ProgramReport:
@@ -346,14 +475,21 @@ def _sound(program: ProgramReport) -> ProgramReport:
 
 
 def _joined(first: Log, second: Log) -> Log:
-    return Log(first.text + second.text, first.cut or second.cut)
+    left_out = first.left_out + second.left_out
+    whole = (first.whole or first.text) + (second.whole or second.text) if left_out else None
+    return Log(first.text + second.text, first.cut or second.cut, left_out, whole)
 
 
 # --- shapes: exactly these names, each value checked
 
 
-def _fields(value: Any, shape: Shape, what: str) -> dict[str, Any]:
-    """The checked values of an object that has exactly the shape's names; ValueError with breadcrumbs otherwise."""
+def _fields(value: Any, shape: Shape, what: str, perhaps: Shape | None = None) -> dict[str, Any]:
+    """The checked values of an object that has exactly the shape's names; ValueError with breadcrumbs otherwise.
+
+    Names of `perhaps` may be there too.
+    """
+    if isinstance(value, dict):
+        shape = {**shape, **{n: check for n, check in (perhaps or {}).items() if n in value}}
     if not isinstance(value, dict) or value.keys() != shape.keys():
         names = sorted(value) if isinstance(value, dict) else type(value).__name__
         raise ValueError(f"{what}: expected {', '.join(sorted(shape))}, got {str(names)[:200]}")
@@ -424,9 +560,25 @@ def _guest(value: Any) -> dict[str, Any]:
     return _fields(value, _HELLO_GIVEN if given else _HELLO, "guest")
 
 
-def _log(value: Any) -> Log:
-    found = _fields(value, {"text": _text, "cut": _flag}, "log")
-    return Log(_ADDRESS.sub(r"\g<1>0xADDRESS", found["text"]), found["cut"])
+def _log(value: Any) -> Log | Squeezed:
+    if isinstance(value, dict) and "deflated" in value:
+        found = _fields(value, {"deflated": _text, "size": _whole(LOG_MAX), "cut": _flag}, "log")
+        return squeezed(found["deflated"], found["size"], found["cut"])
+    return _stored_log(value, {})
+
+
+def _stored_log(value: Any, perhaps: Shape | None = None) -> Log:
+    perhaps = {"left_out": _whole(LOG_MAX * 2, 1)} if perhaps is None else perhaps
+    found = _fields(value, {"text": _text, "cut": _flag}, "log", perhaps)
+    return Log(_masked(found["text"]), found["cut"], found.get("left_out", 0))
+
+
+def _plain_log(value: Any) -> Log:
+    return _stored_log(value, {})
+
+
+def _masked(text: str) -> str:
+    return _ADDRESS.sub(r"\g<1>0xADDRESS", text)
 
 
 def _attach(value: Any) -> Attach:
@@ -441,8 +593,47 @@ def _map(value: Any) -> MapReport:
     return MapReport(**_fields(value, _MAP, "map"))
 
 
+def _stored_map(value: Any) -> MapReport:
+    asked = {**_ASKED, "libbpf": _stored_log} if isinstance(value, dict) and "outcome" in value else {}
+    return _sound_map(MapReport(**_fields(value, {**_MAP, **asked}, "map")))
+
+
+def _creation(value: Any) -> Creation:
+    return Creation(_text(value))
+
+
+def _types(value: Any) -> Types:
+    return Types(**_fields(value, {"errno": _errno, "changed": _flag}, "btf"))
+
+
+def _cost(value: Any) -> Cost:
+    found = _fields(value, {"jited": _u32, "verify_us": _whole(1 << 50, -1)}, "cost")
+    return Cost(found["jited"] or None, found["verify_us"] if found["verify_us"] >= 0 else None)
+
+
+def _measures(value: Any) -> Measures:
+    return Measures(**_fields(value, _MEASURES, "measures"))
+
+
+def _relocation(value: Any) -> Relocation:
+    return Relocation(**_fields(value, _RELOCATION, "relocation"))
+
+
+def _two(value: Any) -> tuple[int, int]:
+    first, second = _list_of(_count, 2)(value)
+    return first, second
+
+
 def _ending(value: Any) -> Ending:
     return Ending(**_fields(value, _ENDING, "ending"))
+
+
+def _start(value: Any) -> Start:
+    return Start(_text(value))
+
+
+def _command(value: Any) -> CommandReport:
+    return _possible(CommandReport(**_fields(value, _COMMAND, "command")))
 
 
 def _setting(value: Any) -> SettingReport:
@@ -477,7 +668,7 @@ def _fate(value: Any) -> Fate:
 
 
 def _stored_program(value: Any) -> ProgramReport:
-    return _sound(ProgramReport(**_fields(value, _STORED_PROGRAM, "program")))
+    return _sound(ProgramReport(**_fields(value, _STORED_PROGRAM, "program", {"measures": _measures})))
 
 
 def _hex(most: int) -> Check:
@@ -512,7 +703,8 @@ def _run(value: Any) -> RunReport:
 
 
 def _test(value: Any) -> TestReport:
-    return _sound_test(_fields(value, _TEST, "test"))
+    logs = {"stdout": _stored_log, "stderr": _stored_log, "trace": _or_none(_stored_log)}
+    return _sound_test(_fields(value, {**_TEST, **logs}, "test"))
 
 
 def _sound_test(checked: Mapping[str, Any]) -> TestReport:
@@ -524,6 +716,7 @@ def _sound_test(checked: Mapping[str, Any]) -> TestReport:
 
 _errno = _whole(ERRNO_MAX)
 _u32 = _whole((1 << 32) - 1)
+_count = _whole((1 << 64) - 1)
 _LISTED: Shape = {"name": _text, "section": _text, "type": _text, "autoload": _flag}
 _MAP: Shape = {"name": _text, "type": _text, "key_size": _u32, "value_size": _u32, "max_entries": _u32}
 _HELLO: Shape = {"release": _text, "version": _text, "machine": _text, "btf": _flag, "config": _flag, "libbpf": _text,
@@ -532,10 +725,15 @@ _HELLO: Shape = {"release": _text, "version": _text, "machine": _text, "btf": _f
 _HELLO_GIVEN: Shape = {**_HELLO, "modules": _modules, "conditions": _plain_list, "unmet": _plain_list}
 _NOT_OPENED: Shape = {"errno": _errno, "log": _log}
 _OPENED: Shape = {**_NOT_OPENED, "programs": _list_of(_listed, PROGRAMS_MAX), "maps": _list_of(_map, MAPS_MAX)}
-_LOADED: Shape = {"errno": _errno, "log": _log, "verifier": _log}
-_NOT_LOADED: Mapping[str, Any] = {"errno": None, "log": Log(""), "verifier": Log("")}
-_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "verifier": _log, "attach": _attach, "attach_errno": _errno,
+_LOADED: Shape = {"errno": _errno, "log": _log, "verifier": _log, "btf": _or_none(_types), "relocations": _log}
+_ASKED: Shape = {"outcome": _creation, "errno": _errno, "reason": _text, "libbpf": _log}
+_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "verifier": _log, "insns": _u32, "line_info": _u32,
+                   "counts": _text, "cost": _cost, "relocations": _log, "attach": _attach, "attach_errno": _errno,
                    "reason": _text, "libbpf": _log}  # fmt: skip
+_MEASURES: Shape = {"insns": _u32, "line_info": _u32, "verified": _or_none(_count), "limit": _or_none(_count),
+                    "states": _or_none(_count), "peak_states": _or_none(_count),
+                    "stack": _list_of(_u32, 1000)}  # fmt: skip
+_RELOCATION: Shape = {"function": _text, "insn": _u32, "kind": _text, "spec": _text, "found": _or_none(_two)}
 _DIED: Shape = {"kind": _text, "phase": _text, "index": _u32, "signal": _whole(64), "errno": _whole(255)}
 _HELD: Shape = {"name": _text, "attach": _attach, "errno": _errno, "reason": _text}
 _READING: Shape = {"errno": _errno, "reason": _text, "signed": _flag, "cut": _flag, "values": _list_of(_hex(1024), 256)}
@@ -546,14 +744,17 @@ _TEST: Shape = {"name": _text, "ended": _ended, "reason": _text, "programs": _li
                 "steps": _list_of(_errno, 64), "exec_errno": _errno, "exit": _or_none(_whole(255)),
                 "signal": _whole(64), "stdout": _log, "stderr": _log, "run": _or_none(_run),
                 "readings": _list_of(_reading, 64), "events": _list_of(_heard, 8), "trace": _or_none(_log)}  # fmt: skip
-_STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _log, "attach": _attach, "attach_errno": _errno,
-                          "attach_reason": _text, "libbpf": _log}  # fmt: skip
+_STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _stored_log, "attach": _attach,
+                          "attach_errno": _errno, "attach_reason": _text, "libbpf": _stored_log}  # fmt: skip
 _STORED: Shape = {"format": _whole(1, 1), "guest": _guest, "open_errno": _errno,
-                  "open_log": _log, "load_errno": _or_none(_errno), "load_log": _log,
+                  "open_log": _stored_log, "load_errno": _or_none(_errno), "load_log": _stored_log,
                   "programs": _list_of(_stored_program, PROGRAMS_MAX),
-                  "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
+                  "maps": _list_of(_stored_map, MAPS_MAX)}  # fmt: skip
 _ENDING: Shape = {"fate": _fate, "phase": _text, "program": _text, "console": _list_of(_text, 1000),
                   "runs": _whole(100, 1)}  # fmt: skip
+_COMMAND: Shape = {"start": _start, "start_errno": _errno, "exit": _or_none(_whole(255)), "signal": _whole(64),
+                   "timed_out": _flag, "out_of_memory": _flag, "left": _u32,
+                   "stdout": _plain_log, "stderr": _plain_log}  # fmt: skip
 _SETTING: Shape = {"subject": _text, "name": _text, "key": _text, "value": _text, "errno": _errno}
 _TRIED: Shape = {"needs": _text, "programs": _functions, "held": _or_none(_flag), "errno": _errno}
 _VARIANT: Shape = {"group": _text, "chosen": _or_none(_whole(MAX_ALTERNATIVES - 1)),
@@ -562,4 +763,6 @@ _SAID_OF_DECLARED: Shape = {"settings": _list_of(_setting, 2 * MAX_SETTINGS),
                             "variants": _list_of(_variant, MAX_GROUPS)}  # fmt: skip
 _DECLARED: Shape = {**_SAID_OF_DECLARED, "programs": _list_of(_listed, PROGRAMS_MAX),
                     "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
-_OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report, "tests": _list_of(_test, TESTS_MAX)}
+_OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report, "types": _types,
+                    "relocations": _list_of(_relocation, RELOCATIONS_MAX),
+                    "tests": _list_of(_test, TESTS_MAX), "command": _command}  # fmt: skip

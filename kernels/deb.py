@@ -30,10 +30,14 @@ def deb_members(deb: Path, patterns: Sequence[str], limit: int) -> Mapping[str, 
     """
     try:
         with open(deb, "rb") as stream:
-            pieces = expanding(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
-            return _matching(pieces, patterns, limit, deb.name)
+            return _matching(data_tar(stream, deb.name), patterns, limit, deb.name)
     except OSError as error:
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
+
+
+def data_tar(stream: BinaryIO, name: str) -> BinaryIO:
+    """The expanded data.tar of the package in an open file, as a stream."""
+    return expanding(_data_part(stream, name), MAX_DATA, f"{name}: data.tar")
 
 
 def deb_files(deb: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tuple[str, bytes]]:
@@ -43,8 +47,7 @@ def deb_files(deb: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[
     """
     try:
         with open(deb, "rb") as stream:
-            pieces = expanding(_data_part(stream, deb.name), MAX_DATA, f"{deb.name}: data.tar")
-            yield from _wanted(pieces, wanted, limit, deb.name)
+            yield from _wanted(data_tar(stream, deb.name), wanted, limit, deb.name)
     except OSError as error:
         raise KernelError(f"{deb}: cannot read: {error.strerror}") from error
 
@@ -81,7 +84,7 @@ def _matching(data: BinaryIO, patterns: Sequence[str], limit: int, name: str) ->
 
 def _wanted(data: BinaryIO, wanted: Callable[[str], bool], limit: int, name: str) -> Iterator[tuple[str, bytes]]:
     try:
-        with tarfile.open(fileobj=data, mode="r|", tarinfo=_Header) as archive:
+        with tarfile.open(fileobj=data, mode="r|", tarinfo=Header) as archive:
             for count, member in enumerate(archive):
                 path = member.name.removeprefix("./")
                 if count >= MAX_MEMBERS:
@@ -103,7 +106,7 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, limit: int, name: s
     return stream.read()
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A tar header whose size can be worked with: tarfile reads extended headers into memory whole."""
 
     @classmethod

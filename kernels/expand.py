@@ -51,7 +51,7 @@ def expanded(data: bytes, limit: int, what: str) -> bytes:
 
 def expanding(source: BinaryIO, limit: int, what: str) -> BinaryIO:
     """The same as a stream, for who reads step by step."""
-    return io.BufferedReader(_Pieces(expand(source, limit, what)))
+    return io.BufferedReader(Pieces(expand(source, limit, what)))
 
 
 class _Joined:
@@ -122,7 +122,7 @@ _DECODERS: tuple[tuple[bytes, Callable[[_Joined], Iterator[bytes]]], ...] = (
 )
 
 
-class _Pieces(io.RawIOBase):
+class Pieces(io.RawIOBase):
     """Pieces of bytes as a stream."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:

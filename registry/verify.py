@@ -5,7 +5,7 @@ itself (paths, pair indexes, pages, the keys it carries) is believed.  A missing
 problem, and one problem is enough: the registry is then not trusted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +74,8 @@ class Verification:
     """What came of a check.
 
     `rows` are those that were asked about: all, or those of the given object and kernel file.  `problems` are reasons
-    not to believe; `conflicts` are pairs with two signed answers.  `bundles` counts the bundles that hold.
+    not to believe; `conflicts` are pairs with two signed answers.  `bundles` counts the bundles that hold; `loaders`
+    are those of bundles, by digest, that were not made with libbpf.
     `declared` are the pair ids whose answer is as declared, not the object's as it came.
     """
 
@@ -86,6 +87,7 @@ class Verification:
     problems: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     declared: frozenset[str] = frozenset()
+    loaders: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trusted(self) -> bool:
@@ -205,6 +207,7 @@ def verify(
         signer, rows, len(check.claims), matrix.not_before, matrix.expires,
         tuple(check.problems), tuple(check.conflicts()),
         frozenset(pair_id(claim) for claim in check.claims.values() if claim.as_declared),
+        {digest: claim.loader for digest, claim in check.claims.items() if "command" in claim.spec},
     )  # fmt: skip
 
 
@@ -242,14 +245,17 @@ def format_verification(found: Verification) -> str:
         more = len(found.problems) - 20
         return "\n".join([*lines, *([f"not trusted: {more} more"] if more > 0 else [])])
     width = max(len(plain(row.label, 60)) for row in found.rows)
-    lines = [_row_line(row, width, row.pair in found.declared) for row in found.rows]
+    lines = [
+        _row_line(row, width, row.pair in found.declared, found.loaders.get(row.bundle or "")) for row in found.rows
+    ]
     lines += [f"conflict: {plain(text)}" for text in found.conflicts]
     lines.append(f"signed by {found.signer}, {found.bundles} bundles hold, valid until {when(found.expires)}")
     lines.append("trusted, and as expected" if found.as_expected else "trusted, and not as expected")
     return "\n".join(lines)
 
 
-def _row_line(row: Row, width: int, declared: bool) -> str:
+def _row_line(row: Row, width: int, declared: bool, loader: str | None) -> str:
     answer = f"{row.answer} {plain(row.cause, 60)}".rstrip() + (", as declared" if declared else "")
     remark = "" if row.as_expected else f"  expected {row.expected}"
-    return f"{plain(row.label, 60):<{width}}  {answer}{plain(remark)}"
+    who = f"  by {loader}" if loader else ""
+    return f"{plain(row.label, 60):<{width}}  {answer}{plain(who, 160)}{plain(remark)}"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from bpfcompat import loaders
+from bpfcompat import libbpfs
 from bpfcompat.action import Action
 from bpfcompat.digest import short
 from bpfcompat.errors import BpfcompatError, ConfigError
@@ -63,7 +63,8 @@ def _reasons(session: Session, missing: Missing) -> Iterator[str]:
 def _below(session: Session, pair: Pair, missing: Missing) -> str | None:
     """The step that a pair waits for, and that gives the reason of all pairs above it."""
     if pair.object in missing.objects:
-        return f"object:{pair.object}"
+        itself = session.asker.there(partial(session.asker.object, pair.object, make=False))
+        return f"{'files' if itself else 'object'}:{pair.object}"
     if pair.kernel in missing.kernels:
         return f"kernel:{pair.kernel}"
     if pair.kernel in missing.guests:
@@ -112,7 +113,8 @@ def _action_of(session: Session, label: str) -> Callable[[], Action] | None:
         "kernel": lambda: asker.kernel_action(name),
         "guest": lambda: asker.initramfs_action(name, make=False),
         "object": lambda: asker.object_action(name, make=False),
-        "validator": lambda: asker.validator_action("" if name == loaders.OWN else name),
+        "validator": lambda: asker.validator_action("" if name == libbpfs.OWN else name),
+        "files": lambda: asker.packing_action(name),
     }
     return makers.get(kind)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from bpfcompat import loaders, reports
+from bpfcompat import libbpfs, reports
 from bpfcompat.as_declared import is_remark
 from bpfcompat.gate import Row, decide
 from bpfcompat.reports import to_declare
@@ -18,7 +18,7 @@ SIGNS = {"compatible": "✓", "incompatible": "✕", "inconclusive": "?"}
 def render(rows: Sequence[Row]) -> str:
     """The matrix at a glance, then each pair that is not compatible with its cause, evidence and command."""
     objects, names, cells = reports.grid(rows)
-    releases = {loaders.split(r.pair.kernel)[0]: r.release for r in rows if r.release}
+    releases = {libbpfs.split(r.pair.kernel)[0]: r.release for r in rows if r.release}
     return _template().render(
         rows=rows,
         kernels={name: releases.get(name, "") for name in names},

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bpfcompat import kmods
 from bpfcompat.btftypes import Types
 from bpfcompat.carve import objects_in
 from bpfcompat.config import FILE
@@ -53,9 +54,23 @@ def known_kernels(root: Path) -> tuple[Around, str]:
     except BpfcompatError:
         return Around({}, {}), f"No {FILE} here: no kernel was looked at, so placeholders are guessed by their names."
     found = {name: types.functions() for name in session.matrix.columns if (types := _types(session, name))}
+    modules = _modules(session)
     if not found:
         return Around({}, {}), "No kernel is in the store yet: placeholders are guessed by their names."
-    return Around(found, {}), f"Kernels that were looked at: {', '.join(found)}."
+    return Around(found, modules), f"Kernels that were looked at: {', '.join(found)}."
+
+
+def _modules(session: Session) -> dict[str, tuple[str, ...]]:
+    """Each kfunc of a module, and the modules that have it on any kernel whose index is there."""
+    found: dict[str, set[str]] = {}
+    for kernel in session.matrix.columns:
+        try:
+            index = kmods.index_of(session.asker, kernel, make=False)
+        except (NotThere, BpfcompatError):
+            continue
+        for kfunc, module in (index.homes() if index else {}).items():
+            found.setdefault(kfunc, set()).add(module)
+    return {kfunc: tuple(sorted(modules)) for kfunc, modules in found.items()}
 
 
 def _types(session: Session, kernel: str) -> Types | None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bpfcompat import loaders
+from bpfcompat import libbpfs
 from bpfcompat.action import Action
 from bpfcompat.errors import Exit
 from bpfcompat.files import ensure_dir, write_atomic
@@ -179,17 +179,18 @@ def relock(session: Session) -> None:
     from bpfcompat.kernels.relock import SourceSpec
     from bpfcompat.kernels.relock import relock as pick
     from bpfcompat.model import AptSource
+    from bpfcompat.plan import packages_of
 
     config, asker = session.config, session.asker
     keyring = apt.gpgv(config.path("mirror.keyring"))
     archive = apt.Archive(asker.mirror(), asker.downloads, keyring, config["mirror.allow_expired"], asker.bar("index"))
-    own = loaders.Loader(config["validator.suite"], config["validator.libbpf"])
-    used = {"": own, **{name: config.loaders[name] for name in session.matrix.loaders}}
+    own = libbpfs.Loader(config["validator.suite"], config["validator.libbpf"])
+    used = {"": own, **{name: config.libbpf[name] for name in session.matrix.loaders}}
     sources = {
-        loaders.source_of(name): SourceSpec(AptSource(found.suite, "source", loaders.SOURCE), found.version)
+        libbpfs.source_of(name): SourceSpec(AptSource(found.suite, "source", libbpfs.SOURCE), found.version)
         for name, found in used.items()
     }
-    packages = {n: o.package for n, o in session.matrix.objects.items() if o.package}
+    packages = {n: source for o in session.matrix.objects.values() for n, source in packages_of(o).items()}
     found = pick(archive, session.matrix.kernels.values(), sources, packages, session.voice.say)
     lock.write_lock(config.path("paths.lock"), found)
 

@@ -99,16 +99,9 @@ def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     yield from (partial(asker.hello_action, k, False) for k in asked)
     yield from (partial(asker.initramfs_action, k, False) for k in asked)
     yield from (partial(asker.object_action, o, False) for o in {p.object for p in matrix.pairs})
-    yield from (partial(_files_action, session, o) for o in {p.object for p in matrix.pairs})
+    yield from (partial(asker.packing_action, o) for o in {p.object for p in matrix.pairs})
     yield from (partial(asker.probe_action, p, False) for p in matrix.pairs)
     yield from (partial(asker.verdict_action, p, False) for p in matrix.pairs)
-
-
-def _files_action(session: Session, name: str) -> Action:
-    action = session.asker.files_action(name)
-    if action is None:
-        raise NotThere(f"files of {name}")
-    return action
 
 
 def _downloads(session: Session) -> Iterator[str]:

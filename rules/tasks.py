@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from bpfcompat import loaders
+from bpfcompat import libbpfs
 from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.plan import Pair
@@ -47,7 +47,7 @@ def possible(session: Session) -> Iterator[str]:
     """Every task name of a project, made or not; for completion and for nearest names."""
     matrix = session.matrix
     yield from ("matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock")
-    yield from (f"validator:{v}" for v in (loaders.OWN, *matrix.loaders) if matrix.loaders)
+    yield from (f"validator:{v}" for v in (libbpfs.OWN, *matrix.loaders) if matrix.loaders)
     yield from ("kernel", "guest", "template", "object", "probe", "verdict", "control", "kernels")
     yield from (f"kernel:{k}" for k in matrix.kernels)
     yield from (f"{kind}:{k}" for k in matrix.columns for kind in ("guest", "template"))
@@ -124,7 +124,7 @@ def _wanted(session: Session, missing: Missing, publish: bool) -> Iterator[Task]
 
 def validator_label(session: Session, loader: str) -> str:
     """The task of a validator: doit has no group that is a task too, so where there are several each has a name."""
-    return f"validator:{loader or loaders.OWN}" if session.matrix.loaders else "validator"
+    return f"validator:{loader or libbpfs.OWN}" if session.matrix.loaders else "validator"
 
 
 class Graph:

@@ -24,8 +24,8 @@ OLDEST_OWN = (1, 5)  # of which host and objects have what they need
 # Stripped, without build ids or host paths: two builds give the same bytes.
 COMMON_FLAGS = ("-O2", "-Wl,--build-id=none", "-s", "-fno-ident")
 LIBBPF_FLAGS = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-D_LARGEFILE64_SOURCE", "-D_FILE_OFFSET_BITS=64")
-# libbpf's own calls of these go through the validator: said.c and warm.c say why
-WRAPPED = ("bpf_prog_load", "btf__load_vmlinux_btf", "btf__free")
+# libbpf's own calls of these go through the validator: said.c, measure.c, load.c and warm.c say why
+WRAPPED = ("bpf_prog_load", "bpf_btf_load", "bpf_map_update_elem", "btf__load_vmlinux_btf", "btf__free")
 VALIDATOR_FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-static", *(f"-Wl,--wrap={n}" for n in WRAPPED))
 
 # The static libraries that end up inside the validator, and the Debian packages that carry them.
@@ -90,7 +90,7 @@ def build_validator(tarball: Path, out_dir: Path, cc: str, uapi: Path | None = N
     """
     tool = find_tool(cc, "gcc")
     libs = _static_libs(tool)
-    version = libbpf_version(tarball, OLDEST if uapi else OLDEST_OWN)
+    version, features = libbpf_version(tarball, OLDEST if uapi else OLDEST_OWN), libbpf_features(tarball)
     archive, shared = build_libbpf(tarball, out_dir.resolve(), cc)
     if uapi is not None:
         _take_uapi(uapi, archive.parent / "include")
@@ -98,8 +98,8 @@ def build_validator(tarball: Path, out_dir: Path, cc: str, uapi: Path | None = N
     sources = [path.name for path in SOURCES if path.suffix == ".c"]
     zstd = ["-lzstd"] if "libzstd.a" in libs else []
     check(
-        [tool, *COMMON_FLAGS, *VALIDATOR_FLAGS, f'-DLIBBPF_RELEASE="{version}"', "-isystem", str(include),
-         *sources, str(archive), "-lelf", "-lz", *zstd, "-o", str(validator)],
+        [tool, *COMMON_FLAGS, *VALIDATOR_FLAGS, f'-DLIBBPF_RELEASE="{version}"', f"-DLIBBPF_FEATURES={features}",
+         "-isystem", str(include), *sources, str(archive), "-lelf", "-lz", *zstd, "-o", str(validator)],
         what="validator", cwd=HERE,
     )  # fmt: skip
     return Built(validator, shared, tuple(include / "bpf" / name for name in OBJECT_HEADERS), version)
@@ -116,6 +116,13 @@ def libbpf_version(tarball: Path, oldest: tuple[int, int] = OLDEST_OWN) -> str:
     if numbers[:2] < oldest:
         raise BuildError(f"{tarball.name}: libbpf {version}, at least {oldest[0]}.{oldest[1]} expected")
     return version
+
+
+def libbpf_features(tarball: Path) -> int:
+    """How many features of a kernel this libbpf asks for; 0 when it keeps no such list."""
+    headers = [data for name, data in _members(tarball) if name == "src/libbpf_internal.h"]
+    listed = re.search(rb"enum kern_feature_id \{(.*?)__FEAT_CNT", headers[0], re.DOTALL) if headers else None
+    return len(re.findall(rb"^\s*FEAT_\w+,", listed[1], re.MULTILINE)) if listed else 0
 
 
 def unpack(tarball: Path, into: Path) -> None:

@@ -291,30 +291,56 @@ static void only(struct bpf_object *obj, const struct bpf_program *wanted)
 			bpf_map__set_autocreate(map, false);
 }
 
-/* `PROGRAM FUNCTION`: a program of the same object that must be loaded first, so it comes from an object of its own,
- * which stays open as long as this process.
- */
+/* A function of a program of @other, which must be loaded first and stays open as long as this process. */
+static int replace_in(struct work *work, struct bpf_program *prog, struct bpf_object *other, const char *name,
+		      const char *function, bool same)
+{
+	struct bpf_program *target = other ? bpf_object__find_program_by_name(other, name) : NULL;
+	int err = target ? 0 : -ENOENT;
+
+	if (target) {
+		only(other, target);
+		err = (same ? declare_apply(work, other, target) : 0) ?: bpf_object__load(other);
+		err = err ?: bpf_program__set_attach_target(prog, bpf_program__fd(target), function);
+	}
+	if (err)
+		said_add("prog '%s': no target function '%s' in program '%s': %d\n", bpf_program__name(prog), function,
+			 name, err);
+	return err;
+}
+
+/* `PROGRAM FUNCTION`, of the same object */
 static int program_target_program(struct work *work, struct bpf_object *obj, struct setting *setting)
 {
-	struct bpf_program *prog = program_named(obj, setting), *target;
+	struct bpf_program *prog = program_named(obj, setting);
 	char name[512], function[512];
-	struct bpf_object *other;
-	int err;
 
 	if (!prog)
 		return -ENOENT;
 	if (sscanf(setting->value, "%511s %511s", name, function) != 2)
 		return -EINVAL;
-	other = load_open_object(work);
-	target = other ? bpf_object__find_program_by_name(other, name) : NULL;
-	if (!target)
+	return replace_in(work, prog, load_open_object(work), name, function, true);
+}
+
+/* `PATH PROGRAM FUNCTION`, of an object that came with the probe's files */
+static int program_target_file(struct work *work, struct bpf_object *obj, struct setting *setting)
+{
+	struct bpf_program *prog = program_named(obj, setting);
+	char path[512], place[600], name[512], function[512];
+
+	if (!prog)
 		return -ENOENT;
-	only(other, target);
-	err = declare_apply(work, other, target) ?: bpf_object__load(other);
-	err = err ?: bpf_program__set_attach_target(prog, bpf_program__fd(target), function);
-	if (err)
-		said_add("prog '%s': no target function '%s' in program '%s': %d\n", setting->name, function, name, err);
-	return err;
+	if (sscanf(setting->value, "%511s %511s %511s", path, name, function) != 3)
+		return -EINVAL;
+	snprintf(place, sizeof(place), "/files/%s", path);
+	return replace_in(work, prog, bpf_object__open_file(place, NULL), name, function, false);
+}
+
+/* Nothing is set: attaching comes later, and asks declare_attaches(). */
+static int program_attach(struct work *work, struct bpf_object *obj, struct setting *setting)
+{
+	(void)work;
+	return program_named(obj, setting) ? 0 : -ENOENT;
 }
 
 static int program_autoload(struct work *work, struct bpf_object *obj, struct setting *setting)
@@ -383,6 +409,8 @@ static const struct row rows[] = {
 	{ "program", "attach_type", program_attach_type, false },
 	{ "program", "target", program_target, true },
 	{ "program", "target_program", program_target_program, true },
+	{ "program", "target_file", program_target_file, true },
+	{ "program", "attach", program_attach, false },
 	{ "program", "autoload", program_autoload, false },
 	{ "constant", NULL, constant, false },
 	{ "kconfig", NULL, kconfig, false },
@@ -667,7 +695,7 @@ static bool is_wanted(const struct alternative *one, bool chosen, const struct b
 }
 
 /* First all off, then those that are chosen on: a program or map may be in several alternatives. */
-int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
+int declare_prepare(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
 {
 	int err = apply_settings(work, obj, alone, false);
 
@@ -684,15 +712,23 @@ int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_pr
 			if (is_wanted(&group->alternatives[n], (int)n == chosen, alone))
 				switch_maps(obj, group->alternatives[n].maps, true);
 	}
-	return err ?: apply_settings(work, obj, alone, true);
+	return err;
 }
 
-void declare_create_maps_of(struct bpf_object *obj, const struct bpf_program *prog)
+int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_program *alone)
 {
-	for (unsigned int i = 0; i < declared.groups_count; i++)
-		for (unsigned int n = 0; n < declared.groups[i]->count; n++)
-			if (is_wanted(&declared.groups[i]->alternatives[n], false, prog))
-				switch_maps(obj, declared.groups[i]->alternatives[n].maps, true);
+	return declare_prepare(work, obj, alone) ?: apply_settings(work, obj, alone, true);
+}
+
+bool declare_attaches(const struct bpf_program *prog, bool otherwise)
+{
+	for (unsigned int i = 0; i < declared.settings_count; i++) {
+		const struct setting *setting = &declared.settings[i];
+
+		if (setting->row->apply == program_attach && !strcmp(setting->name, bpf_program__name(prog)))
+			return strcmp(setting->value, "load") != 0;
+	}
+	return otherwise;
 }
 
 bool declare_any(void)

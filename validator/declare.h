@@ -23,8 +23,11 @@ const char *declare_kconfig(void);
  */
 int declare_apply(struct work *work, struct bpf_object *obj, const struct bpf_program *alone);
 
-/* The maps of an alternative that is not chosen, for one of its programs that is asked beside those that are. */
-void declare_create_maps_of(struct bpf_object *obj, const struct bpf_program *prog);
+/* The same but for targets, which are looked up in the kernel: no map needs them. */
+int declare_prepare(struct work *work, struct bpf_object *obj, const struct bpf_program *alone);
+
+/* Whether this program is to be attached, if that is declared; else @otherwise. */
+bool declare_attaches(const struct bpf_program *prog, bool otherwise);
 
 /* Choose one alternative of each group, once and for all processes that come after. 0, or -errno when a trial was lost. */
 int declare_choose(struct work *work);

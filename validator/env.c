@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <linux/random.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 
 #define PULSE_PORT 0x402 /* iobase of QEMU's isa-debugcon; fwcfg_open() has asked for port I/O */
 #define REPORT_PORT "/dev/ttyS1"
+#define PINS "/sys/fs/bpf"
 #define LSM_LIST "/sys/kernel/security/lsm"
 
 /* Parents come before what is mounted inside them. */
@@ -33,7 +35,7 @@ static const struct {
 	{ "proc", "/proc" },
 	{ "sysfs", "/sys" },
 	{ "devtmpfs", "/dev" },
-	{ "bpf", "/sys/fs/bpf" },
+	{ "bpf", PINS },
 	{ "tracefs", "/sys/kernel/tracing" },
 	{ "debugfs", "/sys/kernel/debug" },
 	{ "securityfs", "/sys/kernel/security" },
@@ -67,6 +69,18 @@ static void use_console(void)
 		close(fd);
 }
 
+/* Detaching waits for the kernel's grace periods: make them short. Nothing but time hangs on it. */
+static void hurry(void)
+{
+	int fd = open("/sys/kernel/rcu_expedited", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "1", 1) < 0)
+		perror("validator: rcu_expedited");
+	close(fd);
+}
+
 void env_setup(void)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
@@ -76,6 +90,7 @@ void env_setup(void)
 		missing[i] = mount(mounts[i].type, mounts[i].target, mounts[i].type, 0, NULL) != 0;
 	}
 	use_console();
+	hurry();
 	/* Until Linux 5.11 maps and programs counted against this limit; loaders raise it. */
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 }
@@ -231,6 +246,18 @@ bool env_bpf_lsm_inactive(void)
 void env_pulse(void)
 {
 	outb('.', PULSE_PORT);
+}
+
+static int drop(const char *path, const struct stat *found, int kind, struct FTW *at)
+{
+	(void)found;
+	(void)kind;
+	return at->level ? remove(path) : 0;
+}
+
+void env_unpin(void)
+{
+	nftw(PINS, drop, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
 void env_mark_console(void)

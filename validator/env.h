@@ -23,6 +23,9 @@ void env_pulse(void);
 /* Say on the console that all is said: a kernel may write its words there later than it spoke them. */
 void env_mark_console(void);
 
+/* Drop what a probe has pinned, or the next one would find it. */
+void env_unpin(void);
+
 /* A thawed guest has its template's clock and random state. 0 or -1 and errno. */
 #define SEED_HEX 64
 int env_set_clock(unsigned long long ns);

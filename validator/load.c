@@ -9,7 +9,10 @@
 
 #include "attach.h"
 #include "declare.h"
+#include "maps.h"
+#include "measure.h"
 #include "said.h"
+#include "squeeze.h"
 
 #define LOG_LEAST (4u << 10)
 
@@ -52,10 +55,11 @@ static void tell_programs(struct json *json, const struct bpf_object *obj, unsig
 	json_close(json, ']');
 }
 
-static void tell_maps(struct json *json, const struct bpf_object *obj)
+static void tell_maps(struct json *json, const struct bpf_object *obj, unsigned int *count)
 {
 	struct bpf_map *map;
 
+	*count = 0;
 	json_open(json, "maps", '[');
 	bpf_object__for_each_map(map, obj) {
 		json_open(json, NULL, '{');
@@ -65,79 +69,86 @@ static void tell_maps(struct json *json, const struct bpf_object *obj)
 		json_number(json, "value_size", bpf_map__value_size(map));
 		json_number(json, "max_entries", bpf_map__max_entries(map));
 		json_close(json, '}');
+		(*count)++;
 	}
 	json_close(json, ']');
 }
 
-/* The verifier's words, within what one log and what the whole report may still carry. */
+/* The verifier's words, within what the whole report may still carry. */
 static void tell_verifier(struct json *json, struct work *work)
 {
 	size_t left = work->shared->log_left;
-	size_t max = work->log_max < left ? work->log_max : left;
-	struct text text = text_tail(said_by_verifier(), max < LOG_LEAST ? LOG_LEAST : max);
+	struct text text = text_tail(said_by_verifier(), left < LOG_LEAST ? LOG_LEAST : left);
 
 	work->shared->log_left -= text.len < left ? text.len : left;
-	json_text(json, "verifier", text);
+	json_log(json, "verifier", text);
 }
 
-int load_open(struct work *work, unsigned int unused)
+int load_open(struct work *work)
 {
 	struct bpf_object *obj = load_open_object(work);
 	int err = obj ? 0 : errno;
 	struct json json = { 0 };
 
-	(void)unused;
 	report_begin(&json, "open");
 	json_number(&json, "errno", err);
-	json_text(&json, "log", said_by_libbpf());
+	json_log(&json, "log", said_by_libbpf());
 	if (obj) {
-		tell_programs(&json, obj, &work->shared->programs);
-		tell_maps(&json, obj);
+		tell_programs(&json, obj, &work->programs);
+		tell_maps(&json, obj, &work->maps);
 	}
-	work->shared->opened = obj != NULL;
-	err = report_frame(&work->report, &json);
-	bpf_object__close(obj);
-	return err;
+	work->opened = obj;
+	return report_frame(&work->report, &json);
 }
 
 /* What the declarations make of the object: what was set, what was chosen, and the lists that hold from here on. */
 int load_declared(struct work *work, unsigned int unused)
 {
+	struct bpf_object *obj = work->opened;
 	int err = declare_choose(work);
-	struct bpf_object *obj = err ? NULL : load_open_object(work);
 	struct json json = { 0 };
+	unsigned int same;
 
 	(void)unused;
-	if (!obj)
-		return err ?: -errno;
+	if (err)
+		return err;
 	declare_apply(work, obj, NULL);
 	report_begin(&json, "declared");
 	declare_tell(&json, work);
-	tell_programs(&json, obj, &work->shared->programs);
-	tell_maps(&json, obj);
-	err = report_frame(&work->report, &json);
-	bpf_object__close(obj);
-	return err;
+	tell_programs(&json, obj, &same);
+	tell_maps(&json, obj, &same);
+	return report_frame(&work->report, &json);
+}
+
+void load_whole_before(const struct bpf_object *obj, void (*at_types)(void))
+{
+	said_clear();
+	measure_types(obj, at_types);
+	said_keep_relocations(NULL);
+}
+
+int load_whole_after(struct work *work, struct bpf_object *obj, int err)
+{
+	struct json json = { 0 };
+
+	work->shared->relocated = said_reached_verifier(obj);
+	report_begin(&json, "load");
+	json_number(&json, "errno", -err);
+	json_log(&json, "log", said_by_libbpf());
+	tell_verifier(&json, work);
+	measure_tell_types(&json);
+	json_log(&json, "relocations", said_of_relocations());
+	return report_frame(&work->report, &json) ?: err ? 0 : maps_tell(work, obj, true);
 }
 
 int load_whole(struct work *work, unsigned int unused)
 {
-	struct bpf_object *obj = load_open_object(work);
-	struct json json = { 0 };
 	int err;
 
 	(void)unused;
-	if (!obj)
-		return -errno;
-	said_clear();
-	err = declare_apply(work, obj, NULL) ?: bpf_object__load(obj);
-	report_begin(&json, "load");
-	json_number(&json, "errno", -err);
-	json_text(&json, "log", said_by_libbpf());
-	tell_verifier(&json, work);
-	err = report_frame(&work->report, &json);
-	bpf_object__close(obj);
-	return err;
+	load_whole_before(work->opened, NULL);
+	err = declare_apply(work, work->opened, NULL) ?: bpf_object__load(work->opened);
+	return load_whole_after(work, work->opened, err);
 }
 
 static struct bpf_program *nth_program(const struct bpf_object *obj, unsigned int index)
@@ -150,8 +161,11 @@ static struct bpf_program *nth_program(const struct bpf_object *obj, unsigned in
 	return prog;
 }
 
-/* Load with every other program off, and with the struct_ops maps off that would switch others on again. */
-static int load_alone(struct bpf_object *obj, struct bpf_program *prog)
+/* The object of which one program is asked, in this process. */
+static const struct bpf_object *asked_alone;
+
+/* Turn every other program off, and the struct_ops maps that would switch others on again. */
+static void isolate(struct bpf_object *obj, struct bpf_program *prog)
 {
 	struct bpf_program *other;
 	struct bpf_map *map;
@@ -161,69 +175,81 @@ static int load_alone(struct bpf_object *obj, struct bpf_program *prog)
 	bpf_object__for_each_map(map, obj)
 		if (bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
 			bpf_map__set_autocreate(map, attach_map_holds(map, prog));
-	return bpf_object__load(obj);
+	asked_alone = obj;
 }
 
-/* A tail-call table that the object fills statically cannot be filled by one program alone (EBADF), although the kernel
- * took the program. Such a program is attached from the object loaded as a whole, if that loads.
+static bool is_tail_call_table(int fd)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, asked_alone)
+		if (bpf_map__fd(map) == fd && bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY)
+			return true;
+	return false;
+}
+
+int __real_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+
+/* Stands between libbpf's loader and its system call (ld --wrap). A tail-call table that the object fills statically
+ * names programs that are not there when one is asked alone: their slots stay empty, where libbpf would give up.
  */
-static struct attached attach_among_all(struct work *work, unsigned int index)
+int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 {
-	struct attached done = attach_skipped("the object's tail-call table needs programs that do not load");
-	struct bpf_object *obj = load_open_object(work);
-	struct bpf_program *prog;
-
-	if (!obj)
-		return done;
-	prog = nth_program(obj, index);
-	if (declare_apply(work, obj, NULL) || bpf_program__set_autoload(prog, true))
-		goto out;
-	declare_create_maps_of(obj, prog);
-	if (!bpf_object__load(obj))
-		done = attach_program(obj, prog);
-out:
-	bpf_object__close(obj);
-	return done;
+	if (asked_alone && is_tail_call_table(fd) && *(const int *)value < 0)
+		return 0;
+	return __real_bpf_map_update_elem(fd, key, value, flags);
 }
 
-static struct attached attach_loaded(struct work *work, struct bpf_object *obj, unsigned int index, bool alone)
+static struct attached attach_loaded(struct work *work, struct bpf_object *obj, struct bpf_program *prog)
 {
-	if (!work->attach)
+	if (!declare_attaches(prog, work->attach))
 		return attach_skipped("only loading was asked for");
-	return alone ? attach_program(obj, nth_program(obj, index)) : attach_among_all(work, index);
+	return attach_program(obj, prog);
 }
 
-int load_program(struct work *work, unsigned int index)
+struct bpf_program *load_program_before(struct bpf_object *obj, unsigned int index)
+{
+	struct bpf_program *prog = nth_program(obj, index);
+
+	said_of_one(obj, prog);
+	said_count_for(prog);
+	isolate(obj, prog);
+	return prog;
+}
+
+int load_program_after(struct work *work, struct bpf_object *obj, struct bpf_program *prog, bool autoload, int err)
 {
 	struct attached done = attach_skipped("not loaded");
-	struct bpf_object *obj = load_open_object(work);
-	struct bpf_program *prog;
 	struct json json = { 0 };
-	bool autoload, alone;
-	int err;
 
-	prog = obj ? nth_program(obj, index) : NULL;
-	if (!prog)
-		return -ENOENT;
-	autoload = bpf_program__autoload(prog);
-	said_clear();
-	err = declare_apply(work, obj, prog) ?: load_alone(obj, prog);
-	alone = err != -EBADF || !said_accepted(prog);
-	if (!alone) {
-		said_clear(); /* libbpf's complaint is about the table, not about this program */
-		err = 0;
-	}
 	report_begin(&json, "program");
 	tell_program(&json, prog, autoload);
 	json_number(&json, "load_errno", -err);
 	tell_verifier(&json, work);
+	measure_tell_program(&json, prog);
+	json_log(&json, "relocations", said_of_relocations());
 	if (!err)
-		done = attach_loaded(work, obj, index, alone);
+		done = attach_loaded(work, obj, prog);
 	json_string(&json, "attach", done.outcome);
 	json_number(&json, "attach_errno", done.err);
 	json_string(&json, "reason", done.reason);
-	json_text(&json, "libbpf", said_by_libbpf());
-	err = report_frame(&work->report, &json);
-	bpf_object__close(obj);
-	return err;
+	json_log(&json, "libbpf", said_by_libbpf());
+	return report_frame(&work->report, &json);
+}
+
+/* The whole told the relocations of what it loaded; of anything else each program tells its own. */
+int load_program(struct work *work, unsigned int index)
+{
+	struct bpf_program *prog = nth_program(work->opened, index);
+	bool autoload = bpf_program__autoload(prog);
+	int err;
+
+	said_clear();
+	err = declare_apply(work, work->opened, prog);
+	load_program_before(work->opened, index);
+	if (!autoload || !work->shared->relocated || declare_any())
+		said_keep_relocations(bpf_program__name(prog));
+	err = err ?: bpf_object__load(work->opened);
+	return load_program_after(work, work->opened, prog, autoload, err);
 }

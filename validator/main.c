@@ -9,19 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "behave.h"
+#include "command.h"
 #include "conditions.h"
 #include "declare.h"
 #include "env.h"
 #include "files.h"
 #include "fwcfg.h"
 #include "load.h"
+#include "maps.h"
 #include "modules.h"
+#include "relocated.h"
 #include "said.h"
 #include "warm.h"
 
@@ -33,13 +37,13 @@
 #define FREEZE_MAX 16
 #define SPEC_MAX (1u << 20)
 #define OBJECT_MAX (64u << 20)
-#define LOG_MAX_DEFAULT (1u << 20)
-#define LOG_MAX_LEAST (4u << 10)
-#define LOG_MAX_MOST (16u << 20)
-#define LOG_TOTAL (16u << 20)
+#define LOG_TOTAL (64u << 20)
 #define PULSE_NS 200000000
 
-static struct work work;
+static bool begin(const char *phase, unsigned int index);
+
+static struct work work = { .begin = begin };
+static struct command command; /* the project's own loader, if it is to be asked instead of ours */
 
 /* One line instead of a report, on the report port if there is one and on the console. */
 static void give_up(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -76,16 +80,6 @@ static void take_attach(const char *value)
 	work.attach = !strcmp(value, "attach");
 }
 
-static void take_log_max(const char *value)
-{
-	char *end;
-	unsigned long max = strtoul(value, &end, 10);
-
-	if (*end || max < LOG_MAX_LEAST || max > LOG_MAX_MOST)
-		give_up("spec: log_max: expected %u to %u bytes, got '%.40s'", LOG_MAX_LEAST, LOG_MAX_MOST, value);
-	work.log_max = max;
-}
-
 static void take_clock(const char *value)
 {
 	char *end;
@@ -101,6 +95,14 @@ static void take_seed(const char *value)
 		give_up("spec: seed: expected %d lower-case hex digits", SEED_HEX);
 	if (env_seed(value))
 		give_up("spec: seed: %s", strerror(errno));
+}
+
+static void take_command(const char *value)
+{
+	const char *why = command_setting(&command, value);
+
+	if (why)
+		give_up("spec: command: %s", why);
 }
 
 static void take_tell(const char *value)
@@ -125,7 +127,7 @@ static const struct {
 	{ "clock", take_clock },
 	{ "seed", take_seed },
 	{ "attach", take_attach },
-	{ "log_max", take_log_max },
+	{ "command", take_command },
 	{ "declare", take_declare },
 	{ "tell", take_tell },
 };
@@ -154,7 +156,6 @@ static void read_spec(void)
 
 	if (len < 0)
 		give_up("fw_cfg: %s: %s", SPEC_FILE, strerror(-len));
-	work.log_max = LOG_MAX_DEFAULT;
 	at = text;
 	while ((line = strsep(&at, "\n")))
 		if (*line)
@@ -209,8 +210,6 @@ static void tell_death(const char *phase, unsigned int index, int status)
 	report_frame(&work.report, &json);
 }
 
-typedef int (*probe_fn)(struct work *work, unsigned int index);
-
 /* While a probe takes its time, init says that user space still runs: what stops the pulse is the kernel. */
 static int wait_for(pid_t pid)
 {
@@ -231,23 +230,79 @@ static int wait_for(pid_t pid)
 	return status;
 }
 
-/* Nothing a probe opens, maps or breaks outlives it. Only one process writes at any time: the parent waits. */
-static void in_child(const char *phase, unsigned int index, probe_fn probe)
+/* What every process that asks does first; its children have it behind them. 0 or -errno. */
+static int become(void)
 {
-	int status;
+	static bool done;
+	int err = done ? 0 : conditions_drop();
+
+	done = true;
+	return err ?: prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : said_start();
+}
+
+/* Nothing a probe opens, maps or breaks outlives it. Only one process writes at any time: the parent waits. */
+static bool begin(const char *phase, unsigned int index)
+{
+	int err, status;
 	pid_t pid = fork();
 
 	if (pid < 0)
 		give_up("fork: %s", strerror(errno));
 	if (!pid) {
-		int err = conditions_drop() ?: said_start();
-
-		err = -(err ?: probe(&work, index));
-		_exit(err < 255 ? err : 255);
+		err = -become();
+		if (err)
+			_exit(err < 255 ? err : 255);
+		return true;
 	}
 	status = wait_for(pid);
+	env_unpin();
 	if (status)
 		tell_death(phase, index, status);
+	return false;
+}
+
+static void in_child(const char *phase, unsigned int index, probe_fn probe)
+{
+	int err;
+
+	if (!begin(phase, index))
+		return;
+	err = -probe(&work, index);
+	_exit(err < 255 ? err : 255);
+}
+
+/* The object does not load, or nobody knows yet: what is left of its maps. */
+static void probe_maps(void)
+{
+	if (!work.shared->maps_told)
+		in_child("maps", 0, maps_together);
+	for (unsigned int i = 0; i < work.maps && i < MAPS_MOST; i++)
+		if (!work.shared->created[i])
+			in_child("map", i, maps_alone);
+}
+
+/* Opens the object and asks all of it. A process of its own does that, as no object may end init; each question after
+ * the first has one more, with a copy of the object as it was opened or relocated.
+ */
+static int probe_object(struct work *work, unsigned int unused)
+{
+	int err = load_open(work);
+
+	(void)unused;
+	if (err || !work->opened)
+		return err;
+	work->shared->opened = true;
+	if (work->programs > 1)
+		warm_libbpf();
+	if (declare_any())
+		in_child("declared", 0, load_declared);
+	else if (relocated_is_worth_it(work))
+		relocated_probe(work, probe_maps);
+	in_child("load", 0, load_whole);
+	probe_maps();
+	for (unsigned int i = 0; i < work->programs; i++)
+		in_child("program", i, load_program);
+	return 0;
 }
 
 static void tell_end(void)
@@ -260,19 +315,26 @@ static void tell_end(void)
 	tcdrain(work.report.fd);
 }
 
+static void ask_command(void)
+{
+	const char *why = command_run(&command, &work.report, work.object, work.size);
+
+	if (why)
+		give_up("command: %s", why);
+	tell_end();
+}
+
 static void probe_all(void)
 {
 	int err = env_hello(&work.report);
 
 	if (err)
 		give_up("report: %s", strerror(-err));
-	in_child("open", 0, load_open);
-	if (work.shared->opened && declare_any())
-		in_child("declared", 0, load_declared);
-	if (work.shared->opened)
-		in_child("load", 0, load_whole);
-	for (unsigned int i = 0; work.shared->opened && i < work.shared->programs; i++)
-		in_child("program", i, load_program);
+	if (*command.argv) {
+		ask_command();
+		return;
+	}
+	in_child("open", 0, probe_object);
 	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
 		in_child("test", i, behave_test);
 	tell_end();

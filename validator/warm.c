@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
+#include <stdbool.h>
 #include <unistd.h>
 
 /* The kernel's types, parsed once before the guest is frozen. Each probe's process has its own copy of these pages. */
@@ -29,6 +30,15 @@ static const struct bpf_insn return_0[] = {
 	{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
 	{ .code = BPF_JMP | BPF_EXIT },
 };
+
+/* Of libbpf's own, not its interface: where a version has no such function, each child asks for itself. */
+bool feat_supported(void *cache, int feature) __attribute__((weak));
+
+void warm_libbpf(void)
+{
+	for (int feature = 0; feat_supported && feature < LIBBPF_FEATURES; feature++)
+		feat_supported(NULL, feature);
+}
 
 void warm_up(void)
 {

@@ -6,4 +6,7 @@
  */
 void warm_up(void);
 
+/* libbpf asks the kernel what it takes, once a process: what it asks here, as who it is here, its children need not ask. */
+void warm_libbpf(void);
+
 #endif

@@ -6,18 +6,27 @@
 
 #include "report.h"
 
+#define MAPS_MOST 10000 /* the most that a report may tell of */
 #define GROUPS_MAX 64
 #define ALTERNATIVES_MAX 64
+
+struct bpf_object;
 
 /* What children tell their parent; everything else they say goes into frames. */
 struct shared {
 	unsigned int seq;
-	unsigned int programs;
-	bool opened;
 	int chosen[GROUPS_MAX]; /* of each declared group of variants, or -1 */
 	int trial; /* how the last load on trial ended: 0 or -errno */
 	size_t log_left; /* bytes of verifier log that this report may still carry */
+	bool opened;
+	bool relocated; /* loading the whole told the CO-RE relocations of all programs that are loaded by default */
+	bool maps_told;
+	bool created[MAPS_MOST]; /* by map: nothing is left to ask of it */
 };
+
+/* One question: in a process of its own, the answer is a frame. 0 or -errno when it could not be said. */
+struct work;
+typedef int (*probe_fn)(struct work *work, unsigned int index);
 
 /* One probe: the object's bytes, how far to go, and where to say what came of it. */
 struct work {
@@ -25,8 +34,13 @@ struct work {
 	struct shared *shared;
 	const char *object;
 	size_t size;
-	size_t log_max;
 	bool attach;
+	/* Opened once and never loaded by the process that holds it: each probe's process has a copy of its own. */
+	struct bpf_object *opened;
+	unsigned int programs;
+	unsigned int maps;
+	/* Start a process for one question: true in it; false in its parent, when the process is gone again. */
+	bool (*begin)(const char *phase, unsigned int index);
 };
 
 #endif

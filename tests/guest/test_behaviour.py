@@ -45,9 +45,7 @@ def behave(asker: Asker, command: bytes) -> Behave:
     def run(name: str, kernel: str, *tables: dict[str, Any]) -> tuple[Verdict, dict[str, TestReport]]:
         tests = declared(*tables)
         nonce, content = secrets.token_hex(16), asker.shop.store.checked(asker.object(name))
-        spec = wire.spec(
-            nonce, AttachMode.ATTACH, 1 << 20, time.time_ns(), secrets.token_hex(32), (), spec_lines(tests)
-        )
+        spec = wire.spec(nonce, AttachMode.ATTACH, time.time_ns(), secrets.token_hex(32), (), spec_lines(tests))
         job = replace(asker.job(kernel, content, spec), files=archive({"command": GuestFile(command, 0o755)}))
         limits = asker.limits().longer(sum(t.timeout_s for t in tests))
         ended = run_clone(asker.qemu(kernel), job, asker.template(kernel).frozen, limits, wire.is_complete)

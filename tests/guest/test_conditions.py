@@ -120,7 +120,7 @@ def test_control(name: str, ours: Asker) -> None:
 def test_hostile_module(ours: Asker) -> None:
     """Bytes that are no module, or another kernel's, are refused by the kernel and told; the guest lives."""
     other = ours.shop.store.read(kmods.entry_of(ours, "debian-11").outputs["ko/dummy"])  # type: ignore[union-attr]
-    job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 1 << 20, 10**18, "5" * 64),
+    job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 10**18, "5" * 64),
                    modules=pack([("noise", b"\x7fELF\n -"), ("other", other)], ["gone"]))  # fmt: skip
     ended = run_cold(ours.qemu(BASE), job, ours.limits(), wire.is_complete)
     told = {m["name"]: m["errno"] for m in wire.parse(ended.report, "0" * 32).guest["modules"]}
@@ -131,7 +131,7 @@ def test_hostile_module(ours: Asker) -> None:
 @pytest.mark.parametrize("noise", [b"veth", b"veth 9999\nx", b"veth x\n", b"\n"])
 def test_damaged_pack(noise: bytes, ours: Asker) -> None:
     """A guest that cannot read what it was handed over gives no answer."""
-    job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 1 << 20, 10**18, "5" * 64), modules=noise)
+    job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 10**18, "5" * 64), modules=noise)
     ended = run_cold(ours.qemu(BASE), job, ours.limits(), wire.is_complete)
     with pytest.raises(GuestError, match="gave up: fw_cfg: opt/bpfcompat/modules"):
         wire.parse(ended.report, "0" * 32)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bpfcompat.asking import Asker
-from bpfcompat.declared import Alternative, Declared
-from bpfcompat.model import Answer, Report, Verdict
+from bpfcompat.declared import Alternative, Declared, MapChange
+from bpfcompat.errors import ConfigError
+from bpfcompat.model import Answer, Attach, Report, ShippedFile, Verdict
 from bpfcompat.plan import Matrix, Pair
 from tests.guest.conftest import absent
 
@@ -22,10 +23,12 @@ class Bench:
     def __init__(self, asker: Asker) -> None:
         self.asker = asker
 
-    def ask(self, name: str, declared: Declared, kernel: str = KERNEL) -> tuple[Report, Verdict]:
+    def ask(
+        self, name: str, declared: Declared, kernel: str = KERNEL, files: tuple[ShippedFile, ...] = ()
+    ) -> tuple[Report, Verdict]:
         """The report and the verdict of one example."""
         shop = self.asker.shop
-        objects = {**shop.matrix.objects, "other": replace(shop.matrix.objects[name], declared=declared)}
+        objects = {**shop.matrix.objects, "other": replace(shop.matrix.objects[name], declared=declared, files=files)}
         asker = type(self.asker)(replace(shop, matrix=Matrix(objects, shop.matrix.kernels, (), {})))
         pair = Pair("other", kernel)
         attempt = asker.attempt(pair, cold=False)
@@ -50,6 +53,24 @@ def without(declared: Declared, part: str, name: str) -> Declared:
     kept = tuple(c for c in getattr(declared, part) if (c[0] if isinstance(c, tuple) else c.name) != name)
     assert len(kept) == len(getattr(declared, part)) - 1
     return replace(declared, **{part: kept})
+
+
+def test_in_the_key(asker: Asker) -> None:
+    """What is declared is part of the key, and where nothing is the key says nothing of it."""
+    specs = {name: asker.probe_spec(Pair(name, KERNEL)) for name in ("minimal", "declared_maps")}
+    assert "declared" not in specs["minimal"]
+    assert specs["declared_maps"]["declared"]["maps"]["by_cpus"] == {"max_entries": "cpus"}
+
+
+def test_refused_before_a_guest(asker: Asker) -> None:
+    """A name that the object has not is refused when it is known, without a guest."""
+    shop = asker.shop
+    wrong = Declared(maps=(MapChange("sized_at_strt", max_entries=1),))
+    objects = {"other": replace(shop.matrix.objects["needs_size"], declared=wrong)}
+    other = type(asker)(replace(shop, matrix=Matrix(objects, shop.matrix.kernels, (), {})))
+    other.attempt = None  # type: ignore[assignment,method-assign]  # would start a guest
+    with pytest.raises(ConfigError, match=r"\[objects.other\]: maps.sized_at_strt: .* did you mean sized_at_start"):
+        other.probe(Pair("other", KERNEL))
 
 
 def test_maps(bench: Bench) -> None:
@@ -111,6 +132,31 @@ def test_replacing_undeclared(bench: Bench) -> None:
     report, _ = bench.ask("declared_programs", without(bench.own("declared_programs"), "programs", "replaces"))
     (found,) = (p for p in report.programs if p.name == "replaces")
     assert found.load_errno and not found.autoload
+
+
+def test_replacing_in_another_object(asker: Asker, bench: Bench) -> None:
+    """The replaced function can be another object's, which is brought into the guest."""
+    own = bench.own("declared_programs")
+    other = ShippedFile("targets/x.bpf.o", asker.shop.store.checked(asker.object("declared_programs")))
+    changed = tuple(replace(p, target_file=other.path) if p.name == "replaces" else p for p in own.programs)
+    report, verdict = bench.ask("declared_programs", replace(own, programs=changed), files=(other,))
+    assert {p.name: p.attach for p in report.programs}["replaces"] is Attach.ATTACHED
+    assert verdict.answer is Answer.COMPATIBLE
+    report, _ = bench.ask("declared_programs", replace(own, programs=changed))  # and it does not come by itself
+    assert [p.name for p in report.programs if p.load_errno] == ["replaces", "left_out"]
+
+
+def test_one_program_only_loaded(bench: Bench) -> None:
+    """Each program can be told how far to go."""
+    own = bench.own("declared_programs")
+    changed = tuple(replace(p, attach="load") if p.name == "chosen" else p for p in own.programs)
+    report, _ = bench.ask("declared_programs", replace(own, programs=changed))
+    found = {p.name: p for p in report.programs}
+    assert (found["chosen"].attach, found["chosen"].attach_reason) == (
+        Attach.NOT_ATTEMPTED,
+        "only loading was asked for",
+    )
+    assert found["replaces"].attach is Attach.ATTACHED
 
 
 def test_a_target_that_is_not_there(bench: Bench) -> None:

@@ -22,7 +22,7 @@ PAIR = Pair("ringbuf", "debian-12")
 def ask(asker: Asker, files: bytes | None, kernel: str = PAIR.kernel, cold: bool = False) -> tuple[Report, Ended]:
     """One guest with these files beside the object; GuestError when its report is none."""
     nonce = secrets.token_hex(16)
-    spec = wire.spec(nonce, AttachMode.ATTACH, 1 << 20, time.time_ns(), secrets.token_hex(32))
+    spec = wire.spec(nonce, AttachMode.ATTACH, time.time_ns(), secrets.token_hex(32))
     job = asker.job(kernel, asker.shop.store.checked(asker.object(PAIR.object)), spec)
     job = replace(job, files=files)
     if cold:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bpfcompat import loaders
+from bpfcompat import libbpfs
 from bpfcompat.asking import Asker
 from bpfcompat.model import Answer
 from bpfcompat.plan import Pair
@@ -16,7 +16,7 @@ VERSIONS = {"": "1.5.0", "1.1": "1.1.2", "1.4": "1.4.6", "1.7": "1.7.0"}
 )
 def test_age(name: str, refusing: set[str], since: str, asker: Asker, vmlinuz: dict[str, object]) -> None:
     """An older libbpf knows no type for the section, and says so of itself; the kernel is not blamed."""
-    pairs = {v: Pair(name, loaders.column("debian-13", v)) for v in VERSIONS}
+    pairs = {v: Pair(name, libbpfs.column("debian-13", v)) for v in VERSIONS}
     assert {v: asker.report(p).guest["libbpf"] for v, p in pairs.items()} == VERSIONS
     assert {v for v, p in pairs.items() if asker.verdict(p).answer is not Answer.COMPATIBLE} == refusing
     for loader in refusing:

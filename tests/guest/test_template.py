@@ -103,7 +103,7 @@ def folder_of(asker: Asker) -> Path:
 
 
 def spec(nonce: str) -> bytes:
-    return wire.spec(nonce, AttachMode.ATTACH, 1 << 20, CLOCK_S * 10**9, "5" * 64)
+    return wire.spec(nonce, AttachMode.ATTACH, CLOCK_S * 10**9, "5" * 64)
 
 
 # --- equal, and apart
@@ -178,7 +178,7 @@ def test_clock_and_random_numbers(qemu: Qemu, a_vmlinuz: Path, thawed_init: Path
     """A clone's clock is what its spec says, not its template's; with another seed it has other random numbers."""
 
     def job(seed: str) -> Job:
-        return Job(a_vmlinuz, thawed_init, b"", wire.spec("0" * 32, AttachMode.LOAD, 1 << 20, CLOCK_S * 10**9, seed))
+        return Job(a_vmlinuz, thawed_init, b"", wire.spec("0" * 32, AttachMode.LOAD, CLOCK_S * 10**9, seed))
 
     ram = new_ram(256)
     try:

@@ -57,9 +57,9 @@ def ask(asker: Asker, qemu: Qemu, vmlinuz: dict[str, Path]) -> Ask:  # noqa: F81
 
     def run(content: bytes, kernel: str = "debian-12", limits: Limits = LIMITS) -> Report:
         initramfs = asker.shop.store.checked(asker.initramfs(kernel))
-        spec = wire.spec(NONCE, AttachMode.ATTACH, LOG_MAX, 10**18, "5" * 64)
+        spec = wire.spec(NONCE, AttachMode.ATTACH, 10**18, "5" * 64)
         job = Job(vmlinuz[kernel], initramfs, content, spec)
-        return wire.parse(run_cold(qemu, job, limits, wire.is_complete).report, NONCE)
+        return wire.parse(run_cold(qemu, job, limits, wire.is_complete).report, NONCE, log_max=LOG_MAX)
 
     return run
 

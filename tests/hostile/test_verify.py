@@ -265,6 +265,17 @@ def test_terminal(tmp_path: Path) -> None:
     assert all(char.isprintable() or char == "\n" for char in page)
 
 
+def test_who_loaded(tmp_path: Path) -> None:
+    """The line of a pair that was asked by another loader than libbpf names it; its words cannot move the cursor."""
+    own = {"command": {"loader": {"name": "bpf\x1b[2Jtool", "digest": "sha256:" + "1" * 64}}}
+    registry(tmp_path, claim(spec=own))
+    shown = format_verification(check(tmp_path)).splitlines()[0]
+    assert "compatible  by bpf" in shown and "tool sha256:111" in shown
+    assert shown.isprintable()
+    registry(tmp_path / "plain", claim())
+    assert " by " not in format_verification(check(tmp_path / "plain")).splitlines()[0]
+
+
 def test_all_registries_of_random_bytes(tmp_path: Path) -> None:
     """Random bytes in every place end in exit code 4."""
     dice = random.Random(2)

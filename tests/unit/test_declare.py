@@ -106,6 +106,8 @@ def test_json(tables: dict[str, Any], told: dict[str, Any]) -> None:
         ({"constants": {"a": 1 << 64}}, "expected true, false, a number"),
         ({"constants": {"a": float("nan")}}, "expected true, false, a number"),
         ({"constants": {"a": [[[[[[[[[1]]]]]]]]]}}, "expected true, false, a number"),
+        ({"programs": {"p": {"target_file": "x.o"}}}, 'add target_program = "FUNCTION"'),
+        ({"programs": {"p": {"attach": "reqired"}}}, "attach"),
         ({"kconfig": {"HZ": 1}}, "a name such as CONFIG_HZ"),
         ({"kconfig": {"CONFIG_X": 'a"\n'}}, "a short text without quotes"),
     ],
@@ -150,3 +152,12 @@ def test_order_is_no_difference() -> None:
     """The same declarations in another order are the same value: one key, one guest."""
     one = declared(maps={"a": {"pinning": False}, "b": {"pinning": False}}, constants={"x": 1, "y": 2})
     assert one == declared(constants={"y": 2, "x": 1}, maps={"b": {"pinning": False}, "a": {"pinning": False}})
+
+
+def test_target_files() -> None:
+    """An object that holds a target comes into the guest under a name of ours; the key has what it holds."""
+    table = {"freplace/f": {"target_file": "build/main.bpf.o", "target_program": "main"}}
+    spec = object_spec("x", {"prebuilt": "x.o", "programs": table}, Path("/p"), "[objects.x]")
+    ((file),) = spec.files
+    assert (file.path, file.source) == ("targets/freplace_f.bpf.o", Path("/p/build/main.bpf.o"))
+    assert spec.declared.programs[0].target_file == file.path

@@ -134,6 +134,10 @@ def told(data: bytes = OBJECT_BYTES, **tables: Any) -> tuple[str, ...]:
         ),
         ({"programs": {"entry": {"target_program": "one"}}}, ("program entry target_program one one",)),
         ({"programs": {"entry": {"target_program": "one", "target": "f"}}}, ("program entry target_program one f",)),
+        (
+            {"programs": {"entry": {"target_program": "m", "target_file": "x.o", "attach": "load"}}},
+            ("program entry target_file targets/entry.bpf.o m m", "program entry attach load"),
+        ),
         ({"constants": {"pid": 258}}, ("constant pid .rodata 0 02010000",)),
         ({"constants": {"filter": {"level": -2}}}, ("constant filter.level .rodata 4 feff",)),
         (

@@ -15,7 +15,7 @@ from bpfcompat.model import Answer
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder
 from bpfcompat.registry.publish import VALID_S, Item, publish
-from bpfcompat.registry.verify import verify
+from bpfcompat.registry.verify import format_verification, verify
 from bpfcompat.statement import pair_id
 from tests.claims import BAD, GOOD, KEY, NOW, OTHER, claim, item, registry, report, row, two_claims
 
@@ -70,6 +70,22 @@ def test_conflict(tmp_path: Path) -> None:
     assert "Two signed answers" in (tmp_path / layout.page_path(pair_id(claim()))).read_text()
     found = verify(Folder(tmp_path), [KEY.public_key()], now=NOW)
     assert (found.trusted, len(found.conflicts), found.exit_code) == (True, 1, Exit.UNEXPECTED)
+
+
+def test_as_declared(tmp_path: Path) -> None:
+    """An answer that rests on declarations says so to whoever verifies it, and on both pages; others do not."""
+    spec = {"attach": "attach", "declared": {"format": 1, "maps": {"m": {"max_entries": 4}}}}
+    made = claim(object_name="sized", spec=spec)
+    registry(tmp_path, claim(), made)
+    found = verify(Folder(tmp_path), [KEY.public_key()], now=NOW)
+    assert found.declared == {pair_id(made)}
+    plain, declared = format_verification(found).splitlines()[:2]
+    assert declared.startswith("sized@") and declared.endswith("compatible, as declared")
+    assert "as declared" not in plain
+    assert (tmp_path / "index.html").read_text().count("as declared</span>") == 1
+    pages = {c.object_name: (tmp_path / layout.page_path(pair_id(c))).read_text() for c in (claim(), made)}
+    assert {name: "As declared:" in text for name, text in pages.items()} == {"ringbuf": False, "sized": True}
+    assert "&#34;max_entries&#34;:4" in pages["sized"]
 
 
 def test_same_answer_again_is_no_conflict(tmp_path: Path) -> None:

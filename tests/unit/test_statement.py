@@ -251,3 +251,11 @@ def test_strict_matrix(change: Any) -> None:
     change(statement["predicate"])
     with pytest.raises(TrustError):
         parse_matrix_statement(canonical(statement))
+
+
+def test_loader() -> None:
+    """A claim says who loaded the object: libbpf, or the project's own loader with its digest."""
+    assert claim().loader == "libbpf 1.5.0"
+    own = {"command": {"loader": {"name": "bpftool", "digest": "sha256:12"}}}
+    assert claim(spec=own).loader == "bpftool sha256:12"
+    assert claim(spec={"command": "nonsense"}).loader == claim(spec={"command": {"loader": 3}}).loader == "libbpf 1.5.0"

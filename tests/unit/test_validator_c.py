@@ -33,6 +33,7 @@ HARNESS = r"""
 #include <unistd.h>
 #include "report.h"
 #include "sha256.h"
+#include "squeeze.h"
 
 static char input[1 << 20];
 static unsigned int seq;
@@ -94,7 +95,13 @@ static void frame_load(struct text text)
 	report_begin(&json, "load");
 	json_number(&json, "errno", 13);
 	json_text(&json, "log", (struct text){ 0 });
-	json_text(&json, "verifier", text);
+	json_log(&json, "verifier", text);
+	json_null(&json, "btf");
+	json_log(&json, "relocations", (struct text){ 0 });
+	report_frame(&report, &json);
+	report_begin(&json, "maps");
+	json_open(&json, "created", '[');
+	json_close(&json, ']');
 	report_frame(&report, &json);
 }
 
@@ -105,7 +112,15 @@ static void frame_program(const char *name, size_t len)
 	report_begin(&json, "program");
 	tell_program(&json, name, len);
 	json_number(&json, "load_errno", 0);
-	json_text(&json, "verifier", (struct text){ 0 });
+	json_log(&json, "verifier", (struct text){ 0 });
+	json_number(&json, "insns", 2);
+	json_number(&json, "line_info", 0);
+	json_string(&json, "counts", "");
+	json_open(&json, "cost", '{');
+	json_number(&json, "jited", 0);
+	json_number(&json, "verify_us", -1);
+	json_close(&json, '}');
+	json_log(&json, "relocations", (struct text){ 0 });
 	json_string(&json, "attach", "failed");
 	json_number(&json, "attach_errno", 2);
 	json_string(&json, "reason", "");
@@ -156,8 +171,8 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
     (folder / "harness.c").write_text(HARNESS)
     program = folder / "harness"
     sanitize = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    sources = [str(folder / "harness.c"), *(str(HERE / name) for name in ("report.c", "sha256.c"))]
-    subprocess.run([str(CC), *WARNINGS, *sanitize, f"-I{HERE}", *sources, "-o", str(program)], check=True)
+    sources = [str(folder / "harness.c"), *(str(HERE / name) for name in ("report.c", "sha256.c", "squeeze.c"))]
+    subprocess.run([str(CC), *WARNINGS, *sanitize, f"-I{HERE}", *sources, "-lz", "-o", str(program)], check=True)
 
     def run(*words: str, given: bytes) -> bytes:
         return subprocess.run([str(program), *words], input=given, stdout=subprocess.PIPE, check=True).stdout
@@ -195,6 +210,21 @@ def test_a_large_log(harness: Harness) -> None:
     assert wire.parse(harness("report", given=data), NONCE).load_log.text == data.decode()
 
 
+@few
+@given(st.binary(min_size=1025, max_size=3000))
+@example(b"\n" * 4096)
+@example(bytes(range(256)) * 1500)
+def test_a_long_log_is_deflated(harness: Harness, data: bytes) -> None:
+    """Beyond a kilobyte a log travels deflated; where a report holds its end only, the whole is beside."""
+    report = harness("report", given=data)
+    assert b'"deflated":' in report
+    whole, short = wire.parse(report, NONCE).load_log, wire.parse(report, NONCE, log_max=1000).load_log
+    assert whole.text == data.decode("utf-8", "replace")
+    assert short.whole == whole.text
+    assert short.left_out >= len(data) - 1000
+    assert whole.text.endswith(short.text)
+
+
 @pytest.mark.parametrize(
     ("text", "most", "kept"),
     [("a\nbb\nccc\n", 100, None), ("a\nbb\nccc\n", 9, None), ("a\nbb\nccc\n", 5, "ccc\n"),
@@ -216,7 +246,7 @@ def test_no_warnings(loader: str, tmp_path: Path) -> None:
         pytest.skip(f"libbpf's source is not to be had: {error}")
     headers(tarball, own, tmp_path / "include")
     sources = sorted(str(path) for path in HERE.glob("*.c"))
-    options = [*WARNINGS, '-DLIBBPF_RELEASE="0"', "-fsyntax-only", "-isystem", "include"]
+    options = [*WARNINGS, '-DLIBBPF_RELEASE="0"', "-DLIBBPF_FEATURES=0", "-fsyntax-only", "-isystem", "include"]
     done = subprocess.run([str(CC), *options, *sources], check=False, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -224,5 +254,5 @@ def test_no_warnings(loader: str, tmp_path: Path) -> None:
 def test_bodies_are_one_line(harness: Harness) -> None:
     """A body holds no raw line feed, so a line that starts with the magic is always a frame's first."""
     lines = harness("report", given=b"a\nBPFC1 b\n").splitlines()
-    assert [line.startswith(b"BPFC1 ") for line in lines] == [True, False] * 6
+    assert [line.startswith(b"BPFC1 ") for line in lines] == [True, False] * 7
     assert all(json.loads(line) for line in lines[1::2])

@@ -9,6 +9,7 @@ import pytest
 
 from bpfcompat import judging
 from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
+from bpfcompat.commanded import SLUGS as COMMANDED  # each is shown in test_commanded.py
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.elf import ObjectFacts, ProgramFacts
 from bpfcompat.errors import StoreError
@@ -402,7 +403,10 @@ def test_modules_that_are_not_there() -> None:
 def test_every_cause_is_shown() -> None:
     """No row of the table is without a report that leads to it."""
     shown = (
-        set(ENDINGS) | {cause for cause, *_ in MADE} | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
+        set(ENDINGS)
+        | set(COMMANDED)
+        | {cause for cause, *_ in MADE}
+        | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
     )
     shown |= set(judging.SLUGS)  # tests/unit/test_judging.py leads to these
     assert set(SLUGS) - shown == set()

@@ -18,7 +18,7 @@ from bpfcompat.model import Attach, AttachMode, Ending, Fate, Log
 GOLDEN = Path(__file__).parent.parent / "golden" / "wire"
 NONCE = "00112233445566778899aabbccddeeff"
 REPORTS = sorted(GOLDEN.glob("*.report"))
-GOOD = (GOLDEN / "nine-programs-5.10.report").read_bytes()
+GOOD = (GOLDEN / "many-5.10.report").read_bytes()
 
 NO_LOG = {"text": "", "cut": False}
 HELLO = {"kind": "hello", "release": "6.1.0", "version": "#1 SMP", "machine": "x86_64", "btf": True, "config": True,
@@ -27,11 +27,16 @@ HELLO = {"kind": "hello", "release": "6.1.0", "version": "#1 SMP", "machine": "x
 LISTED = {"name": "p", "section": "xdp", "type": "xdp", "autoload": True}
 OPEN = {"kind": "open", "errno": 0, "log": NO_LOG, "programs": [LISTED],
         "maps": [{"name": "m", "type": "hash", "key_size": 4, "value_size": 8, "max_entries": 1}]}  # fmt: skip
-LOAD = {"kind": "load", "errno": 0, "log": NO_LOG, "verifier": NO_LOG}
-PROGRAM = {"kind": "program", **LISTED, "load_errno": 0, "verifier": NO_LOG, "attach": "not-attempted",
+LOAD = {"kind": "load", "errno": 0, "log": NO_LOG, "verifier": NO_LOG, "btf": None, "relocations": NO_LOG}
+MAPS = {"kind": "maps", "created": [True]}
+COUNTS = ("stack depth 0+16\nprocessed 42 insns (limit 1000000) max_states_per_insn 1 total_states 5 peak_states 3 "
+          "mark_read 2\n")  # fmt: skip
+PROGRAM = {"kind": "program", **LISTED, "load_errno": 0, "verifier": NO_LOG, "insns": 7, "line_info": 3,
+           "counts": COUNTS, "cost": {"jited": 99, "verify_us": 17}, "relocations": NO_LOG, "attach": "not-attempted",
            "attach_errno": 0, "reason": "why", "libbpf": NO_LOG}  # fmt: skip
-END = {"kind": "end", "frames": 4}
-FRAMES = (HELLO, OPEN, LOAD, PROGRAM, END)
+MAP = {"kind": "map", "name": "m", "outcome": "failed", "errno": 22, "reason": "", "libbpf": NO_LOG}
+END = {"kind": "end", "frames": 5}
+FRAMES = (HELLO, OPEN, LOAD, MAPS, PROGRAM, END)
 
 
 def frame(seq: int, body: bytes, nonce: str = NONCE) -> bytes:
@@ -45,7 +50,7 @@ def written(*frames: Any) -> bytes:
 
 
 def with_program(**changes: Any) -> bytes:
-    return written(HELLO, OPEN, LOAD, {**PROGRAM, **changes}, END)
+    return written(HELLO, OPEN, LOAD, MAPS, {**PROGRAM, **changes}, END)
 
 
 def refused(data: bytes, match: str = "report") -> None:
@@ -87,7 +92,7 @@ def test_an_object_that_does_not_open() -> None:
 def test_the_log_of_a_load_holds_both_voices() -> None:
     """libbpf's and the verifier's words are one log, cut if either is."""
     load = {**LOAD, "errno": 13, "log": {"text": "a\n", "cut": False}, "verifier": {"text": "b\n", "cut": True}}
-    report = wire.parse(written(HELLO, OPEN, load, {**PROGRAM, "load_errno": 13}, END), NONCE)
+    report = wire.parse(written(HELLO, OPEN, load, MAPS, {**PROGRAM, "load_errno": 13}, END), NONCE)
     assert report.load_log == Log("a\nb\n", cut=True)
 
 
@@ -127,7 +132,7 @@ def test_a_validator_that_gave_up() -> None:
 def test_a_process_that_died() -> None:
     """A probe that a signal ended gives no answer about its program."""
     died = {"kind": "died", "phase": "program", "index": 0, "signal": 11, "errno": 0}
-    refused(written(HELLO, OPEN, LOAD, died, END), "for program 0 died: signal 11")
+    refused(written(HELLO, OPEN, LOAD, MAPS, died, END), "for program 0 died: signal 11")
     refused(written(HELLO, {**died, "signal": 0, "errno": 12}, {"kind": "end", "frames": 2}), "died: errno 12")
 
 
@@ -154,17 +159,17 @@ def test_noise_is_refused(noise: bytes) -> None:
     ("data", "match"),
     [
         (written(*FRAMES).replace(NONCE.encode(), b"f" * 32), "another guest's nonce"),
-        (written(HELLO, OPEN, LOAD, PROGRAM)[:-1] + b" \n", "cut short or too long"),
+        (written(HELLO, OPEN, LOAD, MAPS, PROGRAM)[:-1] + b" \n", "cut short or too long"),
         (written(*FRAMES) + b"\n", "first line"),
-        (written(*FRAMES) + frame(5, b"{}"), "after the end frame"),
+        (written(*FRAMES) + frame(6, b"{}"), "after the end frame"),
         (frame(1, b"{}"), "expected frame 0, got frame 1"),
-        (written(HELLO, OPEN, LOAD, PROGRAM), "the end"),
+        (written(HELLO, OPEN, LOAD, MAPS, PROGRAM), "the end"),
         (written(OPEN, HELLO), "kind 'hello'"),
         (written(HELLO, HELLO), "kind 'open', got 'hello'"),
         (written(HELLO, OPEN, PROGRAM, END), "kind 'load'"),
-        (written(HELLO, OPEN, LOAD, {"kind": "end", "frames": 3}), "kind 'program', got 'end'"),
-        (written(HELLO, OPEN, LOAD, PROGRAM, PROGRAM), "kind 'end'"),
-        (written(HELLO, OPEN, LOAD, PROGRAM, {"kind": "end", "frames": 3}), "4 frames before it"),
+        (written(HELLO, OPEN, LOAD, MAPS, {"kind": "end", "frames": 4}), "kind 'program', got 'end'"),
+        (written(HELLO, OPEN, LOAD, MAPS, PROGRAM, PROGRAM), "kind 'end'"),
+        (written(HELLO, OPEN, LOAD, MAPS, PROGRAM, {"kind": "end", "frames": 4}), "5 frames before it"),
         (written(HELLO, {"kind": "surprise"}), "kind 'open', got 'surprise'"),
         (frame(0, b"[]"), "no object"),
         (frame(0, b'{"kind":"hello","kind":"hello"}'), "twice"),
@@ -226,8 +231,8 @@ def test_stored_nonsense(value: Any) -> None:
 def test_spec() -> None:
     """The spec is the text that wire.md shows."""
     seed = "5" * 64
-    expected = f"nonce={NONCE}\nclock=1700000000000000000\nseed={seed}\nattach=load\nlog_max=4096\n".encode()
-    assert wire.spec(NONCE, AttachMode.LOAD, 4096, 1_700_000_000_000_000_000, seed) == expected
+    expected = f"nonce={NONCE}\nclock=1700000000000000000\nseed={seed}\nattach=load\n".encode()
+    assert wire.spec(NONCE, AttachMode.LOAD, 1_700_000_000_000_000_000, seed) == expected
 
 
 # --- a report that broke off
@@ -237,11 +242,14 @@ TWO = (
     HELLO,
     {**OPEN, "programs": [LISTED, SECOND]},
     LOAD,
+    {**MAPS, "created": [False]},
+    MAP,
     PROGRAM,
     {**PROGRAM, **SECOND},
-    {"kind": "end", "frames": 5},
+    {"kind": "end", "frames": 7},
 )
-ASKED = {1: ("open", ""), 2: ("load", ""), 3: ("program", "p"), 4: ("program", "q"), 5: ("program", "")}
+ASKED = {1: ("open", ""), 2: ("load", ""), 3: ("maps", ""), 4: ("map", ""), 5: ("program", "p"), 6: ("program", "q"),
+         7: ("program", "")}  # fmt: skip
 DIED = {"kind": "died", "phase": "program", "index": 1, "signal": 9, "errno": 0}
 
 
@@ -253,7 +261,7 @@ def test_partial(count: int) -> None:
     assert (found.phase, found.program) == ASKED[count]
     assert found.report.guest["release"] == "6.1.0"
     assert found.report.load_errno == (0 if count >= 3 else None)
-    assert [p.name for p in found.report.programs] == ["p", "q"][: max(0, count - 3)]
+    assert [p.name for p in found.report.programs] == ["p", "q"][: max(0, count - 5)]
     assert bool(found.report.maps) == (count >= 2)
 
 
@@ -279,7 +287,7 @@ def test_partial_of_real_reports(path: Path) -> None:
             continue
         told = found.report.programs
         assert told == whole.programs[: len(told)]
-        assert found.phase == "program" or not told
+        assert found.phase in ("program", "maps", "map") or not told
         if found.phase == "program" and len(told) < len(whole.programs):
             assert found.program == whole.programs[len(told)].name
         assert wire.report_from_bytes(canonical(wire.report_to_json(found.report))) == found.report
@@ -291,7 +299,7 @@ def test_partial_of_a_whole_report() -> None:
     assert wire.parse_partial(GOOD, NONCE) is None
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
 def test_partial_of_a_process_that_died(count: int) -> None:
     """A validator that lost a process was asking then what came before that; what follows tells nothing."""
     for after in ([], [{"kind": "end", "frames": count + 1}], [PROGRAM, END]):
@@ -315,14 +323,14 @@ def test_partial_of_nothing() -> None:
         (HELLO, HELLO),
         (HELLO, LOAD),
         (HELLO, OPEN, PROGRAM),
-        (HELLO, OPEN, LOAD, {**PROGRAM, "name": "other"}),
+        (HELLO, OPEN, LOAD, MAPS, {**PROGRAM, "name": "other"}),
         ({**HELLO, "release": 6},),
         (HELLO, {**OPEN, "errno": -1}),
         ([],),
         (HELLO, []),
         (HELLO, None, OPEN),
         (HELLO, {"kind": ["died"]}),
-        (HELLO, OPEN, LOAD, PROGRAM, PROGRAM),
+        (HELLO, OPEN, LOAD, MAPS, PROGRAM, PROGRAM),
         (HELLO, {**OPEN, "errno": 22}),
         (HELLO, {"kind": "open", "errno": 0, "log": NO_LOG}),
         (HELLO, {"kind": "open", "errno": 22, "log": NO_LOG}, LOAD, PROGRAM),
@@ -341,7 +349,7 @@ def test_partial_of_an_object_that_did_not_open() -> None:
     assert (found.report.open_errno, found.report.load_errno, found.report.programs) == (22, None, ())
 
 
-@given(st.binary(max_size=300), st.integers(0, 5))
+@given(st.binary(max_size=300), st.integers(0, 7))
 def test_partial_of_noise(noise: bytes, count: int) -> None:
     """Noise behind whole frames changes nothing of what they say, and alone says nothing."""
     found = wire.parse_partial(written(*TWO[:count]) + b"?" + noise, NONCE)
@@ -402,7 +410,7 @@ TEST = {"kind": "test", "name": "t", "ended": "done", "reason": "",
 
 
 def with_tests(*tests: dict[str, Any]) -> bytes:
-    return written(HELLO, OPEN, LOAD, PROGRAM, *tests, {"kind": "end", "frames": 4 + len(tests)})
+    return written(HELLO, OPEN, LOAD, MAPS, PROGRAM, *tests, {"kind": "end", "frames": 5 + len(tests)})
 
 
 def test_tests() -> None:
@@ -444,7 +452,7 @@ def test_too_many_tests() -> None:
 
 def test_broken_off_in_a_test() -> None:
     """A report that broke off tells which test was under way; one of tests that nobody asked tells nothing."""
-    frames = (HELLO, OPEN, LOAD, PROGRAM)
+    frames = (HELLO, OPEN, LOAD, MAPS, PROGRAM)
 
     def at(*tests: dict[str, Any], asked: tuple[str, ...]) -> tuple[str, str, int] | None:
         found = wire.parse_partial(written(*frames, *tests), NONCE, asked)
@@ -460,8 +468,8 @@ def test_broken_off_in_a_test() -> None:
 def test_spec_of_tests() -> None:
     """The lines of tests stand behind the rest of the spec, in their order."""
     lines = ["test=a b", "test_do=exec"]
-    assert wire.spec(NONCE, AttachMode.LOAD, 4096, 1, "5" * 64, tests=lines).endswith(
-        b"log_max=4096\ntest=a b\ntest_do=exec\n"
+    assert wire.spec(NONCE, AttachMode.LOAD, 1, "5" * 64, tests=lines).endswith(
+        b"attach=load\ntest=a b\ntest_do=exec\n"
     )
 
 
@@ -475,7 +483,7 @@ TYPED = {**PROGRAM, "type": "sched_cls"}
 
 
 def declared_report(changes: dict[str, Any], program: dict[str, Any] = TYPED) -> bytes:
-    return written(HELLO, OPEN, {**DECLARED, **changes}, LOAD, program, {**END, "frames": 5})
+    return written(HELLO, OPEN, {**DECLARED, **changes}, LOAD, MAPS, program, {**END, "frames": 6})
 
 
 def test_declared() -> None:
@@ -531,7 +539,7 @@ def test_declared_type_holds() -> None:
 
 def test_declared_twice() -> None:
     """Declarations are told once."""
-    data = written(HELLO, OPEN, DECLARED, DECLARED, LOAD, TYPED, {**END, "frames": 6})
+    data = written(HELLO, OPEN, DECLARED, DECLARED, LOAD, MAPS, TYPED, {**END, "frames": 7})
     with pytest.raises(GuestError, match="kind 'load'"):
         wire.parse(data, NONCE, declared=True)
 
@@ -547,11 +555,58 @@ def test_declared_and_lost() -> None:
     """A guest that is lost while the declared object is loaded was asked that, and its choices are kept."""
     partial = wire.parse_partial(written(HELLO, OPEN, DECLARED), NONCE)
     assert partial is not None and (partial.phase, partial.report.maps[0].type) == ("load", "array")
-    later = wire.parse_partial(written(HELLO, OPEN, DECLARED, LOAD), NONCE)
+    later = wire.parse_partial(written(HELLO, OPEN, DECLARED, LOAD, MAPS), NONCE)
     assert later is not None and (later.phase, later.program) == ("program", "p")
 
 
 def test_declared_lines() -> None:
     """The guest is told of declarations line by line, after everything else."""
-    lines = wire.spec(NONCE, AttachMode.LOAD, 4096, 0, "0" * 64, ("map m pinning off", "kconfig CONFIG_A y"))
-    assert lines.endswith(b"log_max=4096\ndeclare=map m pinning off\ndeclare=kconfig CONFIG_A y\n")
+    lines = wire.spec(NONCE, AttachMode.LOAD, 0, "0" * 64, ("map m pinning off", "kconfig CONFIG_A y"))
+    assert lines.endswith(b"attach=load\ndeclare=map m pinning off\ndeclare=kconfig CONFIG_A y\n")
+
+
+COMMAND = {"kind": "command", "start_errno": 0, "start": "", "exit": 3, "signal": 0, "timed_out": False,
+           "out_of_memory": False, "left": 1, "stdout": NO_LOG, "stderr": {"text": "no\n", "cut": True}}  # fmt: skip
+
+
+def commanded(**changes: Any) -> bytes:
+    return written(HELLO, {**COMMAND, **changes}, {"kind": "end", "frames": 2})
+
+
+def test_command() -> None:
+    """The report of the project's own loader has one frame in place of all that libbpf would have been asked."""
+    report = wire.parse(commanded(), NONCE)
+    assert report.command is not None
+    assert (report.command.exit, report.command.left, report.command.stderr) == (3, 1, Log("no\n", True))
+    assert (report.load_errno, report.programs, report.maps) == (None, (), ())
+    assert wire.report_from_json(json.loads(canonical(wire.report_to_json(report)))) == report
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"exit": 256}, "exit: expected a whole number"),
+        ({"exit": None}, "an exit code or a signal"),
+        ({"signal": 9}, "an exit code or a signal"),
+        ({"start": "exec"}, "start .* with errno 0"),
+        ({"start_errno": 2}, "start .* with errno 2"),
+        ({"start": "exec", "start_errno": 2}, "not started, and yet it ended"),
+        ({"start": "path", "start_errno": 2, "exit": None, "timed_out": True}, "not started, and yet it ended"),
+        ({"start": "maybe", "start_errno": 2}, "start: "),
+        ({"left": -1}, "left: expected"),
+        ({"stdout": "x"}, "stdout: log"),
+        ({"more": 1}, "command: expected"),
+        ({"timed_out": 1}, "timed_out: expected true or false"),
+    ],
+)
+def test_impossible_command(changes: dict[str, Any], words: str) -> None:
+    """A command frame whose parts cannot be true together is none."""
+    refused(commanded(**changes), words)
+
+
+def test_command_and_libbpf() -> None:
+    """A report is of one loader: nothing but the end follows a command, and nothing but the hello comes before it."""
+    refused(written(HELLO, COMMAND, OPEN, {"kind": "end", "frames": 3}), "expected a frame of kind 'end'")
+    refused(written(HELLO, OPEN, COMMAND, {"kind": "end", "frames": 3}), "expected a frame of kind 'load'")
+    refused(written(HELLO, COMMAND, COMMAND, {"kind": "end", "frames": 3}), "expected a frame of kind 'end'")
+    refused(written(COMMAND, {"kind": "end", "frames": 1}), "expected a frame of kind 'hello'")
