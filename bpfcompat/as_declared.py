@@ -5,12 +5,23 @@ Pure.  A verdict that rests on declarations says so in its notes; an undeclared 
 
 from collections.abc import Iterator
 
-from bpfcompat.causes import Finding, clip, errno_name, missing_target, missing_type, unsized
+from bpfcompat.causes import (
+    Finding,
+    clip,
+    errno_name,
+    missing_inner,
+    missing_program,
+    missing_target,
+    missing_type,
+    unsized,
+)
 from bpfcompat.declared import (
     TRIAL,
     SettingReport,
     TriedReport,
     VariantReport,
+    inner_line,
+    program_line,
     size_line,
     target_line,
     toml_key,
@@ -68,17 +79,30 @@ def objection(report: Report) -> tuple[str, Answer, Finding] | None:
 
 def to_declare(report: Report, facts: ObjectFacts | None) -> Iterator[str]:
     """The lines that an object which needs declarations needs, each with a value to choose."""
-    for found in report.maps:
-        if unsized(found):
-            yield clip(TO_DECLARE + size_line(found.name, found.type, found.value_size), 600)
-    for program in report.programs:
-        if program.autoload and missing_type(program.libbpf.text):
-            yield clip(TO_DECLARE + type_line(program.name, program.section), 600)
-        elif program.autoload and missing_target(program.libbpf.text):
-            yield clip(TO_DECLARE + target_line(program.name), 600)
+    for line in (*_map_lines(report), *_program_lines(report)):
+        yield clip(TO_DECLARE + line, 600)
     for new in TWINS if facts else ():
         if facts and (line := variant_line(facts, new)):
             yield clip(TO_DECLARE + line, 8000)
+
+
+def _map_lines(report: Report) -> Iterator[str]:
+    for found in report.maps:
+        if unsized(found):
+            yield size_line(found.name, found.type, found.value_size)
+        elif missing_inner(report.load_log.text, found):
+            yield inner_line(found.name)
+
+
+def _program_lines(report: Report) -> Iterator[str]:
+    for program in report.programs:
+        said = program.libbpf.text if program.autoload else ""
+        if missing_type(said):
+            yield type_line(program.name, program.section)
+        elif missing_target(said):
+            yield target_line(program.name)
+        elif missing_program(said):
+            yield program_line(program.name)
 
 
 def toml_lines(note: str, name: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from bpfcompat.declared import size_line, target_line, type_line
+from bpfcompat.declared import inner_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, MapReport, ProgramReport
 from bpfcompat.twins import has_twin, split, variant_line
@@ -350,7 +350,8 @@ def _kernel_config_absent(case: Case) -> Finding | None:
 
 
 def _needs_declaration(case: Case) -> Finding | None:
-    return _needs_type(case) or _needs_target(case) or _needs_size(case) or _needs_program(case) or _needs_choice(case)
+    found = _needs_type(case) or _needs_target(case) or _needs_size(case) or _needs_inner(case)
+    return found or _needs_program(case) or _needs_choice(case)
 
 
 def missing_type(text: str) -> re.Match[str] | None:
@@ -407,14 +408,36 @@ def _needs_size(case: Case) -> Finding | None:
     )
 
 
+def missing_inner(text: str, found: MapReport) -> bool:
+    """True for a map of maps that has a size and was not made: what it lacks is the prototype of those inside."""
+    return found.type.endswith("_of_maps") and f"map '{found.name}': failed to create: " in text
+
+
+def _needs_inner(case: Case) -> Finding | None:
+    said, found = _failed_map(case)
+    if not said or not found or case.errno not in (errno.EINVAL, errno.EBADF) or not missing_inner(said[0], found):
+        return None
+    return Finding(
+        f"map '{clip(found.name)}': its application sets a prototype of the maps inside; the object has none",
+        _line(case, said),
+        f"declare it: {inner_line(found.name)}",
+        found.name,
+    )
+
+
+def missing_program(text: str) -> re.Match[str] | None:
+    """Libbpf's words for a program that replaces a function of another one, which is not set."""
+    return re.search(r"^.*prog '(.*)': attach program FD is not set$", text, re.M)
+
+
 def _needs_program(case: Case) -> Finding | None:
-    said = case.find(r"^.*prog '(.*)': attach program FD is not set$")
+    said = missing_program(case.libbpf) or missing_program(case.verifier)
     if not said:
         return None
     return Finding(
         f"program '{clip(said[1])}': replaces a function of another program, which its application chooses",
         _line(case, said),
-        "declare the program that it is to replace a function of",
+        f"declare it: {program_line(said[1])}",
         said[1],
     )
 
@@ -487,12 +510,31 @@ def _core_unresolved(case: Case) -> Finding | None:
 _CORE_HINT = "guard the access with bpf_core_field_exists() or its like, or add a ___flavour of the type"
 
 
-def _kfunc_missing(case: Case) -> Finding | None:
+def _absent_kfunc(case: Case) -> re.Match[str] | None:
     said = case.find(r"^.*extern \(func ksym\) '(.*)': not found in kernel or module BTFs$") or case.find(
         r"^kfunc '(.*)' is referenced but wasn't resolved$"
     )
     # the last six digits number the extern; libbpf names it, but not where the log is cut
-    said = said or case.find(r"^invalid func unknown#(2002\d{6})$")
+    return said or case.find(r"^invalid func unknown#(2002\d{6})$")
+
+
+def _module_not_loaded(case: Case) -> Finding | None:
+    said = _absent_kfunc(case)
+    home = case.homes.get(said[1]) if said else None
+    told = {m["name"]: m["errno"] for m in case.guest.get("modules") or ()}
+    if said is None or home is None or not told.get(home):
+        return None
+    return Finding(
+        f"object: kfunc {clip(said[1])} is in module {home}, which {case.kernel} has and did not load "
+        f"({errno_name(told[home])}); that is no answer",
+        _line(case, said),
+        "look at the console of this pair for what the kernel said of the module",
+        said[1],
+    )
+
+
+def _kfunc_missing(case: Case) -> Finding | None:
+    said = _absent_kfunc(case)
     if not said:
         return None
     home = case.homes.get(said[1])
@@ -823,6 +865,7 @@ CAUSES: Sequence[Cause] = (
     Cause("object-malformed", _NO, _O + _L, _object_malformed),
     Cause("needs-declaration", _ASK, _L, _needs_declaration),
     Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent),
+    Cause("module-not-loaded", _ASK, _L, _module_not_loaded),
     Cause("kfunc-missing", _NO, _L, _kfunc_missing),
     Cause("kfunc-changed", _NO, _L, _kfunc_changed),
     Cause("extern-unresolved", _NO, _L, _extern_unresolved),

@@ -17,6 +17,7 @@ ASSERT_KEYS = ("release", "btf", "lockdown", "lsm", "modules", "config", "sysctl
 LOCKDOWN = ("integrity", "confidentiality")
 USERS = ("root", "unprivileged")
 MAX_WORDS = 64
+MAX_SYSCTLS, MAX_SYSCTL = 24, 120  # in one table, characters of a name: what validator/env.c has room to tell
 MAX_COMMAND_LINE = 1024  # of the 2048 bytes that x86 takes
 
 _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,55}")
@@ -135,10 +136,10 @@ def _command_line(value: Any, where: str) -> str:
 
 def _sysctls(table: Mapping[str, Any], where: str) -> dict[str, int]:
     value = table.get("sysctls", {})
-    if not isinstance(value, dict) or len(value) > MAX_WORDS:
-        raise _not(f"{where}: sysctls", f"a table of at most {MAX_WORDS} sysctls and numbers", value)
+    if not isinstance(value, dict) or len(value) > MAX_SYSCTLS:
+        raise _not(f"{where}: sysctls", f"a table of at most {MAX_SYSCTLS} sysctls and numbers", value)
     for name, number in value.items():
-        if not _SYSCTL.fullmatch(name):
+        if not _SYSCTL.fullmatch(name) or len(name) > MAX_SYSCTL:
             raise _not(f"{where}: sysctls", "a name such as kernel.unprivileged_bpf_disabled", name)
         if type(number) is not int or not -(1 << 31) <= number < 1 << 31:
             raise _not(f"{where}: sysctls: {name}", "a whole number", number)

@@ -166,6 +166,18 @@ def target_line(name: str) -> str:
     return f'[objects.NAME.programs.{toml_key(name)}] target = "vfs_read"  # the function that the application chooses'
 
 
+def program_line(name: str) -> str:
+    """The program that a `freplace` replaces a function of."""
+    where = f"[objects.NAME.programs.{toml_key(name)}]"
+    return f'{where} target_program = "main"  # of the same object, or with target_file = "main.bpf.o" of another'
+
+
+def inner_line(name: str) -> str:
+    """The prototype of the maps inside a map."""
+    inner = '{ type = "hash", key_size = 4, value_size = 8, max_entries = 1024 }'
+    return f"[objects.NAME.maps.{toml_key(name)}] inner = {inner}  # the prototype that the application sets"
+
+
 def toml_key(name: str) -> str:
     """A name as a key of TOML; no name that reaches here can hold a quote or a backslash and be declared."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'

@@ -89,9 +89,9 @@ def declared(steps: Realiser, pair: Pair) -> bytes:
     return ko.pack(_contents(steps, pair.kernel, wanted), wanted.absent)
 
 
-def homes(steps: Realiser, name: str) -> dict[str, str]:
+def homes(steps: Realiser, name: str, make: bool = True) -> dict[str, str]:
     """kfunc → the module of this kernel that holds it."""
-    index = index_of(steps, name)
+    index = index_of(steps, name, make)
     return index.homes() if index else {}
 
 

@@ -71,7 +71,7 @@ def _proposed(name: str, origin: Sequence[str], data: bytes, around: Around) -> 
     btf = section_of(data, ".BTF")
     types = Types(btf) if btf else None
     head = f"[objects.{toml_key(name)}]"
-    parts = [[head, *origin, *_externs(facts, around)]]
+    parts = [[head, *origin, *_modules(facts, around), *_externs(facts, around)]]
     parts += [list(lines) for lines in (_maps(name, facts, types), _programs(name, facts, around))]
     parts += [list(_variants(name, facts)), list(_constants(name, facts, types))]
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
@@ -195,7 +195,15 @@ def _variants(name: str, facts: ObjectFacts) -> Iterator[str]:
             yield "]"
 
 
-# --- the rest, as comments
+# --- modules, and the rest as comments
+
+
+def _modules(facts: ObjectFacts, around: Around) -> Iterator[str]:
+    """A kfunc may be in one module of one kernel and in another of the next: all are named."""
+    held = {e: around.modules[e] for e in facts.externs if e in around.modules}
+    if held:
+        names = ", ".join(f'"{name}"' for name in sorted({n for names in held.values() for n in names}))
+        yield f"modules = [{names}]  # if its loader loads them: they hold {', '.join(sorted(held))[:200]}"
 
 
 def _externs(facts: ObjectFacts, around: Around) -> Iterator[str]:
@@ -203,10 +211,9 @@ def _externs(facts: ObjectFacts, around: Around) -> Iterator[str]:
         if extern.startswith(("CONFIG_", "LINUX_")):
             continue
         missing = [kernel for kernel, known in around.functions.items() if extern not in known]
-        modules = around.modules.get(extern, ())
-        if modules:
-            yield f"# kfunc {extern}: of module {' or '.join(modules)}, which the kernel's entry must load"
-        elif missing and len(missing) == len(around.functions):
+        if extern in around.modules:
+            continue
+        if missing and len(missing) == len(around.functions):
             yield f"# extern {extern}: no kernel here has it built in: a module's, or newer than all of them"
         elif missing:
             yield f"# extern {extern}: not on {', '.join(missing)}"

@@ -157,7 +157,8 @@ def module_of(path: str, data: bytes, release: str) -> Module:
     name = plain(path.rsplit("/", 1)[1].removesuffix(".ko"))
     if not NAME.fullmatch(name):
         raise KernelError(f"modules: {path[:100]!r}: expected a file named after its module")
-    words = [w for entry in info.get("softdep", []) for w in _pre(entry)]
+    # some name a device (platform:apollolake_pinctrl), which no guest has
+    words = [w for entry in info.get("softdep", []) for w in _pre(entry) if NAME.fullmatch(w)]
     return Module(
         name=name,
         path=path,

@@ -233,6 +233,17 @@ def test_optional_group(bench: Bench) -> None:
     assert "try_last" not in {p.name for p in report.programs if p.autoload}
 
 
+def test_a_prototype_undeclared(bench: Bench) -> None:
+    """A map of maps that has a size but no prototype needs one: that is no refusal by the kernel."""
+    own = bench.own("declared_maps")
+    _, verdict = bench.ask("declared_maps", without(own, "maps", "no_prototype"))
+    assert (verdict.answer, verdict.cause, verdict.subject) == (
+        Answer.INCONCLUSIVE,
+        "needs-declaration",
+        "no_prototype",
+    )
+
+
 def test_nothing_remains(bench: Bench) -> None:
     """A guest of the same template that is told nothing has nothing of what another was told."""
     bench.ask("declared_maps", bench.own("declared_maps"))

@@ -19,6 +19,8 @@ from tests.unit.test_verdict import FACTS, program, refused, report
 SIZE = SettingReport("map", "counts", "max_entries", "1024", 0)
 TYPE = "libbpf: prog 'one': missing BPF prog type, check ELF section name 'filter'\n"
 TARGET = "libbpf: prog 'one': no BTF-based attach target is specified, use bpf_program__set_attach_target()\n"
+PROGRAM = "libbpf: prog 'one': attach program FD is not set\n"
+INNER = "libbpf: map 'outer': failed to create: -EINVAL\n"
 
 
 def tried(needs: str, held: bool | None, number: int = 0, programs: tuple[str, ...] = ("a",)) -> TriedReport:
@@ -122,6 +124,14 @@ def test_the_kernel_refuses_a_target() -> None:
             },
         ),
         (report(refused(22, "", TYPE)), {"programs": {"one": {"type": "socket_filter"}}}),
+        (report(refused(22, "", PROGRAM, type="ext")), {"programs": {"one": {"target_program": "main"}}}),
+        (
+            replace(
+                report(refused(22, "", INNER), maps=(MapReport("outer", "hash_of_maps", 4, 4, 8),)),
+                load_log=Log(INNER),
+            ),
+            {"maps": {"outer": {"inner": {"type": "hash", "key_size": 4, "value_size": 8, "max_entries": 1024}}}},
+        ),
         (report(refused(22, "", TARGET)), {"programs": {"one": {"target": "vfs_read"}}}),
     ],
 )

@@ -55,6 +55,14 @@ def test_words() -> None:
     }  # fmt: skip
 
 
+def test_room() -> None:
+    """All that may be written reaches the guest whole: its file of conditions has room for 16383 bytes."""
+    names = {f"{'a' * 60}.{n:059}": -(1 << 31) for n in range(24)}
+    under = spec(sysctls=names, btf=False, lockdown="confidentiality", user="unprivileged").conditions
+    assert sum(len(line) + 1 for line in guest_lines(under)) < 16383
+    assert max(map(len, guest_lines(under))) < 512
+
+
 def test_plain() -> None:
     """A kernel without conditions adds no word, no line and nothing to its key."""
     assert spec().conditions == PLAIN
@@ -85,6 +93,8 @@ def test_plain() -> None:
         ({"sysctls": {"kernel.x": True}}, "expected a whole number"),
         ({"sysctls": {"kernel.x": "1\nlockdown=none"}}, "expected a whole number"),
         ({"sysctls": 5}, "expected a table"),
+        ({"sysctls": {f"kernel.s{n}": 1 for n in range(25)}}, "at most 24 sysctls"),
+        ({"sysctls": {"kernel." + "x" * 114: 1}}, "expected a name such as"),
         ({"lockdown": "none"}, "lockdown: expected one of integrity, confidentiality"),
         ({"lockdown": ["integrity"]}, "lockdown: expected one of"),
         ({"modules": ["../../x"]}, "modules: expected a list"),

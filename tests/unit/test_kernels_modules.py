@@ -52,7 +52,7 @@ def test_names() -> None:
 def test_soft_dependencies() -> None:
     """What should be there before comes before, found by alias; what is absent or comes after is no matter."""
     files = {
-        f"{TOP}/kernel/libcrc32c.ko": make_module(softdep="pre: crc32c absent post: later"),
+        f"{TOP}/kernel/libcrc32c.ko": make_module(softdep="pre: crc32c absent platform:some_device post: later"),
         f"{TOP}/kernel/crc32c_generic.ko": make_module(alias="crc32c"),
         f"{TOP}/kernel/crc32c_intel.ko": make_module(alias="crc32c"),
         f"{TOP}/kernel/later.ko": make_module(),

@@ -103,10 +103,16 @@ def test_twins() -> None:
     }
 
 
+def test_modules() -> None:
+    """A kfunc that a module of some kernel holds is a module to declare, and no extern to wonder about."""
+    text = propose("x", ['prebuilt = "x.o"'], sample(), KERNELS)
+    assert taken(text).modules == ("nf_flow_table",)
+    assert "they hold g" in text and "extern g" not in text
+
+
 @pytest.mark.parametrize(
     "line",
     [
-        "# kfunc g: of module nf_flow_table",
         "# extern h: no kernel here has it built in",
         "# extern f: not on k-b",
         '# kprobe_dummy_f_p: no kernel here has "dummy_f"',

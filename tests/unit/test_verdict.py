@@ -392,6 +392,14 @@ def test_kfunc_in_a_module() -> None:
     assert 'modules = ["strings"]' in found.hint
 
 
+def test_module_that_did_not_load() -> None:
+    """A kfunc whose module was to be loaded and was not is no answer; with another module's failure it is one."""
+    for failed, cause in (("strings", "module-not-loaded"), ("other", "kfunc-missing")):
+        asked = report(refused(22, "", NO_KFUNC), guest={"modules": [{"name": failed, "errno": 12}]})
+        found = classify(asked, FACTS, AttachMode.ATTACH, homes={"bpf_strcmp": "strings"})
+        assert (found.cause, found.answer is Answer.INCONCLUSIVE) == (cause, failed == "strings")
+
+
 def test_modules_that_are_not_there() -> None:
     """What became of modules is told beside the answer, and changes none."""
     told = [{"name": "a", "errno": 0}, {"name": "b", "errno": 2}, {"name": "c", "errno": 8}]
@@ -403,7 +411,8 @@ def test_modules_that_are_not_there() -> None:
 def test_every_cause_is_shown() -> None:
     """No row of the table is without a report that leads to it."""
     shown = (
-        set(ENDINGS)
+        {"module-not-loaded"}  # above: it takes an index of modules
+        | set(ENDINGS)
         | set(COMMANDED)
         | {cause for cause, *_ in MADE}
         | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
