@@ -1,11 +1,19 @@
 """This repository, checked by itself: the objects of examples/ on the kernels of bpfcompat.toml."""
 
+from pathlib import Path
+
 from bpfcompat.rules import bpf_matrix
+from bpfcompat.rules.attachpage import write
 
 
 def task_bpf():
     """Every task of bpfcompat.toml: kernel:*, object:*, probe:*@*, publish, report, matrix, verify, serve."""
     yield from bpf_matrix()
+
+
+def task_attach_page():
+    """Write the tables of docs/validator.md: from the validator's code, and from the reports that `matrix` left."""
+    return {"actions": [(write, [Path()])], "verbosity": 2}
 
 
 def task_test():

@@ -17,7 +17,7 @@ from typing import Any
 
 from bpfcompat.declared import inner_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
-from bpfcompat.model import Answer, MapReport, ProgramReport
+from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
 from bpfcompat.twins import has_twin, split, variant_line
 
 MAX_LINES = 14
@@ -54,6 +54,8 @@ PROGRAM_SINCE = {
     "tracing": "5.5", "struct_ops": "5.6", "ext": "5.6", "lsm": "5.7", "sk_lookup": "5.9", "syscall": "5.14",
     "netfilter": "6.4",
 }  # fmt: skip
+# Types that a kernel of any release may be built without.
+PROGRAM_OPTION = {"lirc_mode2": "CONFIG_BPF_LIRC_MODE2"}
 # Helpers that take a function; the first came with the pointers to functions themselves,
 # commit 69c087ba6225 ("bpf: Add bpf_for_each_map_elem() helper") (in v5.13)
 CALLBACK_HELPERS = frozenset((164, 170, 180, 181, 209))
@@ -67,10 +69,12 @@ LINK_SECTIONS = ("kprobe.multi", "kretprobe.multi", "kprobe.session", "uprobe.",
 # The first Linux with a way to attach, where a program of that section loads on older ones too.
 ATTACH_SINCE = {
     "tcx/": "6.6",
+    "tc/": "6.6",
     "netkit/": "6.7",
     "uprobe.multi": "6.6",
     "uretprobe.multi": "6.6",
     "uprobe.session": "6.13",
+    "sk_skb/verdict": "5.13",
 }
 # Sections that an older libbpf has no type for, with the first of Debian's packages (1.1, 1.4, 1.5, 1.7) whose table of
 # sections has them: what is 1.4 here came in upstream's 1.2, 1.3 or 1.4.
@@ -705,6 +709,18 @@ def _too_complex(case: Case) -> Finding | None:
     )
 
 
+def _attach_not_attempted(case: Case) -> Finding | None:
+    if not case.program or case.program.attach is not Attach.NOT_ATTEMPTED:
+        return None
+    why = clip(case.program.attach_reason)
+    return Finding(
+        f"{case.who}: loads, but attaching it was required and not attempted: {why}",
+        (why,),
+        'give the guest what the reason names, or ask for less: attach = "attach"',
+        case.program.section,
+    )
+
+
 def _attach_target_missing(case: Case) -> Finding | None:
     return _missing_in_btf(case) if case.phase is Phase.LOAD else _missing_at_attach(case)
 
@@ -742,20 +758,22 @@ def _missing_at_attach(case: Case) -> Finding | None:
 
 
 def _unheard(case: Case) -> bool:
-    """The kernel refused a program before it looked at any instruction."""
-    asked = case.program is not None and case.phase is Phase.LOAD and not case.verifier.strip()
+    """The kernel refused a program before it looked at any instruction; from the verifier on, it says so."""
+    silent = re.fullmatch(r"\s*(processed 0 insns .*)?\s*", case.verifier) is not None
+    asked = case.program is not None and case.phase is Phase.LOAD and silent
     return asked and bool(case.find(r"^.*prog '.*': BPF program load failed: .*$"))
 
 
 def _prog_type_missing(case: Case) -> Finding | None:
     if not case.program or not _unheard(case) or case.errno != errno.EINVAL:
         return None
-    since = PROGRAM_SINCE.get(case.program.type)
-    if not case.older_than(since):
+    since, option = PROGRAM_SINCE.get(case.program.type), PROGRAM_OPTION.get(case.program.type)
+    if not case.older_than(since) and not option:
         return None
+    upstream = f"upstream has it with {option}" if option else f"upstream has it since Linux {since}"
     return Finding(
         f"{case.who}: {case.kernel} has no programs of type {case.program.type} "
-        f"({case.code}, empty verifier log); upstream has it since Linux {since}",
+        f"({case.code}, empty verifier log); {upstream}",
         last_lines(case.libbpf, 3),
         'make the program optional (SEC("?…")) and load it only where the type exists',
         case.program.type,
@@ -769,7 +787,7 @@ def _attach_type_missing(case: Case) -> Finding | None:
     unsupported = case.errno in (errno.EOPNOTSUPP, ENOTSUPP)
     if case.phase is Phase.LOAD and (unsupported or case.errno == errno.EINVAL) and _unheard(case):
         sentence = f"{where}: {case.kernel} refuses this attach type without reading the program ({case.code}, no log)"
-    elif case.phase is Phase.ATTACH and (unsupported or (case.errno == errno.EINVAL and _by_new_link(case.program))):
+    elif case.phase is Phase.ATTACH and (unsupported or (case.errno == errno.EINVAL and _by_newer_way(case))):
         sentence = f"{where}: loads, but {case.kernel} has no such way to attach, or has it switched off ({case.code})"
     else:
         return None
@@ -777,8 +795,9 @@ def _attach_type_missing(case: Case) -> Finding | None:
     return Finding(sentence, last_lines(case.libbpf, 3), hint, case.program.section)
 
 
-def _by_new_link(program: ProgramReport) -> bool:
-    return program.section.removeprefix("?").startswith(LINK_SECTIONS)
+def _by_newer_way(case: Case) -> bool:
+    section = case.program.section.removeprefix("?") if case.program else ""
+    return section.startswith(LINK_SECTIONS) or case.older_than(attach_since(section))
 
 
 def _permission(case: Case) -> Finding | None:
@@ -857,6 +876,7 @@ _NO, _ASK = Answer.INCOMPATIBLE, Answer.INCONCLUSIVE
 # before a type that is missing, a missing helper and a licence before a rejection.  ENOMEM and its like come before
 # all that would take the refusal for the kernel's opinion; only a verifier that says it gave up comes earlier.
 CAUSES: Sequence[Cause] = (
+    Cause("attach-not-attempted", _ASK, _A, _attach_not_attempted),
     Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order),
     Cause("loader-unsupported", _ASK, _O + _L, _loader_unsupported),
     Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent),

@@ -21,10 +21,19 @@ class Answer(StrEnum):
 
 
 class AttachMode(StrEnum):
-    """How far a probe goes: `LOAD` stops after loading, `ATTACH` attaches what libbpf can attach by itself."""
+    """How far a probe goes: `LOAD` stops after loading, `ATTACH` attaches what a guest can attach.
+
+    `REQUIRED` asks the same as `ATTACH`, and has no answer where attaching a program was not attempted.
+    """
 
     LOAD = "load"
     ATTACH = "attach"
+    REQUIRED = "attach-required"
+
+    @property
+    def attaches(self) -> bool:
+        """True when attaching is asked for."""
+        return self is not AttachMode.LOAD
 
 
 class Attach(StrEnum):
@@ -300,7 +309,8 @@ class ProgramReport:
     """What one program did when it was asked alone, from a freshly opened object.
 
     `load_errno` and `attach_errno` are 0 or a positive Linux errno.  `attach_reason` says why attaching was not
-    attempted, or adds words to a failure.  `log` is the verifier's, there when loading failed.
+    attempted, or adds words to a failure.  `log` is the verifier's, there when loading failed.  `how` says what was
+    done to attach it, or tried; "" when attaching was not attempted.
     """
 
     name: str
@@ -313,6 +323,7 @@ class ProgramReport:
     attach_errno: int = 0
     attach_reason: str = ""
     libbpf: Log = Log("")
+    how: str = ""
     measures: Measures | None = None
     cost: Cost | None = field(default=None, compare=False)
 
@@ -424,7 +435,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ProgramVerdict:
-    """One program's answer: loaded or not, attached or not, and the cause where not."""
+    """One program's answer: loaded or not, attached or not and how, and the cause where not."""
 
     name: str
     section: str
@@ -433,6 +444,7 @@ class ProgramVerdict:
     attach: Attach
     cause: str = ""
     detail: str = ""
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,7 +317,7 @@ class Realiser(Steps):
         files = {"validator": built.validator, "libbpf.so": built.libbpf_so}
         headers = {f"include/bpf/{path.name}": path for path in built.headers}
         outputs = {name: read_bounded(path, 64 << 20) for name, path in {**files, **headers}.items()}
-        return Made(outputs, {"libbpf": built.version})
+        return Made({**outputs, "attach.tsv": built.attach_table}, {"libbpf": built.version})
 
     def tarball(self, loader: str, label: str) -> Path:
         """The source package of a loader, fetched if it is not there; `label` says who waits for it."""

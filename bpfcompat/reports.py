@@ -9,7 +9,7 @@ from bpfcompat import libbpfs
 from bpfcompat.as_declared import is_remark, toml_lines
 from bpfcompat.behaviour import TestVerdict
 from bpfcompat.gate import Row, decide
-from bpfcompat.model import Answer
+from bpfcompat.model import Answer, ProgramVerdict
 from bpfcompat.voice import clean
 
 LEGEND = (
@@ -205,6 +205,7 @@ def _json(row: Row) -> dict[str, Any]:
         "errno": found.errno if found else "",
         "evidence": list(found.evidence) if found else [],
         "notes": list(found.notes) if found else [],
+        "programs": [_program(program) for program in found.programs] if found else [],
         "declared": row.declared,
         "to_declare": list(to_declare(row)),
         "tests": [_test_json(t) for t in found.tests] if found else [],
@@ -215,6 +216,18 @@ def _json(row: Row) -> dict[str, Any]:
         "ran": row.ran,
         "why": list(row.why),
         "reproduce": f"doit probe:{row.pair}",
+    }
+
+
+def _program(found: ProgramVerdict) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "section": found.section,
+        "loaded": found.loaded,
+        "attach": str(found.attach),
+        "how": found.how,
+        "cause": found.cause,
+        "detail": found.detail,
     }
 
 

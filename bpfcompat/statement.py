@@ -346,6 +346,7 @@ def _program(entry: Mapping[str, Any]) -> ProgramVerdict:
         attach=Attach(entry["attach"]),
         cause=_text(entry["cause"]),
         detail=_text(entry["detail"]),
+        how=_text(entry["how"]),
     )
 
 

@@ -155,8 +155,10 @@ class _Asker:
         if report.load_errno:
             refused = next((p for p in expected if p.load_errno), None)
             return self.load(refused) if refused else self._whole(report.load_errno)
-        failed = next((p for p in expected if p.attach is Attach.FAILED), None)
-        return self._attach(failed) if failed and attach is AttachMode.ATTACH else None
+        failed = next((p for p in expected if p.attach is Attach.FAILED and attach.attaches), None)
+        missing = next((p for p in expected if _is_missing(p, attach)), None)
+        decisive = failed or missing
+        return self._attach(decisive) if decisive else None
 
     def load(self, program: ProgramReport) -> _Refusal:
         """Why a program does not load."""
@@ -167,7 +169,7 @@ class _Asker:
         refusal = None
         if program.load_errno:
             refusal = self.load(program)
-        elif program.attach is Attach.FAILED and attach is AttachMode.ATTACH:
+        elif (program.attach is Attach.FAILED and attach.attaches) or _is_missing(program, attach):
             refusal = self._attach(program)
         return ProgramVerdict(
             name=clip(program.name),
@@ -177,6 +179,7 @@ class _Asker:
             attach=program.attach,
             cause=refusal.cause.slug if refusal else "",
             detail=clip(refusal.finding.sentence if refusal else program.attach_reason, 600),
+            how=clip(program.how),
         )
 
     def _whole(self, load_errno: int) -> _Refusal:
@@ -191,6 +194,11 @@ class _Asker:
         case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program,
                     self.homes)  # fmt: skip
         return _Refusal(case, *explain(case))
+
+
+def _is_missing(program: ProgramReport, attach: AttachMode) -> bool:
+    """Attaching was required, and was not attempted."""
+    return attach is AttachMode.REQUIRED and program.attach is Attach.NOT_ATTEMPTED and not program.load_errno
 
 
 # --- what makes a report no answer at all
@@ -340,7 +348,7 @@ def _program_from_json(value: Any) -> ProgramVerdict:
     return ProgramVerdict(
         loaded=table["loaded"],
         attach=_word(Attach, table["attach"], "attach"),
-        **{name: _text(table[name], name) for name in ("name", "section", "type", "cause", "detail")},
+        **{name: _text(table[name], name) for name in ("name", "section", "type", "cause", "detail", "how")},
     )
 
 

@@ -67,7 +67,8 @@ def spec(
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
     has from its template.  `declared` are lines of fitting.py, `tests` of behave.py, `command` of loaders.py.
     """
-    lines = [f"nonce={nonce}", f"clock={clock_ns}", f"seed={seed}", f"attach={attach}"]
+    mode = AttachMode.ATTACH if attach.attaches else AttachMode.LOAD  # what is missing is held against it on the host
+    lines = [f"nonce={nonce}", f"clock={clock_ns}", f"seed={seed}", f"attach={mode}"]
     lines += [*(f"declare={line}" for line in declared), *tests, *(f"command={line}" for line in command)]
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -456,6 +457,7 @@ def _program(reader: _Reader, known: Mapping[str, Any]) -> tuple[ProgramReport, 
         attach_errno=found["attach_errno"],
         attach_reason=found["reason"],
         libbpf=found["libbpf"],
+        how=found["how"],
         measures=measures(found["insns"], found["line_info"], found["counts"]),
         cost=found["cost"],
     )
@@ -471,6 +473,8 @@ def _sound(program: ProgramReport) -> ProgramReport:
         raise ValueError(f"program {program.name[:40]!r}: {attach} with errno {program.attach_errno}")
     if attach is Attach.NOT_ATTEMPTED and not program.attach_reason:
         raise ValueError(f"program {program.name[:40]!r}: {attach} without a reason")
+    if (attach is Attach.NOT_ATTEMPTED) != (program.how == ""):
+        raise ValueError(f"program {program.name[:40]!r}: {attach}, and how: {program.how[:40]!r}")
     return program
 
 
@@ -729,7 +733,7 @@ _LOADED: Shape = {"errno": _errno, "log": _log, "verifier": _log, "btf": _or_non
 _ASKED: Shape = {"outcome": _creation, "errno": _errno, "reason": _text, "libbpf": _log}
 _PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "verifier": _log, "insns": _u32, "line_info": _u32,
                    "counts": _text, "cost": _cost, "relocations": _log, "attach": _attach, "attach_errno": _errno,
-                   "reason": _text, "libbpf": _log}  # fmt: skip
+                   "reason": _text, "how": _text, "libbpf": _log}  # fmt: skip
 _MEASURES: Shape = {"insns": _u32, "line_info": _u32, "verified": _or_none(_count), "limit": _or_none(_count),
                     "states": _or_none(_count), "peak_states": _or_none(_count),
                     "stack": _list_of(_u32, 1000)}  # fmt: skip
@@ -745,7 +749,8 @@ _TEST: Shape = {"name": _text, "ended": _ended, "reason": _text, "programs": _li
                 "signal": _whole(64), "stdout": _log, "stderr": _log, "run": _or_none(_run),
                 "readings": _list_of(_reading, 64), "events": _list_of(_heard, 8), "trace": _or_none(_log)}  # fmt: skip
 _STORED_PROGRAM: Shape = {**_LISTED, "load_errno": _errno, "log": _stored_log, "attach": _attach,
-                          "attach_errno": _errno, "attach_reason": _text, "libbpf": _stored_log}  # fmt: skip
+                          "attach_errno": _errno, "attach_reason": _text, "libbpf": _stored_log,
+                          "how": _text}  # fmt: skip
 _STORED: Shape = {"format": _whole(1, 1), "guest": _guest, "open_errno": _errno,
                   "open_log": _stored_log, "load_errno": _or_none(_errno), "load_log": _stored_log,
                   "programs": _list_of(_stored_program, PROGRAMS_MAX),

@@ -11,3 +11,15 @@ int on_link(void *ctx)
 {
 	return 0;
 }
+
+SEC("kretprobe.multi")
+int on_return_of_choice(void *ctx)
+{
+	return 0;
+}
+
+SEC("kprobe.multi")
+int on_functions_of_choice(void *ctx)
+{
+	return 0;
+}

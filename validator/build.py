@@ -28,6 +28,12 @@ LIBBPF_FLAGS = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-D_LARGEFILE64_SO
 WRAPPED = ("bpf_prog_load", "bpf_btf_load", "bpf_map_update_elem", "btf__load_vmlinux_btf", "btf__free")
 VALIDATOR_FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-static", *(f"-Wl,--wrap={n}" for n in WRAPPED))
 
+# The guest's own program for uprobes and USDT, put inside the validator by target_file.c.
+TARGET = "target.c"
+TARGET_FLAGS = ("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Wl,--build-id=none", "-fno-ident", "-fcf-protection=none",
+                "-ffreestanding", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pie", "-no-pie",
+                "-static", "-nostdlib")  # fmt: skip
+
 # The static libraries that end up inside the validator, and the Debian packages that carry them.
 STATIC_LIBS = {"libelf.a": "libelf-dev", "libz.a": "zlib1g-dev", "libc.a": "libc6-dev"}
 # What an object's source may include of libbpf; the rest is for loaders.
@@ -46,12 +52,16 @@ _VERSION = re.compile(r"^LIBBPF_(MAJOR|MINOR|PATCH)_VERSION := (\d{1,4})$", re.M
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build made: the guest's init, libbpf for the host, headers for objects, libbpf's version."""
+    """What a build made: the guest's init, libbpf for the host, headers for objects, libbpf's version.
+
+    `attach_table` is what the validator prints of its own table, see bpfcompat.attachtable.
+    """
 
     validator: Path
     libbpf_so: Path
     headers: tuple[Path, ...]
     version: str
+    attach_table: bytes
 
 
 def compiler_identity(cc: str) -> dict[str, str]:
@@ -95,14 +105,24 @@ def build_validator(tarball: Path, out_dir: Path, cc: str, uapi: Path | None = N
     if uapi is not None:
         _take_uapi(uapi, archive.parent / "include")
     include, validator = archive.parent / "include", archive.parent / "validator"
-    sources = [path.name for path in SOURCES if path.suffix == ".c"]
+    target = _build_target(tool, archive.parent)
+    sources = [path.name for path in SOURCES if path.suffix == ".c" and path.name != TARGET]
     zstd = ["-lzstd"] if "libzstd.a" in libs else []
     check(
         [tool, *COMMON_FLAGS, *VALIDATOR_FLAGS, f'-DLIBBPF_RELEASE="{version}"', f"-DLIBBPF_FEATURES={features}",
-         "-isystem", str(include), *sources, str(archive), "-lelf", "-lz", *zstd, "-o", str(validator)],
+         f'-DTARGET_BUILT="{target}"', "-isystem", str(include),
+         *sources, str(archive), "-lelf", "-lz", *zstd, "-o", str(validator)],
         what="validator", cwd=HERE,
     )  # fmt: skip
-    return Built(validator, shared, tuple(include / "bpf" / name for name in OBJECT_HEADERS), version)
+    table = check([str(validator), "--table"], what="validator --table", cwd=HERE, timeout_s=30, max_stdout=1 << 20)
+    return Built(validator, shared, tuple(include / "bpf" / name for name in OBJECT_HEADERS), version, table)
+
+
+def _build_target(tool: str, out_dir: Path) -> Path:
+    """The program that probes of user space are attached to: not stripped, its symbols are what it is for."""
+    built = out_dir / "target"
+    check([tool, *TARGET_FLAGS, TARGET, "-o", str(built)], what="target", cwd=HERE)
+    return built
 
 
 def libbpf_version(tarball: Path, oldest: tuple[int, int] = OLDEST_OWN) -> str:

@@ -231,9 +231,14 @@ int load_program_after(struct work *work, struct bpf_object *obj, struct bpf_pro
 	json_log(&json, "relocations", said_of_relocations());
 	if (!err)
 		done = attach_loaded(work, obj, prog);
+	if (done.left_behind) {
+		json_free(&json);
+		return -EBUSY;
+	}
 	json_string(&json, "attach", done.outcome);
 	json_number(&json, "attach_errno", done.err);
 	json_string(&json, "reason", done.reason);
+	json_string(&json, "how", done.how);
 	json_log(&json, "libbpf", said_by_libbpf());
 	return report_frame(&work->report, &json);
 }

@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "behave.h"
 #include "command.h"
 #include "conditions.h"
@@ -22,6 +24,7 @@
 #include "env.h"
 #include "files.h"
 #include "fwcfg.h"
+#include "leftovers.h"
 #include "load.h"
 #include "maps.h"
 #include "modules.h"
@@ -176,6 +179,7 @@ static void load_modules(void)
 	if (len < 0 || modules_load_given(data, len))
 		give_up("fw_cfg: %s: %s", MODULES_FILE, strerror(len < 0 ? -len : EINVAL));
 	free(data);
+	attach_prepare(); /* they may bring devices */
 }
 
 /* All that differs from one probe to the next comes in here, and only here: a template is frozen just before. */
@@ -258,6 +262,8 @@ static bool begin(const char *phase, unsigned int index)
 	env_unpin();
 	if (status)
 		tell_death(phase, index, status);
+	if (!leftovers_unlinked())
+		give_up("%s %u: a link outlives its probe", phase, index);
 	return false;
 }
 
@@ -335,8 +341,12 @@ static void probe_all(void)
 		return;
 	}
 	in_child("open", 0, probe_object);
+	if (behave_count())
+		setpriority(PRIO_PROCESS, 0, -20); /* a flood of processes must not silence the pulse, or hide a limit */
 	for (unsigned int i = 0; work.shared->opened && i < behave_count(); i++)
 		in_child("test", i, behave_test);
+	if (!leftovers_unloaded())
+		give_up("a program outlives its probe");
 	tell_end();
 }
 
@@ -362,6 +372,8 @@ static void prepare(void)
 		give_up("fw_cfg: %s", strerror(-err));
 	conditions_apply();
 	modules_load_own();
+	attach_prepare();
+	leftovers_mark();
 }
 
 /* Where a guest is to be frozen: everything that every probe needs is warm, and nothing is known of any object. The
@@ -381,8 +393,12 @@ static void wait_frozen(void)
 		;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (getpid() != 1 && argc == 2 && !strcmp(argv[1], "--table")) {
+		attach_print(stdout);
+		return 0;
+	}
 	if (getpid() != 1)
 		return 0; /* the "exec" of a behaviour test */
 	prepare();

@@ -124,6 +124,7 @@ static void frame_program(const char *name, size_t len)
 	json_string(&json, "attach", "failed");
 	json_number(&json, "attach_errno", 2);
 	json_string(&json, "reason", "");
+	json_string(&json, "how", "libbpf");
 	json_text(&json, "libbpf", (struct text){ name, len, false });
 	report_frame(&report, &json);
 }
@@ -246,7 +247,8 @@ def test_no_warnings(loader: str, tmp_path: Path) -> None:
         pytest.skip(f"libbpf's source is not to be had: {error}")
     headers(tarball, own, tmp_path / "include")
     sources = sorted(str(path) for path in HERE.glob("*.c"))
-    options = [*WARNINGS, '-DLIBBPF_RELEASE="0"', "-DLIBBPF_FEATURES=0", "-fsyntax-only", "-isystem", "include"]
+    told = ['-DLIBBPF_RELEASE="0"', "-DLIBBPF_FEATURES=0", '-DTARGET_BUILT="target"']
+    options = [*WARNINGS, *told, "-fsyntax-only", "-isystem", "include"]
     done = subprocess.run([str(CC), *options, *sources], check=False, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bpfcompat import judging
+from bpfcompat.behave import parse_tests
 from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
 from bpfcompat.commanded import SLUGS as COMMANDED  # each is shown in test_commanded.py
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
@@ -253,6 +254,17 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ),
     ("attach-target-missing", "'vfs_read'", report(unattached(2, NO_KPROBE)), FACTS),
     ("prog-type-missing", "netfilter", report(refused(22, "", FAILED, type="netfilter")), FACTS),
+    ("prog-type-missing", "CONFIG_BPF_LIRC_MODE2", report(refused(22, "", FAILED, type="lirc_mode2")), FACTS),
+    (
+        "attach-type-missing",
+        "without reading the program",
+        report(
+            refused(22, "processed 0 insns (limit 1000000) max_states_per_insn 0\n", FAILED, section="lsm_cgroup/x")
+        ),
+        FACTS,
+    ),
+    ("attach-type-missing", "sk_skb/verdict", report(unattached(22, section="sk_skb/verdict")), FACTS),
+    ("attach-failed", "EINVAL", report(unattached(22, section="sk_skb/stream_verdict")), FACTS),
     (
         "attach-type-missing",
         "cgroup/connect_unix",
@@ -408,6 +420,16 @@ def test_modules_that_are_not_there() -> None:
     assert found.notes == ("module b: this kernel has none of this name", "module c: not loaded: ENOEXEC")
 
 
+def test_fate_in_a_test() -> None:
+    """A kernel that dies while a behaviour test runs is told with the test's name, and no test has passed."""
+    ending = Ending(Fate.CRASH, "test", "it does", ("Kernel panic - not syncing: x",), 3)
+    (test,) = parse_tests([{"name": "it does", "do": ["exec"]}], Path(), "x")
+    found = classify(replace(report(program()), ending=ending), FACTS, AttachMode.ATTACH, [test])
+    assert found.cause == "kernel-crash"
+    assert "dies while test 'it does' runs; 3 guests agree" in found.sentence
+    assert [t.outcome for t in found.tests] == ["not-attempted"]
+
+
 def test_every_cause_is_shown() -> None:
     """No row of the table is without a report that leads to it."""
     shown = (
@@ -417,7 +439,7 @@ def test_every_cause_is_shown() -> None:
         | {cause for cause, *_ in MADE}
         | {json.loads(p.read_text())["expect"]["cause"] for p in goldens()}
     )
-    shown |= set(judging.SLUGS)  # tests/unit/test_judging.py leads to these
+    shown |= set(judging.SLUGS) | {"attach-not-attempted"}  # test_judging.py and test_required lead to these
     assert set(SLUGS) - shown == set()
     assert len(SLUGS) == len(set(SLUGS))
 
@@ -444,6 +466,40 @@ def test_not_attempted_is_noted() -> None:
     assert found.answer is Answer.COMPATIBLE
     assert "0 of 1 programs attached" in found.sentence
     assert found.notes == ("attaching not attempted: program 'one': libbpf has no auto-attach for this section",)
+
+
+NOT_TRIED = {"attach": Attach.NOT_ATTEMPTED, "attach_reason": "the guest has no file /usr/bin/bash"}
+
+
+@pytest.mark.parametrize("mode", AttachMode)
+def test_required(mode: AttachMode) -> None:
+    """What was not attempted is no pass where attaching is required, and no refusal either; elsewhere it is a note."""
+    found = classify(report(program(), program(name="two", **NOT_TRIED)), "unreadable", mode)
+    if mode is AttachMode.LOAD:
+        assert found.cause == CONTRADICTORY  # the report of another question
+    elif mode is AttachMode.ATTACH:
+        assert (found.answer, found.cause) == (Answer.COMPATIBLE, "")
+        assert any("bash" in note for note in found.notes)
+    else:
+        assert (found.answer, found.cause) == (Answer.INCONCLUSIVE, "attach-not-attempted")
+        assert "program 'two'" in found.sentence and "/usr/bin/bash" in found.sentence
+        assert [p.cause for p in found.programs] == ["", "attach-not-attempted"]
+
+
+def test_required_of_what_counts() -> None:
+    """A program that is off by default or does not load is not required to attach; a failure is certain and wins."""
+    optional = program(name="two", autoload=False, **NOT_TRIED)
+    assert classify(report(program(), optional), "unreadable", AttachMode.REQUIRED).answer is Answer.COMPATIBLE
+    both = report(program(name="two", **NOT_TRIED), unattached(2, "no such tracepoint\n", section="tp/a/b"))
+    assert classify(both, "unreadable", AttachMode.REQUIRED).answer is Answer.INCOMPATIBLE
+    refusal = classify(report(refused(22, "1: (85)\nR1 invalid\n")), "unreadable", AttachMode.REQUIRED)
+    assert refusal.cause == "verifier-rejected"
+
+
+def test_how_is_told() -> None:
+    """A verdict says of each program how it was attached."""
+    found = classify(report(program(how="link: xdp on lo, generic")), "unreadable", AttachMode.ATTACH)
+    assert found.programs[0].how == "link: xdp on lo, generic"
 
 
 def test_too_old_to_attach_is_loud() -> None:

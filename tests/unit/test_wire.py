@@ -33,7 +33,7 @@ COUNTS = ("stack depth 0+16\nprocessed 42 insns (limit 1000000) max_states_per_i
           "mark_read 2\n")  # fmt: skip
 PROGRAM = {"kind": "program", **LISTED, "load_errno": 0, "verifier": NO_LOG, "insns": 7, "line_info": 3,
            "counts": COUNTS, "cost": {"jited": 99, "verify_us": 17}, "relocations": NO_LOG, "attach": "not-attempted",
-           "attach_errno": 0, "reason": "why", "libbpf": NO_LOG}  # fmt: skip
+           "attach_errno": 0, "reason": "why", "how": "", "libbpf": NO_LOG}  # fmt: skip
 MAP = {"kind": "map", "name": "m", "outcome": "failed", "errno": 22, "reason": "", "libbpf": NO_LOG}
 END = {"kind": "end", "frames": 5}
 FRAMES = (HELLO, OPEN, LOAD, MAPS, PROGRAM, END)
@@ -71,6 +71,13 @@ def test_stored_form_is_lossless(path: Path) -> None:
     """A report that was stored and read again is the same report."""
     report = wire.parse(path.read_bytes(), NONCE)
     assert wire.report_from_bytes(canonical(wire.report_to_json(report))) == report
+
+
+@pytest.mark.parametrize("mode", AttachMode)
+def test_the_guest_is_asked_one_of_two(mode: AttachMode) -> None:
+    """That attaching is required is held against the report; the guest attaches, or does not."""
+    asked = "load" if mode is AttachMode.LOAD else "attach"
+    assert f"\nattach={asked}\n" in wire.spec(NONCE, mode, 4096, 0, "0" * 64).decode()
 
 
 def test_a_report_in_our_words() -> None:
@@ -199,6 +206,9 @@ def test_order_and_form(data: bytes, match: str) -> None:
         ({"attach": "attached", "attach_errno": 2}, "with errno 2"),
         ({"attach": "failed"}, "with errno 0"),
         ({"reason": ""}, "without a reason"),
+        ({"how": "link: xdp on lo"}, "not-attempted, and how: 'link: xdp on lo'"),
+        ({"attach": "attached", "reason": ""}, "attached, and how: ''"),
+        ({"attach": "failed", "attach_errno": 2}, "failed, and how: ''"),
         ({"extra": 1}, "expected"),
     ],
 )
