@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.corpora import ours, theirs
-from bench.corpora.compare import joined, pair_from_json, pair_to_json, read_reasons
+from bench.corpora.compare import UNEXPLAINED, explain, joined, pair_from_json, pair_to_json, read_reasons
 from bench.corpora.index import CORPORA, Item, Shelf
 from bench.corpora.ours import KERNELS, Ours, session_of
 from bench.corpora.packages import shipped
 from bench.corpora.page import page
 from bench.corpora.sources import TREES, compiled
 from bench.corpora.theirs import Loader, Theirs
-from bench.measure import ROOT
+from bench.measure import ROOT, environ, output
 from bpfcompat.digest import hex_of
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.files import ensure_dir, write_atomic
@@ -136,12 +136,14 @@ def compare(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], anew: b
     own, by_name = ask_ours(shelf, items, kernels), {i.name: i for i in items}
     tools = [theirs.loader(archive(), ensure_dir(FOLDER / "cache"), suite, say) for suite in (FIRST, SECOND)]
     said = theirs.merged(ask_theirs(shelf, tools[0], [(i, k) for k in kernels for i in items], anew))
-    differ = [(by_name[p.ours.object], p.ours.kernel) for p in joined(own, said, {}, {}) if not p.same and p.answered]
-    again = theirs.merged(ask_theirs(shelf, tools[1], differ, anew))
+    reasons = read_reasons()
+    differ = [p.ours for p in joined(own, said, {}, {}) if explain(p, reasons) == UNEXPLAINED]
+    again = theirs.merged(ask_theirs(shelf, tools[1], [(by_name[o.object], o.kernel) for o in differ], anew))
     pairs = joined(own, said, again, {i.name: i.digest for i in items})
     asker = open_session(ROOT).asker
     about = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": output(["git", "rev-parse", "--short", "HEAD"], ROOT, environ()).strip(),
         "libbpf": asker.validator().facts["libbpf"],
         "kernels": {k: asker.kernel(k).release for k in kernels},
         "bpftool": {tool.suite: tool.version for tool in tools},

@@ -20,6 +20,7 @@ from bpfcompat.verdict import classify
 from bpfcompat.voice import Voice
 
 KERNELS = ("debian-11", "debian-12", "debian-13", "debian-13-backports")
+DEADLINE_S = "900"  # some of these objects keep an emulated verifier busy for minutes
 CHUNK = 40  # pairs of one kernel follow each other, so its RAM stays in the page cache
 DEATHS = ("kernel-crash", "kernel-hang")
 
@@ -60,7 +61,7 @@ def session_of(root: Path, shelf: Shelf, items: Iterable[Item], voice: Voice) ->
 
     The kernel's selftests are loaded; everything else is attached too, after it was loaded.
     """
-    config = load(root)
+    config = load(root, {"guest.deadline_s": DEADLINE_S})
     catalogue = {**load_catalogue([SHIPPED]), **config.kernels}
     return Session(config, {i.name: spec_of(shelf, i) for i in items}, catalogue, voice)
 

@@ -30,7 +30,7 @@ def page(about: Mapping[str, Any], items: Sequence[Item], pairs: Sequence[Compar
 
 def _about(about: Mapping[str, Any]) -> str:
     tools = " and ".join(f"{version} of {suite}" for suite, version in about["bpftool"].items())
-    ours = f"Last full run: {about['date']}. Ours: libbpf {about['libbpf']}. "
+    ours = f"Last full run: {about['date']}. Ours: commit {about['commit']}, libbpf {about['libbpf']}. "
     return f"{ours}Theirs: bpftool {tools}; the second is asked only where the first differs from us.\n"
 
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from bpfcompat.model import Answer, Verdict
 from tests.making import make_elf, make_tar
 from tests.unit.test_elf import elf, sample
 
+ROOT = Path(__file__).resolve().parents[2]
 NOISE = b"\x7fELF" + b"noise" * 20
 
 
@@ -261,7 +263,13 @@ def test_page(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.add(sample(), Origin("packages", "pkg", "1", "o"))
     items = [replace(i, name="o-1") for i in shelf.write({})]
-    about = {"date": "2026-01-02", "libbpf": "1.5.0", "kernels": {"k": "6.1"}, "bpftool": {"bookworm": "7.1"}}
+    about = {
+        "date": "2026-01-02",
+        "commit": "abc",
+        "libbpf": "1.5.0",
+        "kernels": {"k": "6.1"},
+        "bpftool": {"bookworm": "7.1"},
+    }
     pairs = [pair("loads", "loads"), pair("refused", "refused", cause="unknown"), pair("refused", "loads", "| odd")]
     pairs.append(pair("undeclared", "refused", cause="needs-declaration"))
     found = page(about, items, pairs, read_reasons())
@@ -269,3 +277,12 @@ def test_page(tmp_path: Path) -> None:
     assert "| o-1@k | unexplained | refused | loads | \\| odd |" in found
     assert "`unknown` is 1 of 2 causes given, 50.0 %" in found
     assert "| xdp | 4 | 4 | 0 | 0 | 100.0 % |" in found
+
+
+def test_page_of_the_repository() -> None:
+    """docs/agreement.md is of a run in which every reason is one of the table, and no pair was left unexplained."""
+    text = (ROOT / "docs/agreement.md").read_text("utf-8")
+    part = text.partition("## Reasons for differences")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| `([\w.-]+)` \|", part, re.M)
+    assert named and set(named) <= {r.name for r in read_reasons()}
+    assert "| unexplained |" not in text
