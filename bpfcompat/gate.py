@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bpfcompat.errors import Exit
-from bpfcompat.model import Answer, Expectation, GuestRun, Verdict
+from bpfcompat.model import Answer, Cost, Expectation, GuestRun, Verdict
 from bpfcompat.plan import Pair
 
 
@@ -37,6 +37,7 @@ class Row:
     run: GuestRun | None = None
     probe_key: str = ""
     libbpf: str = ""
+    costs: tuple[Cost, ...] = ()  # of the verdict's programs, on the host that asked
     declared: bool = False  # the answer is as declared, not the object's as it came
 
     @property

@@ -435,7 +435,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ProgramVerdict:
-    """One program's answer: loaded or not, attached or not and how, and the cause where not."""
+    """One program's answer: loaded or not, attached or not and how, the cause where not, and what it took to load."""
 
     name: str
     section: str
@@ -445,6 +445,18 @@ class ProgramVerdict:
     cause: str = ""
     detail: str = ""
     how: str = ""
+    measures: Measures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapVerdict:
+    """One map's answer: whether this kernel creates it, the errno's name and the reason where not."""
+
+    name: str
+    type: str
+    outcome: Creation
+    errno: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +477,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     programs: tuple[ProgramVerdict, ...] = ()
     tests: tuple["TestVerdict", ...] = ()
+    maps: tuple[MapVerdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -9,7 +10,7 @@ from bpfcompat import libbpfs
 from bpfcompat.as_declared import is_remark, toml_lines
 from bpfcompat.behaviour import TestVerdict
 from bpfcompat.gate import Row, decide
-from bpfcompat.model import Answer, ProgramVerdict
+from bpfcompat.model import Answer, Attach, Creation, Measures, ProgramVerdict, Verdict
 from bpfcompat.voice import clean
 
 LEGEND = (
@@ -205,10 +206,11 @@ def _json(row: Row) -> dict[str, Any]:
         "errno": found.errno if found else "",
         "evidence": list(found.evidence) if found else [],
         "notes": list(found.notes) if found else [],
-        "programs": [_program(program) for program in found.programs] if found else [],
         "declared": row.declared,
         "to_declare": list(to_declare(row)),
         "tests": [_test_json(t) for t in found.tests] if found else [],
+        "programs": [asdict(p) for p in found.programs] if found else [],
+        "maps": [asdict(m) for m in found.maps] if found else [],
         "expected": str(row.expected),
         "as_expected": row.as_expected,
         "required": row.required,
@@ -219,16 +221,44 @@ def _json(row: Row) -> dict[str, Any]:
     }
 
 
-def _program(found: ProgramVerdict) -> dict[str, Any]:
-    return {
-        "name": found.name,
-        "section": found.section,
-        "loaded": found.loaded,
-        "attach": str(found.attach),
-        "how": found.how,
-        "cause": found.cause,
-        "detail": found.detail,
-    }
+MOST_PROGRAMS = 12  # of a pair that is asked for by name; the page has all
+
+
+def programs(verdict: Verdict) -> list[str]:
+    """Lines on the programs and maps of a pair that was asked for by name: what does not work first, then the dear."""
+    found = sorted(verdict.programs, key=_weight)
+    lines = [_program_line(p) for p in found[:MOST_PROGRAMS]]
+    if len(found) > MOST_PROGRAMS:
+        loaded = sum(p.loaded for p in found)
+        attached = sum(p.attach is Attach.ATTACHED for p in found)
+        more = len(found) - MOST_PROGRAMS
+        lines.append(f"and {more} more; of all {len(found)} programs, {loaded} load and {attached} attach")
+    refused = [m for m in verdict.maps if m.outcome is not Creation.CREATED]
+    lines += [f"map {clean(m.name, 40)}: {m.outcome} {m.errno}{clean(m.detail, 200)}".rstrip() for m in refused[:4]]
+    return lines + ([f"and {len(refused) - 4} more maps"] if len(refused) > 4 else [])
+
+
+def _weight(program: ProgramVerdict) -> tuple[bool, bool, int]:
+    measures = program.measures
+    return program.loaded, program.attach is not Attach.FAILED, -(measures.verified or 0 if measures else 0)
+
+
+def _program_line(program: ProgramVerdict) -> str:
+    how = f": {clean(program.how, 80)}" if program.how else ""
+    state = f"{program.attach}{how}" if program.loaded else f"not loaded: {program.cause}"
+    cost = f"; {costs_of(program.measures)}" if program.measures and program.measures.verified is not None else ""
+    return f"{clean(program.name, 40)} ({clean(program.section, 60)}): {state}{cost}"
+
+
+def costs_of(measures: Measures | None) -> str:
+    """`12 instructions, 11 verified, 3 states, stack 16+0`, as far as it is known; "" for nothing."""
+    if measures is None:
+        return ""
+    words = [f"{measures.insns:,} instructions"]
+    words += [f"{measures.verified:,} verified"] if measures.verified is not None else []
+    words += [f"{measures.states:,} states"] if measures.states is not None else []
+    words += [f"stack {'+'.join(map(str, measures.stack))}"] if any(measures.stack) else []
+    return ", ".join(words)
 
 
 def _test_json(test: TestVerdict) -> dict[str, Any]:
