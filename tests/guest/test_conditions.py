@@ -19,7 +19,9 @@ from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.kernels.modules import DEFAULT, pack
 from bpfcompat.model import Answer, AttachMode
 from bpfcompat.plan import Pair
-from bpfcompat.rules.session import Session
+from bpfcompat.realise import NotThere
+from bpfcompat.rules.roots import roots
+from bpfcompat.rules.session import Session, open_session
 from bpfcompat.voice import Silent
 from tests.guest.conftest import KERNELS, ROOT
 
@@ -84,6 +86,16 @@ def test_absent_module(ours: Asker) -> None:
     found = ours.verdict(Pair("absent", "debian-13"))
     assert found.answer is Answer.COMPATIBLE
     assert "module not_there: this kernel has none of this name" in found.notes
+
+
+def test_packs_are_kept(ours: Asker) -> None:
+    """What an object declares is taken from its package once, and gc keeps it; a plain object has nothing."""
+    pair = Pair("kfunc_module", "debian-13")
+    assert kmods.declared(ours, pair).startswith(b"nf_defrag_ipv")
+    action = kmods.packed_action(ours, pair)
+    assert ours.shop.store.get(action) is not None and action.key() in roots([open_session(ROOT)]).keys
+    with pytest.raises(NotThere):
+        kmods.packed_action(ours, Pair("minimal", "debian-13"))
 
 
 def test_homes(ours: Asker) -> None:
