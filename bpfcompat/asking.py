@@ -18,7 +18,7 @@ from bpfcompat.action import Action
 from bpfcompat.assuring import Assurer
 from bpfcompat.digest import canonical, digest_json
 from bpfcompat.errors import GuestError, StoreError
-from bpfcompat.model import AttachMode, Ending, Fate, GuestRun, Report, Verdict
+from bpfcompat.model import AttachMode, Cost, Ending, Fate, GuestRun, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Made, Workshop
 from bpfcompat.store import Entry
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
 
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "commanded.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
-                      "twins.py", "judging.py", "data/helpers.json")  # fmt: skip
+                      "twins.py", "judging.py", "costs.py", "data/helpers.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
@@ -240,6 +240,13 @@ class Asker(Assurer):
         """How the guest ran that gave a pair's report."""
         run = self.probe(pair).facts["run"]
         return GuestRun(**{**run, "deaths": tuple(run.get("deaths", ()))})
+
+    def costs(self, pair: Pair) -> tuple[Cost, ...]:
+        """What a pair's programs cost on the host that asked, in their order; () where nobody knows."""
+        from bpfcompat.beside import costs_from_bytes
+
+        blob = self.probe(pair).outputs.get("costs")
+        return costs_from_bytes(self.shop.store.read(blob)) if blob else ()
 
     # --- answers that are not the same twice
 

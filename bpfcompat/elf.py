@@ -143,7 +143,7 @@ def _read(elf: Any, data: bytes) -> ObjectFacts:
     sections = _sections(elf)
     tables = (section for section in sections if isinstance(section, SymbolTableSection))
     symbols = [symbol for table in tables for symbol in _symbols(table)]
-    names = {index: _clean(section.name) for index, section in enumerate(sections)}
+    names = {index: clean_name(section.name) for index, section in enumerate(sections)}
     return ObjectFacts(
         byte_order="little" if elf.little_endian else "big",
         machine=machine,
@@ -171,7 +171,7 @@ def _symbols(table: Any) -> Iterator[_Symbol]:
         raise ObjectError(f"elf: {count} symbols, at most {MAX_SYMBOLS} expected", hint=_HINT)
     for symbol in table.iter_symbols():
         entry = symbol.entry
-        yield _Symbol(_clean(symbol.name), entry.st_info.type, entry.st_shndx, entry.st_value, entry.st_size)
+        yield _Symbol(clean_name(symbol.name), entry.st_info.type, entry.st_shndx, entry.st_value, entry.st_size)
 
 
 def _programs(sections: list[Any], names: dict[int, str], symbols: list[_Symbol]) -> Iterator[ProgramFacts]:
@@ -228,10 +228,10 @@ def _licence(sections: list[Any], names: dict[int, str], data: bytes) -> str:
     for index, section in enumerate(sections):
         if names[index] == "license":
             start, size = section.header.sh_offset, min(section.header.sh_size, MAX_LICENCE)
-            return _clean(data[start : start + size].split(b"\0")[0].decode("utf-8", "replace"))
+            return clean_name(data[start : start + size].split(b"\0")[0].decode("utf-8", "replace"))
     return ""
 
 
-def _clean(name: str) -> str:
+def clean_name(name: str) -> str:
     """A name fit for a terminal and a report: bounded, and without control characters."""
     return "".join(char if char.isprintable() else "�" for char in name[:MAX_NAME])

@@ -82,11 +82,26 @@ def declared(steps: Realiser, pair: Pair) -> bytes:
         names = ", ".join(spec.modules)
         said = f"kernel {pair.kernel!r}: came without modules, and object {pair.object!r} declares {names}"
         raise KernelError(said, hint=IN_FOLDER)
-    chosen, loaded = _chosen(pair.kernel, index, spec.modules), own(steps, pair.kernel)
-    wanted = Chosen(tuple(m for m in chosen.order if m.name not in loaded), chosen.absent)
-    if not wanted.order:
-        return ko.pack([], wanted.absent)
-    return ko.pack(_contents(steps, pair.kernel, wanted), wanted.absent)
+    wanted = _beyond(steps, pair, index)
+    return ko.pack(_contents(steps, pair.kernel, wanted) if wanted.order else [], wanted.absent)
+
+
+def packed_action(steps: Realiser, pair: Pair) -> Action:
+    """The action of taking what `declared` hands over from its package; NotThere where nothing is taken."""
+    from bpfcompat.realise import NotThere
+
+    index = index_of(steps, pair.kernel, make=False) if steps.shop.matrix.objects[pair.object].modules else None
+    wanted = _beyond(steps, pair, index) if index else None
+    if wanted is None or not wanted.order:
+        raise NotThere(f"pack:{pair.kernel}")
+    return _pack_action(steps, pair.kernel, wanted)
+
+
+def _beyond(steps: Realiser, pair: Pair, index: Index) -> Chosen:
+    """What an object declares and its kernel's guests have not loaded by themselves."""
+    chosen = _chosen(pair.kernel, index, steps.shop.matrix.objects[pair.object].modules)
+    loaded = own(steps, pair.kernel)
+    return Chosen(tuple(m for m in chosen.order if m.name not in loaded), chosen.absent)
 
 
 def homes(steps: Realiser, name: str, make: bool = True) -> dict[str, str]:
@@ -154,13 +169,13 @@ def _make_index(steps: Realiser, name: str) -> Made:
 
 
 def _contents(steps: Realiser, name: str, chosen: Chosen) -> list[tuple[str, bytes]]:
-    """The modules' bytes, from what is kept of the package or from the package itself."""
-    entry = entry_of(steps, name)
-    assert entry is not None
-    names = [m.name for m in chosen.order]
-    action = plan.pack_action(name, entry.outputs["index"].digest, names)
-    packed = steps.have(action, lambda work: _make_pack(steps, name, chosen))
-    return [(n, steps.shop.store.read(packed.outputs[f"ko/{n}"])) for n in names]
+    """The modules' bytes, from the store or now from the package."""
+    packed = steps.have(_pack_action(steps, name, chosen), lambda work: _make_pack(steps, name, chosen))
+    return [(m.name, steps.shop.store.read(packed.outputs[f"ko/{m.name}"])) for m in chosen.order]
+
+
+def _pack_action(steps: Realiser, name: str, chosen: Chosen) -> Action:
+    return plan.pack_action(name, digest_of(steps, name) or "", [m.name for m in chosen.order])
 
 
 def _make_pack(steps: Realiser, name: str, chosen: Chosen) -> Made:

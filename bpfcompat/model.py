@@ -130,6 +130,7 @@ class KernelSpec:
     """One kernel of the catalogue, as declared.  `optional`: not to be had is no failure of the run.
 
     `base` names the kernel whose files these are; `source` is then that one's, as soon as all kernels are known.
+    `libbpf` names the loader that asks it, "" for the project's own.
     """
 
     name: str
@@ -138,6 +139,7 @@ class KernelSpec:
     optional: bool = False
     about: str = ""
     base: str = ""
+    libbpf: str = ""
     conditions: Conditions = PLAIN
     asserts: Asserts = Asserts()
 
@@ -234,6 +236,7 @@ class ObjectSpec:
     declared: Declared = field(default_factory=Declared)
     tests: tuple["BehaviourTest", ...] = ()
     modules: tuple[str, ...] = ()
+    libbpf: tuple[str, ...] = ()
     embedded: int = 0
     command: CommandSpec | None = None
 
@@ -432,7 +435,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ProgramVerdict:
-    """One program's answer: loaded or not, attached or not and how, and the cause where not."""
+    """One program's answer: loaded or not, attached or not and how, the cause where not, and what it took to load."""
 
     name: str
     section: str
@@ -442,6 +445,18 @@ class ProgramVerdict:
     cause: str = ""
     detail: str = ""
     how: str = ""
+    measures: Measures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapVerdict:
+    """One map's answer: whether this kernel creates it, the errno's name and the reason where not."""
+
+    name: str
+    type: str
+    outcome: Creation
+    errno: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,6 +477,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     programs: tuple[ProgramVerdict, ...] = ()
     tests: tuple["TestVerdict", ...] = ()
+    maps: tuple[MapVerdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

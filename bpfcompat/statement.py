@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bpfcompat.behaviour import Outcome, TestVerdict
+from bpfcompat.costs import measures_from_json
 from bpfcompat.digest import canonical, digest_bytes, digest_json, hex_of
 from bpfcompat.envelope import MAX_BYTES, pae_digest
 from bpfcompat.errors import TrustError
 from bpfcompat.gate import meets
-from bpfcompat.model import Answer, Attach, Expectation, ProgramVerdict, Verdict
+from bpfcompat.model import Answer, Attach, Creation, Expectation, MapVerdict, ProgramVerdict, Verdict
 from bpfcompat.strictjson import parse_json
 
 FORMAT = 1  # of the fields under `bpfcompat` in the predicate
@@ -325,6 +326,7 @@ def _verdict(extra: Mapping[str, Any]) -> Verdict:
         subject=_text(extra["subject"]),
         notes=_texts(extra["notes"]),
         programs=tuple(_program(entry) for entry in extra["programs"]),
+        maps=tuple(_map(entry) for entry in extra["maps"]),
         tests=tuple(_test(entry) for entry in extra["tests"]),
     )
 
@@ -346,8 +348,16 @@ def _program(entry: Mapping[str, Any]) -> ProgramVerdict:
         attach=Attach(entry["attach"]),
         cause=_text(entry["cause"]),
         detail=_text(entry["detail"]),
+        measures=measures_from_json(entry["measures"]),
         how=_text(entry["how"]),
     )
+
+
+def _map(entry: Mapping[str, Any]) -> MapVerdict:
+    return MapVerdict(
+        _text(entry["name"]), _text(entry["type"]), Creation(entry["outcome"]), _text(entry["errno"]),
+        _text(entry["detail"]),
+    )  # fmt: skip
 
 
 def _tests(verdict: Verdict, passed: bool) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from bpfcompat import as_declared, judging
+from bpfcompat import as_declared, costs, judging
 from bpfcompat.behaviour import BehaviourTest, Outcome, TestVerdict
 from bpfcompat.causes import (
     CAUSES,
@@ -29,10 +29,21 @@ from bpfcompat.causes import (
 from bpfcompat.commanded import SLUGS as COMMANDED
 from bpfcompat.commanded import command_verdict
 from bpfcompat.digest import canonical
-from bpfcompat.elf import ObjectFacts
+from bpfcompat.elf import ObjectFacts, clean_name
 from bpfcompat.errors import StoreError
 from bpfcompat.fates import SLUG, fate_verdict
-from bpfcompat.model import Answer, Attach, AttachMode, ProgramReport, ProgramVerdict, Report, Verdict
+from bpfcompat.model import (
+    Answer,
+    Attach,
+    AttachMode,
+    Creation,
+    MapVerdict,
+    Measures,
+    ProgramReport,
+    ProgramVerdict,
+    Report,
+    Verdict,
+)
 
 CLASSIFIER = 1  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
@@ -44,7 +55,7 @@ MAX_NAMED = 8
 __all__ = [
     "CLASSIFIER", "SLUGS", "classify", "errno_name", "verdict_from_bytes", "verdict_from_json", "verdict_to_json",
 ]  # fmt: skip
-_Word = TypeVar("_Word", Answer, Attach, Outcome)
+_Word = TypeVar("_Word", Answer, Attach, Creation, Outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +80,15 @@ def classify(
     them once the object loads and attaches.  `homes`: kfunc → the module of this kernel that holds it.  `command` is
     what was asked of the project's own loader, of the probe's spec, if that was asked instead of libbpf.
     """
-    found = _of_object(report, facts, attach, homes, command)
+    found = replace(_of_object(report, facts, attach, homes, command), maps=costs.map_verdicts(report))
     if not tests or found.cause == CONTRADICTORY:
         return found
     if found.answer is not Answer.COMPATIBLE:
         return replace(found, tests=judging.unasked(tests, found.sentence))
     doubt = judging.mismatch(tests, report.tests)
-    return _doubtful(report, doubt, found.programs) if doubt else _behaved(report, found, tests)
+    return (
+        replace(_doubtful(report, doubt, found.programs), maps=found.maps) if doubt else _behaved(report, found, tests)
+    )
 
 
 def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> Verdict:
@@ -84,7 +97,7 @@ def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> 
     beside = (*found.notes, *judging.notes(told))[:MAX_NOTES]
     decisive = judging.decisive(told, clip(str(report.guest.get("release", "?")), 64))
     if decisive is not None:
-        return replace(decisive, notes=beside, programs=found.programs, tests=told)
+        return replace(decisive, notes=beside, programs=found.programs, tests=told, maps=found.maps)
     return replace(found, sentence=found.sentence + judging.praise(told), notes=beside, tests=told)
 
 
@@ -179,6 +192,7 @@ class _Asker:
             attach=program.attach,
             cause=refusal.cause.slug if refusal else "",
             detail=clip(refusal.finding.sentence if refusal else program.attach_reason, 600),
+            measures=program.measures,
             how=clip(program.how),
         )
 
@@ -215,8 +229,8 @@ def _contradictions(report: Report, facts: ObjectFacts | str, attach: AttachMode
         return
     if report.load_errno is None:
         yield "the object opened, and loading it was never answered"
-    told = {program.name for program in report.programs}
-    wanted = [] if isinstance(facts, str) else [program.name for program in facts.programs]
+    told = {clean_name(program.name) for program in report.programs}
+    wanted = [] if isinstance(facts, str) else [clean_name(program.name) for program in facts.programs]
     silent = [name for name in wanted if name not in told]
     if silent:
         yield f"nothing is said of program '{clip(silent[0])}'"
@@ -260,6 +274,7 @@ def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
     expected = [program for program in report.programs if program.autoload]
     yield from _inactive(report, expected)
     yield from _not_loaded(report)
+    yield from costs.notes(report)
     if attach is AttachMode.LOAD:
         yield "attaching was not asked for"
     else:
@@ -337,6 +352,7 @@ def verdict_from_json(value: Any) -> Verdict:
         evidence=tuple(_text(line, "evidence") for line in _list(table["evidence"], "evidence")),
         notes=tuple(_text(line, "notes") for line in _list(table["notes"], "notes")),
         programs=tuple(_program_from_json(program) for program in programs),
+        maps=tuple(_map_from_json(found) for found in _list(table["maps"], "maps")),
         tests=tuple(_test_from_json(test) for test in _list(table["tests"], "tests")),
     )
 
@@ -349,6 +365,22 @@ def _program_from_json(value: Any) -> ProgramVerdict:
         loaded=table["loaded"],
         attach=_word(Attach, table["attach"], "attach"),
         **{name: _text(table[name], name) for name in ("name", "section", "type", "cause", "detail", "how")},
+        measures=_measures(table["measures"]),
+    )
+
+
+def _measures(value: Any) -> Measures | None:
+    try:
+        return costs.measures_from_json(value)
+    except (KeyError, TypeError) as error:
+        raise _wrong("measures", "numbers by name", value) from error
+
+
+def _map_from_json(value: Any) -> MapVerdict:
+    table = _table(value, "map", MapVerdict)
+    return MapVerdict(
+        outcome=_word(Creation, table["outcome"], "outcome"),
+        **{name: _text(table[name], name) for name in ("name", "type", "errno", "detail")},
     )
 
 
@@ -364,7 +396,7 @@ def _test_from_json(value: Any) -> TestVerdict:
     )
 
 
-def _table(value: Any, where: str, kind: type[Verdict] | type[ProgramVerdict] | type[TestVerdict]) -> Mapping[str, Any]:
+def _table(value: Any, where: str, kind: type[Any]) -> Mapping[str, Any]:
     names = set(kind.__dataclass_fields__)
     if not isinstance(value, dict) or set(value) != names:
         raise _wrong(where, f"exactly the fields {', '.join(sorted(names))}", value)

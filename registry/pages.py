@@ -16,6 +16,7 @@ from bpfcompat.model import Answer
 from bpfcompat.registry import layout
 from bpfcompat.registry.layout import Entry
 from bpfcompat.registry.text import plain, when
+from bpfcompat.reports import costs_of
 from bpfcompat.statement import Claim, Matrix, Row
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -84,7 +85,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"plain": plain, "when": when, "compact": _compact}
+    made.filters |= {"plain": plain, "when": when, "compact": _compact, "costs": costs_of}
     made.globals |= {"signs": _SIGNS, "page_path": layout.page_path, "bundle_path": layout.bundle_path}
     return made
 

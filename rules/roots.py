@@ -11,6 +11,7 @@ from pathlib import Path
 from doit import loader as doit_loader
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
+from bpfcompat import kmods
 from bpfcompat.action import Action
 from bpfcompat.config import FILE
 from bpfcompat.errors import BpfcompatError, ConfigError
@@ -91,12 +92,13 @@ def _roots(session: Session) -> Roots:
 def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     """How to learn the key of each step."""
     asker, matrix = session.asker, session.matrix
-    yield asker.validator_action
+    yield from (partial(asker.validator_action, v) for v in ("", *matrix.loaders))
     yield partial(asker.header_action, False)
     yield from (partial(asker.kernel_action, k) for k in matrix.kernels)  # all that are locked or otherwise known
     asked = {p.kernel for p in matrix.pairs}
     yield from (partial(asker.modules_action, k) for k in asked)
     yield from (partial(asker.hello_action, k, False) for k in asked)
+    yield from (partial(kmods.packed_action, asker, p) for p in matrix.pairs if matrix.objects[p.object].modules)
     yield from (partial(asker.initramfs_action, k, False) for k in asked)
     yield from (partial(asker.object_action, o, False) for o in {p.object for p in matrix.pairs})
     yield from (partial(asker.packing_action, o) for o in {p.object for p in matrix.pairs})

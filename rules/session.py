@@ -106,6 +106,9 @@ class Session:
         self.voice.say(f"{'.' if row.ran else '-'}  {reports.line(row)}")
         for text in reports.to_declare(row):
             self.voice.say(f"      {text}")
+        if row.verdict and selection.exactly(f"probe:{pair}"):
+            for text in reports.programs(row.verdict):
+                self.voice.say(f"      {text}")
         for reason in row.why:
             if row.ran and reason != "never run before":
                 self.voice.say(f"      because {reason}")
@@ -157,7 +160,9 @@ class Session:
             ran=label in self.asker.ran,
             why=self.asker.ran.get(label, ()),
             run=self.asker.run_of(pair),
+            costs=self.asker.costs(pair),
             probe_key=self.asker.probe_action(pair, make=False).key(),
+            libbpf=str(self.asker.validator_for(pair.kernel, make=False).facts["libbpf"]),
             **common,
         )
 

@@ -68,8 +68,10 @@ def frames(answer: str) -> list[dict[str, object]]:
         {"kind": "hello", "release": release(), "version": "#1 SMP", "machine": "x86_64", "btf": True, "config": False,
          "libbpf": "1.5.0", "lsm": ["capability", "bpf"], "lockdown": "none", "sysctls": {}, "unmounted": []},
         {"kind": "open", "errno": 0, "log": text(), "programs": [listed], "maps": []},
-        {"kind": "load", "errno": errno, "log": text(), "verifier": text(log)},
-        {"kind": "program", **listed, "load_errno": errno, "verifier": text(log), **attached, "attach_errno": 0,
+        {"kind": "load", "errno": errno, "log": text(), "verifier": text(log), "btf": None, "relocations": text()},
+        {"kind": "maps", "created": []},
+        {"kind": "program", **listed, "load_errno": errno, "verifier": text(log), "insns": 2, "line_info": 0,
+         "counts": "", "cost": {"jited": 0, "verify_us": 0}, "relocations": text(), **attached, "attach_errno": 0,
          "libbpf": text()},
     ]  # fmt: skip
     said += [tested(name, not errno) for name in asked("test")]

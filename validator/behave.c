@@ -7,12 +7,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -258,18 +255,6 @@ static int detach_all(struct stage *stage)
 	return err;
 }
 
-/* Packets on the loopback device are the commonest stimulus of all. */
-static void raise_loopback(void)
-{
-	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return;
-	ioctl(fd, SIOCSIFFLAGS, &request);
-	close(fd);
-}
-
 static long now_ms(void)
 {
 	struct timespec now;
@@ -318,7 +303,6 @@ static bool ready(struct stage *stage, struct work *work)
 		not_attempted(stage, "the object does not load: %s", strerror(-err));
 		return false;
 	}
-	raise_loopback();
 	if (needs_attach(stage->test) && !attach_all(stage))
 		return false;
 	for (unsigned int i = 0; i < stage->test->events.count; i++)
@@ -327,18 +311,10 @@ static bool ready(struct stage *stage, struct work *work)
 	return true;
 }
 
-/* A map that the object pins would be found again by the next test. */
 static void forget(struct stage *stage)
 {
-	struct bpf_map *map;
-
 	for (unsigned int i = 0; i < stage->test->events.count; i++)
 		events_close(&stage->events[i]);
-	if (!stage->obj)
-		return;
-	bpf_object__for_each_map(map, stage->obj)
-		if (bpf_map__is_pinned(map))
-			bpf_map__unpin(map, NULL);
 	bpf_object__close(stage->obj);
 }
 

@@ -3,6 +3,7 @@
  */
 #include "load.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
@@ -161,8 +162,8 @@ static struct bpf_program *nth_program(const struct bpf_object *obj, unsigned in
 	return prog;
 }
 
-/* The object of which one program is asked, in this process. */
-static const struct bpf_object *asked_alone;
+/* True in a process that asks about one program. */
+static bool asked_alone;
 
 /* Turn every other program off, and the struct_ops maps that would switch others on again. */
 static void isolate(struct bpf_object *obj, struct bpf_program *prog)
@@ -175,17 +176,16 @@ static void isolate(struct bpf_object *obj, struct bpf_program *prog)
 	bpf_object__for_each_map(map, obj)
 		if (bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
 			bpf_map__set_autocreate(map, attach_map_holds(map, prog));
-	asked_alone = obj;
+	asked_alone = true;
 }
 
+/* By the kernel's word: libbpf keeps the descriptors of maps to itself until the object is loaded. */
 static bool is_tail_call_table(int fd)
 {
-	struct bpf_map *map;
+	struct bpf_map_info info = { 0 };
+	__u32 len = sizeof(info);
 
-	bpf_object__for_each_map(map, asked_alone)
-		if (bpf_map__fd(map) == fd && bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY)
-			return true;
-	return false;
+	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == BPF_MAP_TYPE_PROG_ARRAY;
 }
 
 int __real_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
@@ -196,7 +196,7 @@ int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64
  */
 int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 {
-	if (asked_alone && is_tail_call_table(fd) && *(const int *)value < 0)
+	if (asked_alone && *(const int *)value < 0 && is_tail_call_table(fd))
 		return 0;
 	return __real_bpf_map_update_elem(fd, key, value, flags);
 }

@@ -137,6 +137,25 @@ def test_program_run(behave: Behave) -> None:
     assert verdict.tests[3].detail == ("BPF_PROG_RUN of drop_dns: expected to run, got EINVAL",)
 
 
+def test_over_devices(behave: Behave) -> None:
+    """A packet that is sent on an interface reaches the program that is attached to it, or to the other end of it."""
+    packet = "ffffffffffff00000000000008004500001c00000000401100007f0000017f0000013039003500080000"
+    verdict, _ = behave(
+        "drop_dns", "debian-13",
+        {"do": ["udp:127.0.0.1:53", "tcp:127.0.0.1:8080"], "maps": ["dropped == 1"]},
+        {"do": [f"packet:lo:{packet}"], "maps": ["dropped == 1"]},
+        {"do": [f"packet:veth1:{packet}"], "maps": ["dropped == 1"]},
+    )  # fmt: skip
+    assert outcomes(verdict) == [YES, YES, YES], verdict.tests
+
+
+def test_all_at_once(behave: Behave) -> None:
+    """Programs of one struct_ops map are attached together, once; each is told as attached."""
+    verdict, told = behave("struct_ops", "debian-12", {"do": ["exec"]})
+    assert outcomes(verdict) == [YES], verdict.tests
+    assert [held.attach for held in told["0"].programs] == ["attached"] * 3
+
+
 def test_refused_object(behave: Behave) -> None:
     """An object that does not load is not tested: the verdict is why it does not load."""
     verdict, told = behave("helper_missing", "debian-11", {"do": ["exec"]})

@@ -17,6 +17,7 @@ from bpfcompat.model import Answer, CommandReport, ObjectSpec, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.rules.session import Session
 from bpfcompat.voice import Silent
+from bpfcompat.wire import report_from_bytes
 from tests.guest.conftest import ROOT, absent
 from tests.guest.test_oracle import libraries
 
@@ -39,8 +40,8 @@ Ask = Callable[..., Asked]
 
 def asking(*specs: ObjectSpec) -> Asker:
     """This repository's steps over its own store, for these objects alone."""
-    config = load(ROOT)
     catalogue = load_catalogue([SHIPPED])
+    config = load(ROOT, {"matrix.kernels": ",".join(catalogue)})
     return Session(config, {s.name: s for s in specs}, catalogue, Silent()).asker
 
 
@@ -81,7 +82,7 @@ def test_surroundings(ask: Ask, loader: Path) -> None:
         "env A=b=c d", "env BPFCOMPAT_OBJECT=/files/object.bpf.o",
     ]  # fmt: skip
     assert lines[:2] == ["cwd /files", "uid 0"]
-    there = {"object", "bpffs", "tracefs", "cgroup2", "proc", "null", "bpf"}
+    there = {"object", "bpffs", "tracefs", "cgroup2", "proc", "null", "bpf", "lo"}
     assert {line for line in lines if not line.startswith(("env ", "cwd ", "uid "))} == {
         "input 0", *(f"{name} 1" for name in there)
     }  # fmt: skip
@@ -154,6 +155,12 @@ def test_not_started(ask: Ask, loader: Path, command: dict[str, Any], words: str
     assert words in found.verdict.sentence
 
 
+def test_conditions(ask: Ask, loader: Path) -> None:
+    """A kernel that is asked without privileges runs the loader without them too."""
+    found = ask({"binary": str(loader), "argv": ["./loader", "show"]}, "debian-12-unprivileged")
+    assert {"uid 65534", "bpf 0", "object 1"} <= set(found.told.stdout.text.splitlines())
+
+
 # --- loaders that are not ours
 
 
@@ -221,3 +228,28 @@ def test_library_missing(ask: Ask, bpftool_root: Path, tmp_path: Path) -> None:
     found = ask({"rootfs": str(lame), "argv": BPFTOOL})
     assert found.verdict.cause == "loader-not-started", found
     assert "interpreter" in found.verdict.sentence
+
+
+def test_words_that_differ(bpftool_root: Path) -> None:
+    """Two guests may say other things, as long as they end alike: a control does not stumble over a clock."""
+    command = {"rootfs": str(bpftool_root), "argv": ["busybox cat /proc/uptime /proc/stat"], "shell": True}
+    spec, pair = object_spec("clock", {"source": OBJECT, "command": command}, ROOT, "test"), Pair("clock", KERNEL)
+    asker = asking(spec)
+    for action in (asker.probe_action(pair), asker.control_action(pair)):
+        asker.forget(action)
+    entry, first = asker.control(pair), asker.report(pair)
+    assert entry is not None
+    other = report_from_bytes(asker.shop.store.read(entry.outputs["report"]))
+    assert first.command is not None and other.command is not None
+    assert first.command.stdout != other.command.stdout
+
+
+def test_it_kills_the_kernel(bpftool_root: Path) -> None:
+    """A loader that takes the kernel with it, in every guest, has answered: the sentence says when."""
+    crash = {"rootfs": str(bpftool_root), "argv": ["echo c > /proc/sysrq-trigger"], "shell": True}
+    spec, pair = object_spec("crash", {"source": OBJECT, "command": crash}, ROOT, "test"), Pair("crash", KERNEL)
+    asker = asking(spec)
+    asker.forget(asker.probe_action(pair))
+    found = asker.verdict(pair)
+    assert (found.answer, found.cause) == (Answer.INCOMPATIBLE, "kernel-crash")
+    assert "dies while the project's loader runs" in found.sentence

@@ -14,12 +14,14 @@ from bpfcompat import kmods, wire
 from bpfcompat.asking import Asker
 from bpfcompat.config import kernel_spec, load
 from bpfcompat.errors import ConditionError, GuestError
-from bpfcompat.guest import run_cold
+from bpfcompat.guest import Ended, run_clone
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.kernels.modules import DEFAULT, pack
 from bpfcompat.model import Answer, AttachMode
 from bpfcompat.plan import Pair
-from bpfcompat.rules.session import Session
+from bpfcompat.realise import NotThere
+from bpfcompat.rules.roots import roots
+from bpfcompat.rules.session import Session, open_session
 from bpfcompat.voice import Silent
 from tests.guest.conftest import KERNELS, ROOT
 
@@ -86,6 +88,16 @@ def test_absent_module(ours: Asker) -> None:
     assert "module not_there: this kernel has none of this name" in found.notes
 
 
+def test_packs_are_kept(ours: Asker) -> None:
+    """What an object declares is taken from its package once, and gc keeps it; a plain object has nothing."""
+    pair = Pair("kfunc_module", "debian-13")
+    assert kmods.declared(ours, pair).startswith(b"nf_defrag_ipv")
+    action = kmods.packed_action(ours, pair)
+    assert ours.shop.store.get(action) is not None and action.key() in roots([open_session(ROOT)]).keys
+    with pytest.raises(NotThere):
+        kmods.packed_action(ours, Pair("minimal", "debian-13"))
+
+
 def test_homes(ours: Asker) -> None:
     """The kfunc of xdp-forward is known to live in nf_flow_table, where the kernel has it."""
     homes = {k: kmods.homes(ours, k).get("bpf_xdp_flow_lookup") for k in KERNELS}
@@ -116,13 +128,18 @@ def test_control(name: str, ours: Asker) -> None:
     assert thawed.report is not None and thawed.report == booted.report
 
 
+def handed(ours: Asker, modules: bytes) -> Ended:
+    """What a thawed guest says that is handed over these bytes for modules."""
+    spec = wire.spec("0" * 32, AttachMode.LOAD, 10**18, "5" * 64)
+    job, frozen = ours.job(BASE, b"", spec, modules=modules), ours.template(BASE).frozen
+    return run_clone(ours.qemu(BASE), job, frozen, ours.limits(), wire.is_complete)
+
+
 @pytest.mark.hostile
 def test_hostile_module(ours: Asker) -> None:
     """Bytes that are no module, or another kernel's, are refused by the kernel and told; the guest lives."""
     other = ours.shop.store.read(kmods.entry_of(ours, "debian-11").outputs["ko/dummy"])  # type: ignore[union-attr]
-    job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 10**18, "5" * 64),
-                   modules=pack([("noise", b"\x7fELF\n -"), ("other", other)], ["gone"]))  # fmt: skip
-    ended = run_cold(ours.qemu(BASE), job, ours.limits(), wire.is_complete)
+    ended = handed(ours, pack([("noise", b"\x7fELF\n -"), ("other", other)], ["gone"]))
     told = {m["name"]: m["errno"] for m in wire.parse(ended.report, "0" * 32).guest["modules"]}
     assert told == {**dict.fromkeys(DEFAULT, 0), "noise": 8, "other": 8, "gone": 2}  # ENOEXEC, ENOENT
 
@@ -131,7 +148,5 @@ def test_hostile_module(ours: Asker) -> None:
 @pytest.mark.parametrize("noise", [b"veth", b"veth 9999\nx", b"veth x\n", b"\n"])
 def test_damaged_pack(noise: bytes, ours: Asker) -> None:
     """A guest that cannot read what it was handed over gives no answer."""
-    job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 10**18, "5" * 64), modules=noise)
-    ended = run_cold(ours.qemu(BASE), job, ours.limits(), wire.is_complete)
     with pytest.raises(GuestError, match="gave up: fw_cfg: opt/bpfcompat/modules"):
-        wire.parse(ended.report, "0" * 32)
+        wire.parse(handed(ours, noise).report, "0" * 32)

@@ -1,0 +1,234 @@
+"""Each program and map of an object is told of, alone, with what it cost; nothing leaks from one to the next."""
+
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bpfcompat import wire
+from bpfcompat.asking import Asker
+from bpfcompat.elf import facts_or_fault
+from bpfcompat.guest import run_clone
+from bpfcompat.model import Answer, Attach, AttachMode, Creation, Log, ObjectSpec, ProgramReport, Report, Verdict
+from bpfcompat.objects import compile_object
+from bpfcompat.verdict import classify
+from tests.guest import sources
+from tests.guest.conftest import KERNELS, ROOT
+from tests.guest.sources import HEAD, a_map, program
+from tests.hostile.test_objects import deep_btf, storm
+from tests.unit.test_elf import EXEC, EXIT, FUNC, Section, elf
+
+pytestmark = pytest.mark.guest
+
+Build = Callable[[str], bytes]
+Ask = Callable[..., Report]
+
+
+@pytest.fixture(scope="session")
+def build(asker: Asker, vmlinuz: dict[str, Path]) -> Build:
+    """An object of a source's text, compiled as any object of a project is."""
+    store = asker.shop.store
+    headers = {n: store.read(b) for n, b in asker.validator().outputs.items() if n.startswith("include/")}
+    headers["include/vmlinux.h"] = store.read(asker.header())
+
+    def make(text: str) -> bytes:
+        with tempfile.TemporaryDirectory(dir=ROOT / ".bpfcompat") as name:
+            source = Path(name) / "made.bpf.c"
+            source.write_text(text)
+            return compile_object(ObjectSpec("made", source=source), asker.shop.config, headers, Path(name))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ask(asker: Asker, vmlinuz: dict[str, Path]) -> Ask:
+    """What a thawed guest says of an object."""
+
+    def run(content: bytes, kernel: str = "debian-12", attach: AttachMode = AttachMode.ATTACH) -> Report:
+        nonce = secrets.token_hex(16)
+        job = asker.job(kernel, content, wire.spec(nonce, attach, time.time_ns(), secrets.token_hex(32)))
+        ended = run_clone(asker.qemu(kernel), job, asker.template(kernel).frozen, asker.limits(), wire.is_complete)
+        assert ended.splats == ()
+        return wire.parse(ended.report, nonce)
+
+    return run
+
+
+def judged(report: Report, content: bytes) -> Verdict:
+    return classify(report, facts_or_fault(content), AttachMode.ATTACH)
+
+
+# --- what is told
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_measures(kernel: str, build: Build, ask: Ask) -> None:
+    """A program that loads is told with its instructions, the verifier's counts, its stack, its code and its lines."""
+    report = ask(build(sources.many(2, 1)), kernel)
+    assert report.load_errno == 0
+    for found in report.programs:
+        measures, cost = found.measures, found.cost
+        assert measures is not None and cost is not None
+        assert 10 < measures.insns < 60
+        assert measures.verified is not None and measures.verified >= measures.insns - 5
+        assert (measures.limit, bool(measures.states)) == (1_000_000, True)
+        assert measures.stack and 0 < measures.stack[0] <= 512
+        assert measures.line_info > 0
+        assert cost.jited and cost.jited > 8 * 10
+        assert cost.verify_us is not None
+    assert report.types is not None and report.types.errno == 0
+    assert {(r.spec, r.kind) for r in report.relocations} >= {("struct task_struct.real_parent", "byte_off")}
+    assert all(r.found and r.found[1] > 0 for r in report.relocations)
+
+
+def test_counts_change_no_verdict(asker: Asker, ask: Ask) -> None:
+    """A program that is refused is refused with the same errno whether its counts were asked for or not."""
+    report = ask(asker.shop.store.read(asker.object("unbounded")))
+    (refused,) = report.programs
+    assert refused.load_errno == report.load_errno != 0  # the whole is loaded without asking for counts
+    assert refused.measures is not None and refused.measures.verified is not None
+
+
+def test_maps(build: Build, ask: Ask) -> None:
+    """Where one map is refused, each of the others is still told to be created."""
+    maps = [a_map("good"), a_map("bad", "ARRAY", 0), a_map("better", "LRU_HASH")]
+    content = build(HEAD + "".join(maps) + "".join(program(f"use_{n}", "xdp", n) for n in ("good", "bad", "better")))
+    report = ask(content)
+    assert {m.name: (m.outcome, m.errno) for m in report.maps} == {
+        "good": (Creation.CREATED, 0), "bad": (Creation.FAILED, 22), "better": (Creation.CREATED, 0),
+    }  # fmt: skip
+    assert "failed to create" in next(m for m in report.maps if m.name == "bad").libbpf.text
+    assert [m.outcome for m in judged(report, content).maps] == [m.outcome for m in report.maps]
+
+
+def test_relocations(build: Build, ask: Ask) -> None:
+    """A relocation that finds nothing is told as such; guarded, it is a note, and reached, a refusal."""
+    wish = "struct task_struct___wish { int of_our_dreams; } __attribute__((preserve_access_index));\n"
+    read = "BPF_CORE_READ((struct task_struct___wish *)bpf_get_current_task(), of_our_dreams)"
+    guard = "bpf_core_field_exists(struct task_struct___wish, of_our_dreams)"
+    content = build(
+        f'{HEAD}{wish}SEC("raw_tracepoint/sched_switch") int guarded(void *ctx) {{ return {guard} ? {read} : 0; }}\n'
+        f'SEC("raw_tracepoint/sched_switch") int reached(void *ctx) {{ return {read}; }}\n'
+    )
+    report = ask(content)
+    found = {(r.function, r.kind): r.found for r in report.relocations}
+    assert found[("guarded", "field_exists")] == (1, 0)
+    assert found[("guarded", "byte_off")] is None
+    assert found[("reached", "byte_off")] is None
+    assert [p.load_errno == 0 for p in report.programs] == [True, False]
+    assert any("guarded: struct task_struct___wish.of_our_dreams" in note for note in judged(report, content).notes)
+
+
+def test_tail_calls(build: Build, ask: Ask) -> None:
+    """Programs that call each other through a table that the object fills are each loaded and attached alone."""
+    table = (
+        "int one(void *); int two(void *);\n"
+        "struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __uint(key_size, 4);"
+        ' __array(values, int(void *)); } table SEC(".maps") ='
+        " { .values = { [0] = (void *)&one, [1] = (void *)&two } };\n"
+    )
+    calls = "".join(
+        f'SEC("{sources.HOOKS[1]}") int {name}(void *ctx) {{ bpf_tail_call(ctx, &table, {n}); return 0; }}\n'
+        for n, name in enumerate(("one", "two"))
+    )
+    report = ask(build(HEAD + table + calls))
+    assert report.load_errno == 0
+    assert [(p.load_errno, p.attach, p.libbpf.text) for p in report.programs] == [(0, Attach.ATTACHED, "")] * 2
+
+
+def test_shared_table(build: Build, ask: Ask) -> None:
+    """Programs of two types that share a table each load alone, and the whole does not: that is the object's fault."""
+    table = (
+        "struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __uint(key_size, 4);"
+        ' __uint(value_size, 4); } table SEC(".maps");\n'
+    )
+    calls = "".join(
+        f'SEC("{section}") int {name}(void *ctx) {{ bpf_tail_call(ctx, &table, 1); return 0; }}\n'
+        for name, section in (("one", "xdp"), ("two", "socket"))
+    )
+    report = ask(build(HEAD + table + calls))
+    assert report.load_errno == 22
+    assert [p.load_errno for p in report.programs] == [0, 0]
+
+
+# --- nothing leaks
+
+
+def alone(report: Report) -> dict[str, tuple[ProgramReport, frozenset[str]]]:
+    """What is said of each program, and of its relocations; a log quotes the source's line numbers."""
+    return {
+        p.name: (
+            replace(p, log=Log(re.sub(r"made\.bpf\.c:\d+", "", p.log.text))),
+            frozenset(f"{r.spec} {r.found}" for r in report.relocations if r.function == p.name),
+        )
+        for p in report.programs
+    }
+
+
+@pytest.mark.parametrize("kernel", [KERNELS[0], KERNELS[2]])
+def test_order_changes_nothing(kernel: str, build: Build, ask: Ask) -> None:
+    """What is said of a program is the same in any order and alone: with a pinned map, and one that is refused."""
+    maps = a_map("kept", more="__uint(pinning, LIBBPF_PIN_BY_NAME);") + a_map("plain")
+    made = [program(f"p{n}", hook, "kept" if n % 2 else "plain") for n, hook in enumerate(sources.HOOKS)]
+    made.append('SEC("xdp") int refused(struct xdp_md *ctx) { return *(int *)(long)ctx->data; }\n')
+    there = alone(ask(build(HEAD + maps + "".join(made)), kernel))
+    back = alone(ask(build(HEAD + maps + "".join(reversed(made))), kernel))
+    assert {name: said[0].load_errno for name, said in there.items() if said[0].load_errno} == {"refused": 13}
+    assert there == back
+    for one in (made[1], made[-1]):
+        ((name, said),) = alone(ask(build(HEAD + maps + one), kernel)).items()
+        assert said == there[name]
+
+
+# --- nothing is left out
+
+
+def test_all_of_many(build: Build, ask: Ask) -> None:
+    """Of an object of 500 programs and 200 maps, all are told of."""
+    report = ask(build(sources.many(500, 200, ("socket", "xdp"))), attach=AttachMode.LOAD)
+    assert [p.name for p in report.programs] == [f"program_{n}" for n in range(500)]
+    assert all(p.load_errno == 0 and p.measures and p.measures.verified for p in report.programs)
+    assert [m.outcome for m in report.maps] == [Creation.CREATED] * 200
+
+
+# --- bad input
+
+
+def odd_names() -> bytes:
+    """Two programs of one name, one with control characters in its name, and one with a name of a megabyte."""
+    names = ("twice", "twice", "\x1b[2J\r\nBPFC1", "n" * (1 << 20))
+    sections = [Section(f"socket/{n}", EXIT, EXEC) for n in range(len(names))]
+    return elf([*sections, Section("license", b"GPL\0")], [(name, FUNC, n + 1) for n, name in enumerate(names)])
+
+
+BAD: dict[str, Callable[[], bytes]] = {
+    "odd names": odd_names,
+    "no programs": lambda: elf([Section("license", b"GPL\0")], []),
+    "unknown section": lambda: elf(
+        [Section("surprise/me", EXIT, EXEC), Section("license", b"GPL\0")], [("p", FUNC, 1)]
+    ),
+    "no licence": lambda: elf([Section("socket", EXIT, EXEC)], [("p", FUNC, 1)]),
+    "optional only": lambda: elf([Section("?socket", EXIT, EXEC), Section("license", b"GPL\0")], [("p", FUNC, 1)]),
+    "relocations": lambda: storm(10_000),
+    "types": lambda: deep_btf(2_500_000, 2),  # 30 MB
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name: str, ask: Ask) -> None:
+    """Whatever an object is, there is an answer, and it is compatible only with all its programs loaded."""
+    content = BAD[name]()
+    report = ask(content)
+    verdict = judged(report, content)
+    if verdict.answer is Answer.COMPATIBLE:
+        assert report.load_errno == 0
+        assert all(p.load_errno == 0 for p in report.programs if p.autoload)
+    if name in ("no programs", "optional only") and report.load_errno == 0:
+        assert any(note.startswith("NOTHING WAS VERIFIED") for note in verdict.notes)
+    if name in ("unknown section", "relocations"):
+        assert verdict.answer is not Answer.COMPATIBLE
