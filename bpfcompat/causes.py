@@ -76,6 +76,14 @@ ATTACH_SINCE = {
     "uprobe.session": "6.13",
     "sk_skb/verdict": "5.13",
 }
+# Sections that an older libbpf has no type for, with the first of Debian's packages (1.1, 1.4, 1.5, 1.7) whose table of
+# sections has them: what is 1.4 here came in upstream's 1.2, 1.3 or 1.4.
+SECTION_SINCE = {
+    "tcx/": "1.4", "tc/": "1.4", "netkit/": "1.4", "netfilter": "1.4", "struct_ops.s": "1.4", "sk_skb/verdict": "1.4",
+    "uprobe.multi": "1.4", "uretprobe.multi": "1.4", "usdt.s": "1.4", "cgroup/connect_unix": "1.4",
+    "cgroup/getpeername_unix": "1.4", "cgroup/getsockname_unix": "1.4", "cgroup/recvmsg_unix": "1.4",
+    "cgroup/sendmsg_unix": "1.4", "kprobe.session": "1.5", "uprobe.session": "1.7", "fsession": "1.7",
+}  # fmt: skip
 _NOT_THE_OBJECT = frozenset((
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN, errno.EIO, errno.ENOSPC,
 ))  # fmt: skip
@@ -283,7 +291,31 @@ def _wrong_byte_order(case: Case) -> Finding | None:
     )
 
 
+def section_since(section: str) -> str | None:
+    """The first libbpf of Debian's packages that has a type for a section which older ones have none for."""
+    name = section.removeprefix("?")
+    return next((since for prefix, since in SECTION_SINCE.items() if name.startswith(prefix)), None)
+
+
+def _loader_too_old(case: Case) -> Finding | None:
+    said, own = missing_type(case.libbpf), re.match(r"\d{1,4}\.\d{1,4}", str(case.guest.get("libbpf", "")))
+    since = section_since(said[2]) if said else None
+    if not said or not since or not own or _version(own[0]) >= _version(since):
+        return None
+    version, section = clip(str(case.guest["libbpf"]), 20), clip(said[2])
+    return Finding(
+        f"program '{clip(said[1])}': libbpf {version} knows no type for section '{section}', libbpf {since} does",
+        _line(case, said),
+        f"load it with libbpf {since} or newer",
+        said[1],
+    )
+
+
 def _loader_unsupported(case: Case) -> Finding | None:
+    return _loader_too_old(case) or _legacy_maps(case)
+
+
+def _legacy_maps(case: Case) -> Finding | None:
     said = case.find(r"^.*legacy map definitions in 'maps' section are not supported.*$")
     if not said:
         return _own_maps(case)
@@ -846,7 +878,7 @@ _NO, _ASK = Answer.INCOMPATIBLE, Answer.INCONCLUSIVE
 CAUSES: Sequence[Cause] = (
     Cause("attach-not-attempted", _ASK, _A, _attach_not_attempted),
     Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order),
-    Cause("loader-unsupported", _ASK, _O, _loader_unsupported),
+    Cause("loader-unsupported", _ASK, _O + _L, _loader_unsupported),
     Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent),
     Cause("verifier-too-complex", _NO, _L, _too_complex),
     Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources),

@@ -22,6 +22,8 @@ from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
+from bpfcompat.libbpfs import MARK, SHIPPED, Loader, read_loaders
+from bpfcompat.libbpfs import split as split_column
 from bpfcompat.model import (
     Answer,
     AptSource,
@@ -128,13 +130,14 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "objects": _texts(("*",)),
         "kernels": _texts(("debian-11", "debian-12", "debian-13", "debian-13-backports")),
         "variants": _texts(("*",)),
+        "libbpf": _texts(()),
     },
 }
 
 DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
 OBJECT_KEYS = (
     "source", "prebuilt", "package", "member", "embedded", "cflags", "attach", "kernels", "optional", "expect", "tests",
-    "modules", "command", *DECLARED_KEYS,
+    "modules", "libbpf", "command", *DECLARED_KEYS,
 )  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url", "base", *CONDITION_KEYS, "asserts")
 
@@ -147,6 +150,7 @@ class Config:
     values: Mapping[str, Any]
     objects: Mapping[str, ObjectSpec] = field(default_factory=dict)
     kernels: Mapping[str, KernelSpec] = field(default_factory=dict)
+    libbpf: Mapping[str, Loader] = field(default_factory=lambda: SHIPPED)
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -183,14 +187,14 @@ def parse_toml(data: bytes, name: str) -> dict[str, Any]:
 
 def from_dict(raw: Mapping[str, Any], root: Path, overrides: Mapping[str, str] | None = None) -> Config:
     """A parsed file to a Config; pure but for nothing."""
-    check_keys(raw, (*SETTINGS, "objects", "kernels"), FILE)
+    check_keys(raw, (*SETTINGS, "libbpf", "objects", "kernels"), FILE)
     values = _settings(raw)
     for key, text in (overrides or {}).items():
         values[key] = _override(key, text)
     _check_deadlines(values)
     objects = {n: object_spec(n, v, root, f"{FILE}: [objects.{n}]") for n, v in _named(raw, "objects")}
     kernels = {n: kernel_spec(n, v, root, f"{FILE}: [kernels.{n}]") for n, v in _named(raw, "kernels")}
-    return Config(root, values, objects, kernels)
+    return Config(root, values, objects, kernels, read_loaders(raw.get("libbpf", {}), f"{FILE}: [libbpf]"))
 
 
 def from_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -331,6 +335,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         files=_files(table, root, where),
         embedded=_value(table, "embedded", _whole(0, 0, 1000), where),
         modules=module_names(table, where),
+        libbpf=tuple(_value(table, "libbpf", _texts(()), where)),
         command=_command(table, root, where),
     )
 
@@ -389,7 +394,14 @@ def _expect(given: Any, where: str) -> dict[str, Expectation]:
 
 
 def expected_on(spec: ObjectSpec, kernel: str) -> Expectation:
-    """What a pair must answer: the exact kernel's entry first, then the longest pattern that matches, else anything."""
+    """What a pair must answer: the exact kernel's entry first, then the longest pattern that matches, else anything.
+
+    With another loader, a pattern that names it (`*+libbpf-1.1`) wins; else what is expected of the kernel itself.
+    """
+    base, loader = split_column(kernel)
+    if loader:
+        own = {p: e for p, e in spec.expect.items() if MARK in p and fnmatch.fnmatchcase(kernel, p)}
+        return own[max(own, key=lambda p: (p == kernel, len(p)))] if own else expected_on(spec, base)
     for pattern in sorted(spec.expect, key=lambda p: (p != kernel, -len(p))):
         if fnmatch.fnmatchcase(kernel, pattern):
             return spec.expect[pattern]

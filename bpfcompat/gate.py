@@ -21,7 +21,8 @@ class Row:
     """One pair of a finished run.
 
     `verdict` is None when the kernel could not be asked; `trouble` then says why.  `not_to_be_had`: the kernel is
-    declared optional and could not be fetched, which is nobody's failure.  `seconds` is the guest's time when it ran.
+    declared optional and could not be fetched, which is nobody's failure.
+    `libbpf` is the version that loaded.  `seconds` is the guest's time when it ran.
     """
 
     pair: Pair
@@ -35,6 +36,7 @@ class Row:
     not_to_be_had: bool = False
     run: GuestRun | None = None
     probe_key: str = ""
+    libbpf: str = ""
     costs: tuple[Cost, ...] = ()  # of the verdict's programs, on the host that asked
     declared: bool = False  # the answer is as declared, not the object's as it came
 

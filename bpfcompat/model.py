@@ -130,6 +130,7 @@ class KernelSpec:
     """One kernel of the catalogue, as declared.  `optional`: not to be had is no failure of the run.
 
     `base` names the kernel whose files these are; `source` is then that one's, as soon as all kernels are known.
+    `libbpf` names the loader that asks it, "" for the project's own.
     """
 
     name: str
@@ -138,6 +139,7 @@ class KernelSpec:
     optional: bool = False
     about: str = ""
     base: str = ""
+    libbpf: str = ""
     conditions: Conditions = PLAIN
     asserts: Asserts = Asserts()
 
@@ -234,6 +236,7 @@ class ObjectSpec:
     declared: Declared = field(default_factory=Declared)
     tests: tuple["BehaviourTest", ...] = ()
     modules: tuple[str, ...] = ()
+    libbpf: tuple[str, ...] = ()
     embedded: int = 0
     command: CommandSpec | None = None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bpfcompat import conditions
+from bpfcompat import conditions, libbpfs
 from bpfcompat.action import Action
 from bpfcompat.config import Config, match_names
 from bpfcompat.digest import canonical, digest_json, raw_digest, short
@@ -50,6 +50,12 @@ class Matrix:
         """Every pair, those of one kernel together; a null run of a large matrix does without."""
         return tuple(Pair(o, k) for k in self.columns for o, asked in self.rows.items() if k in asked)
 
+    @cached_property
+    def loaders(self) -> tuple[str, ...]:
+        """The loaders beside the project's own, oldest first."""
+        names = {spec.libbpf for spec in self.kernels.values() if spec.libbpf}
+        return tuple(sorted(names, key=libbpfs.version))
+
     @property
     def count(self) -> int:
         """How many pairs there are."""
@@ -80,13 +86,54 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
         if spec.kernels not in asked:
             asked[spec.kernels] = frozenset(_kernels_of(spec, kernels, everywhere)).intersection(columns)
         if tuple(spec.expect) not in expects:  # a misspelt kernel in `expect` would expect nothing, and never fail
-            match_names(spec.expect, kernels, "kernel", f"bpfcompat.toml: [objects.{spec.name}] expect")
+            _check_expect(config, spec, kernels)
             expects.add(tuple(spec.expect))
     rows = {o: asked[objects[o].kernels] for o in chosen if asked[objects[o].kernels]}
     if not rows:
         raise ConfigError(f"{where}: no pair is left", hint="compare [matrix] kernels with the objects' own kernels")
     used = frozenset[str]().union(*asked.values())
-    return Matrix(dict(objects), dict(kernels), tuple(k for k in columns if k in used), rows)
+    return _with_loaders(config, Matrix(dict(objects), dict(kernels), tuple(k for k in columns if k in used), rows))
+
+
+def _check_expect(config: Config, spec: ObjectSpec, kernels: Mapping[str, KernelSpec]) -> None:
+    """ConfigError for a pattern that no kernel answers to, by itself or with one of the object's loaders."""
+    where = f"bpfcompat.toml: [objects.{spec.name}] expect"
+    plain = [p for p in spec.expect if libbpfs.MARK not in p]
+    match_names(plain, kernels, "kernel", where)
+    if len(plain) < len(spec.expect):
+        names = [libbpfs.column(k, v) for v in loaders_of(config, spec) for k in kernels]
+        match_names([p for p in spec.expect if libbpfs.MARK in p], names, "kernel with a loader", where)
+
+
+def loaders_of(config: Config, spec: ObjectSpec) -> tuple[str, ...]:
+    """The loaders beside the project's own that are asked about an object; ConfigError for one that nobody knows."""
+    if spec.command is not None and spec.libbpf:
+        raise ConfigError(f"bpfcompat.toml: [objects.{spec.name}]: libbpf: its own loader is asked, and no libbpf",
+                          hint="leave libbpf or command out")  # fmt: skip
+    if spec.command is not None or not (config["matrix.libbpf"] or spec.libbpf):
+        return ()
+    for names, where in ((config["matrix.libbpf"], "[matrix]"), (spec.libbpf, f"[objects.{spec.name}]")):
+        libbpfs.check_names(names, config.libbpf, f"bpfcompat.toml: {where}")
+    return tuple(dict.fromkeys((*config["matrix.libbpf"], *spec.libbpf)))
+
+
+def _with_loaders(config: Config, plain: Matrix) -> Matrix:
+    """Each kernel of an object once more for each loader that the object is to be asked with."""
+    wanted = {o: loaders_of(config, plain.objects[o]) for o in plain.rows}
+    every = sorted({v for names in wanted.values() for v in names}, key=libbpfs.version)
+    if not every:
+        return plain
+    odd = next((k for k in plain.kernels if libbpfs.MARK in k), None)
+    if odd is not None:
+        raise ConfigError(f"kernel {odd!r}: {libbpfs.MARK!r} is what a kernel with another loader has in its name")
+    rows = {
+        o: kernels.union(libbpfs.column(k, v) for k in kernels for v in wanted[o]) for o, kernels in plain.rows.items()
+    }
+    used = frozenset[str]().union(*rows.values())
+    columns = [libbpfs.column(k, v) for k in plain.columns for v in ("", *every)]
+    more = [libbpfs.variant(plain.kernels[k], v) for k in plain.columns for v in every]
+    kernels = {**plain.kernels, **{spec.name: spec for spec in more if spec.name in used}}
+    return Matrix(plain.objects, kernels, tuple(c for c in columns if c in used), rows)
 
 
 def _kernels_of(spec: ObjectSpec, kernels: Mapping[str, KernelSpec], everywhere: tuple[str, ...]) -> tuple[str, ...]:
@@ -104,6 +151,11 @@ def kernel_action(spec: KernelSpec, files: Mapping[str, str]) -> Action:
 def validator_action(sources: Mapping[str, str], libbpf: str, compiler: str, arch: str) -> Action:
     """The validator and libbpf, from C sources, libbpf's source tarball and the compiler's identity."""
     return Action("validator", "", {"sources": dict(sources), "libbpf": libbpf, "compiler": compiler, "arch": arch})
+
+
+def loader_action(name: str, own: Action, libbpf: str) -> Action:
+    """The validator on another libbpf: the project's own lends its Linux headers."""
+    return Action("validator", name, {**own.inputs, "libbpf": libbpf, "uapi": own.inputs["libbpf"]})
 
 
 def header_action(btf: str, libbpf: str) -> Action:

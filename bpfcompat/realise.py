@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bpfcompat import asserts, conditions, kmods, plan
+from bpfcompat import asserts, conditions, kmods, libbpfs, plan
 from bpfcompat.action import Action
 from bpfcompat.config import Config
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import BpfcompatError, ConditionError, ConfigError, KernelError, ObjectError
 from bpfcompat.files import read_bounded
-from bpfcompat.kernels.lock import RELOCK, Lock
+from bpfcompat.kernels.lock import RELOCK, Lock, LockedPackage
 from bpfcompat.kernels.modules import is_apart
 from bpfcompat.memo import Memo
 from bpfcompat.model import (
@@ -262,25 +262,42 @@ class Realiser(Steps):
 
     # --- validator
 
-    def validator(self, make: bool = True) -> Entry:
-        """The validator: outputs `validator`, `libbpf.so` and libbpf's headers; facts: libbpf's version."""
-        return self.have(self.validator_action(), self._make_validator, make)
+    def validator(self, make: bool = True, loader: str = "") -> Entry:
+        """The validator: outputs `validator`, `libbpf.so` and libbpf's headers; facts: libbpf's version.
 
-    def validator_action(self) -> Action:
-        """The action of the validator."""
-        return self.planned("validator", self._validator_action)
+        `loader` is one of [libbpf], "" the project's own.
+        """
+        return self.have(self.validator_action(loader), lambda work: self._make_validator(work, loader), make)
 
-    def _validator_action(self) -> Action:
+    def validator_for(self, kernel: str, make: bool = True) -> Entry:
+        """The validator that asks this kernel."""
+        return self.validator(make, self.shop.matrix.kernels[kernel].libbpf)
+
+    def validator_action(self, loader: str = "") -> Action:
+        """The action of a validator."""
+        return self.planned(f"validator:{loader}", lambda: self._validator_action(loader))
+
+    def _validator_action(self, loader: str) -> Action:
+        if loader:
+            return plan.loader_action(loader, self.validator_action(), self.libbpf_of(loader))
         sources = {p.name: self.shop.memo.digest(p) for p in VALIDATOR.iterdir() if p.suffix in (".c", ".h", ".py")}
         return plan.validator_action(sources, self.libbpf_source, self._compiler(), "amd64")
 
     @property
     def libbpf_source(self) -> str:
-        """Digest of libbpf's source tarball, from the lock."""
-        locked = self.shop.lock.sources.get("libbpf")
+        """Digest of the source tarball of the project's own libbpf, from the lock."""
+        return self.libbpf_of("")
+
+    def libbpf_of(self, loader: str) -> str:
+        """Digest of a loader's source tarball, from the lock."""
+        return self._locked_source(loader).files[0].digest
+
+    def _locked_source(self, loader: str) -> LockedPackage:
+        name = libbpfs.source_of(loader)
+        locked = self.shop.lock.sources.get(name)
         if locked is None:
-            raise ConfigError(f"libbpf: not in {self.shop.config['paths.lock']}", hint=RELOCK)
-        return locked.files[0].digest
+            raise ConfigError(f"{name}: not in {self.shop.config['paths.lock']}", hint=RELOCK)
+        return locked
 
     def _compiler(self) -> str:
         def ask(tool: Path) -> str:
@@ -290,18 +307,23 @@ class Realiser(Steps):
 
         return self.shop.memo.tool(self.shop.config["build.cc"], "gcc", ask)
 
-    def _make_validator(self, work: Path) -> Made:
-        from bpfcompat.kernels.sources import obtain_file
+    def _make_validator(self, work: Path, loader: str) -> Made:
         from bpfcompat.validator.build import build_validator
 
-        locked = self.shop.lock.sources["libbpf"]
-        self.shop.voice.say(f"   validator: building with libbpf {locked.version}")
-        tarball = obtain_file(locked.files[0], self.mirror, self.downloads, self.bar("validator"))
-        built = build_validator(tarball, work, self.shop.config["build.cc"])
+        label = f"validator:{loader}" if loader else "validator"
+        self.shop.voice.say(f"   {label}: building with libbpf {self._locked_source(loader).version}")
+        tarball, own = (self.tarball(name, label) for name in (loader, ""))
+        built = build_validator(tarball, work, self.shop.config["build.cc"], own if loader else None)
         files = {"validator": built.validator, "libbpf.so": built.libbpf_so}
         headers = {f"include/bpf/{path.name}": path for path in built.headers}
         outputs = {name: read_bounded(path, 64 << 20) for name, path in {**files, **headers}.items()}
         return Made({**outputs, "attach.tsv": built.attach_table}, {"libbpf": built.version})
+
+    def tarball(self, loader: str, label: str) -> Path:
+        """The source package of a loader, fetched if it is not there; `label` says who waits for it."""
+        from bpfcompat.kernels.sources import obtain_file
+
+        return obtain_file(self._locked_source(loader).files[0], self.mirror, self.downloads, self.bar(label))
 
     # --- objects
 
@@ -462,7 +484,7 @@ class Realiser(Steps):
 
     def initramfs_action(self, kernel: str, make: bool = True) -> Action:
         """The action of a kernel's initramfs."""
-        validator = self.validator(make).outputs["validator"].digest
+        validator = self.validator_for(kernel, make).outputs["validator"].digest
         under, names = self.shop.matrix.kernels[kernel].conditions, kmods.own(self, kernel, make)
         modules = {"index": kmods.digest_of(self, kernel, make), "names": list(names)} if names else None
         return plan.initramfs_action(self.kernel(kernel, make), validator, under, modules)
@@ -474,7 +496,7 @@ class Realiser(Steps):
         config = store.read(kernel.config) if kernel.config else None
         told = conditions.guest_lines(self.shop.matrix.kernels[name].conditions)
         files = [*kmods.content(self, name), *([("conditions", "\n".join((*told, "")).encode())] if told else [])]
-        validator = store.read(self.validator().outputs["validator"])
+        validator = store.read(self.validator_for(name).outputs["validator"])
         return Made({"initramfs": guest_initramfs(validator, kernel.release, config, files)})
 
     def modules_action(self, kernel: str) -> Action:
@@ -498,7 +520,7 @@ class Realiser(Steps):
         from bpfcompat.qemu import machine_class
 
         image = self.initramfs(kernel, make)
-        validator = self.validator(make).outputs["validator"].digest
+        validator = self.validator_for(kernel, make).outputs["validator"].digest
         machine = machine_class(self.shop.config["guest.memory_mb"])
         under, modules = self.shop.matrix.kernels[kernel].conditions, kmods.digest_of(self, kernel, make)
         return plan.column(

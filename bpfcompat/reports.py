@@ -1,11 +1,12 @@
 """Rows to text: a table for people, Markdown, JSON and JUnit for machines.  Pure; nothing hostile passes unescaped."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from bpfcompat import libbpfs
 from bpfcompat.as_declared import is_remark, toml_lines
 from bpfcompat.behaviour import TestVerdict
 from bpfcompat.gate import Row, decide
@@ -16,6 +17,7 @@ LEGEND = (
     "* with a note: a program was not attached, is inactive, or is optional and refused, or another loader was asked; "
     "matrix.md has it"
 )
+NEEDED = "which libbpf is needed:"
 MOST_OBJECTS, MOST_KERNELS, MOST_WRONG = 100, 30, 12  # of what a table in a terminal can be read
 MARKS = {Answer.COMPATIBLE: "yes", Answer.INCOMPATIBLE: "NO", Answer.INCONCLUSIVE: "?"}
 
@@ -42,9 +44,53 @@ def _remarked(row: Row) -> bool:
     return row.verdict is not None and any(map(is_remark, row.verdict.notes))
 
 
-def _labels(rows: Sequence[Row]) -> dict[str, str]:
-    """The objects in their order, each with how its row is headed."""
-    return {r.pair.object: r.pair.object + (" (as declared)" if r.declared else "") for r in rows}
+def grid(rows: Sequence[Row]) -> tuple[dict[str, str], list[str], dict[tuple[str, str], Row]]:
+    """Lines with their headings, columns, and cells of a table: a loader is a line, so that columns stay kernels."""
+    order = {o: n for n, o in enumerate(dict.fromkeys(r.pair.object for r in rows))}
+    lines = {_line(r): _line(r) + (" (as declared)" if r.declared else "") for r in rows}
+    if any(libbpfs.MARK in name for name in lines):
+        place = {name: libbpfs.split(name) for name in lines}
+        ordered = sorted(lines, key=lambda n: (order[place[n][0]], libbpfs.version(place[n][1])))
+        lines = {name: lines[name] for name in ordered}
+    return lines, list(dict.fromkeys(map(_kernel, rows))), {(_line(r), _kernel(r)): r for r in rows}
+
+
+def _line(row: Row) -> str:
+    """The object, and once more for each other loader that it is asked with: `tcx+libbpf-1.1`."""
+    return libbpfs.column(row.pair.object, libbpfs.split(row.pair.kernel)[1])
+
+
+def _kernel(row: Row) -> str:
+    return libbpfs.split(row.pair.kernel)[0]
+
+
+def needs(rows: Sequence[Row]) -> dict[str, list[tuple[libbpfs.Need, list[str]]]]:
+    """Which libbpf each object needs that was asked with several: what was found, and the kernels of which it holds."""
+    several = dict.fromkeys(r.pair.object for r in rows if libbpfs.MARK in r.pair.kernel)
+    told: dict[str, dict[str, list[libbpfs.Told]]] = {name: {} for name in several}
+    for row in rows:
+        if row.pair.object in told:
+            told[row.pair.object].setdefault(_kernel(row), []).append(_told(row))
+    return {name: _grouped(kernels) for name, kernels in told.items()}
+
+
+def _told(row: Row) -> libbpfs.Told:
+    libbpf = row.libbpf or libbpfs.split(row.pair.kernel)[1] or libbpfs.OWN
+    found = row.verdict
+    return libbpfs.Told(libbpf, found.answer if found else None, found.cause if found else "")
+
+
+def _grouped(told: Mapping[str, Sequence[libbpfs.Told]]) -> list[tuple[libbpfs.Need, list[str]]]:
+    groups: dict[libbpfs.Need, list[str]] = {}
+    for kernel, answers in told.items():
+        groups.setdefault(libbpfs.need(answers), []).append(kernel)
+    return list(groups.items())
+
+
+def needs_lines(rows: Sequence[Row]) -> list[str]:
+    """The same in words, a line for each object and each answer: `tcx: libbpf 1.4.6 or newer (debian-12, …)`."""
+    found = needs(rows).items()
+    return [f"{o}: {libbpfs.in_words(n)} ({_names(kernels, 8)})" for o, parts in found for n, kernels in parts]
 
 
 def _how(row: Row) -> str:
@@ -61,37 +107,29 @@ def table(rows: Sequence[Row]) -> str:
 
     Of a matrix that no terminal can show: the objects and kernels that have a pair not as expected, as far as they fit.
     """
-    down, across = (len({n(r) for r in rows}) for n in (_object, _kernel))
+    down, across = (len({n(r) for r in rows}) for n in (_line, _kernel))
     if down <= MOST_OBJECTS and across <= MOST_KERNELS:
         return _table(rows)
     wrong = [r for r in rows if not r.as_expected]
-    objects = list(dict.fromkeys(map(_object, wrong)))[:MOST_OBJECTS]
+    objects = list(dict.fromkeys(map(_line, wrong)))[:MOST_OBJECTS]
     kernels = list(dict.fromkeys(map(_kernel, wrong)))[:MOST_WRONG]
     size = f"{down} objects on {across} kernels; the reports show every pair"
     if not wrong:
         return size
-    shown = [r for r in rows if r.pair.object in objects and r.pair.kernel in kernels]
+    shown = [r for r in rows if _line(r) in objects and _kernel(r) in kernels]
     return f"{_table(shown)}\n\n{size}; the table has what is not as expected, as far as it fits"
 
 
-def _object(row: Row) -> str:
-    return row.pair.object
-
-
-def _kernel(row: Row) -> str:
-    return row.pair.kernel
-
-
 def _table(rows: Sequence[Row]) -> str:
-    kernels = list(dict.fromkeys(r.pair.kernel for r in rows))
-    cells = {(r.pair.object, r.pair.kernel): _cell(r) for r in rows}
-    labels = _labels(rows)
+    labels, kernels, found = grid(rows)
+    cells = {place: _cell(row) for place, row in found.items()}
     lines = [["object", *kernels], *([labels[o], *(cells.get((o, k), "-") for k in kernels)] for o in labels)]
     widths = [max(len(x[i]) for x in lines) for i in range(len(kernels) + 1)]
     text = ["  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip() for x in lines]
     text.insert(1, "  ".join("-" * w for w in widths))
     legend = ["", LEGEND] if any(map(_remarked, rows)) else []
-    return "\n".join([*text, *legend])
+    needed = [f"  {line}" for line in needs_lines(rows)]
+    return "\n".join([*text, *legend, *(["", NEEDED, *needed] if needed else [])])
 
 
 def _cell(row: Row) -> str:
@@ -138,7 +176,20 @@ def as_json(rows: Sequence[Row]) -> str:
         "counts": dict(decision.counts),
         "pairs": [_json(r) for r in rows],
     }
+    needed = needs(rows)
+    if needed:
+        body["libbpf"] = {o: [_need_json(n, kernels) for n, kernels in parts] for o, parts in needed.items()}
     return json.dumps(body, indent=1, sort_keys=True) + "\n"
+
+
+def _need_json(found: libbpfs.Need, kernels: list[str]) -> dict[str, Any]:
+    return {
+        "kernels": kernels,
+        "oldest": found.oldest,
+        "asked": list(found.asked),
+        "refused": dict(found.refused),
+        "no_answer": list(found.unasked),
+    }
 
 
 def _json(row: Row) -> dict[str, Any]:
@@ -147,6 +198,7 @@ def _json(row: Row) -> dict[str, Any]:
         "object": row.pair.object,
         "kernel": row.pair.kernel,
         "release": row.release,
+        "libbpf": row.libbpf,
         "answer": str(row.answer),
         "cause": found.cause if found else "",
         "sentence": found.sentence if found else row.trouble,
@@ -215,14 +267,15 @@ def _test_json(test: TestVerdict) -> dict[str, Any]:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """A table for a pull request, and a section for each pair that is not as expected."""
-    kernels = list(dict.fromkeys(r.pair.kernel for r in rows))
-    cells = {(r.pair.object, r.pair.kernel): _markdown_cell(r) for r in rows}
+    labels, kernels, found = grid(rows)
+    cells = {place: _markdown_cell(row) for place, row in found.items()}
     lines = ["| object | " + " | ".join(kernels) + " |", "|---" * (len(kernels) + 1) + "|"]
-    labels = _labels(rows)
     lines += [f"| {labels[o]} | " + " | ".join(cells.get((o, k), "–") for k in kernels) + " |" for o in labels]
     head, *wrong = summary(rows).split("\n")
     lines += ["", head, *wrong[:1], *(_markdown_item(w.strip()) for w in wrong[1:])]
     notes = [_markdown_item(f"{r.pair}: {clean(n)}") for r in rows if r.verdict for n in r.verdict.notes]
+    needed = [_markdown_item(line) for line in needs_lines(rows)]
+    lines += ["", NEEDED.capitalize(), "", *needed] if needed else []
     lines += ["", "Notes (\\*):", "", *notes] if notes else []
     return "\n".join(lines) + "\n"
 

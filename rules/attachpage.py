@@ -17,7 +17,7 @@ def current(session: Session, page: str) -> str:
     """The page as it must be now; asks no kernel: ConfigError names the first pair whose report is not there."""
     asker = session.asker
     table = asker.shop.store.read(asker.validator().outputs["attach.tsv"]).decode()
-    kernels = session.matrix.kernels
+    kernels = [name for name in session.config["matrix.kernels"] if name in session.matrix.kernels]
     programs = {name: list(_programs(session, name)) for name in kernels}
     return replaced(page, page_part(attach_rows(table), programs))
 

@@ -37,7 +37,7 @@ def items_of(session: Session, rows: Sequence[Row]) -> tuple[list[Item], list[Pu
 def claim_of(session: Session, pair: Pair) -> Claim:
     """Everything a verdict rests on, by digest."""
     asker, config = session.asker, session.config
-    kernel, validator = asker.kernel(pair.kernel, make=False), asker.validator(make=False)
+    kernel, validator = asker.kernel(pair.kernel, make=False), asker.validator_for(pair.kernel, make=False)
     return Claim(
         object_name=pair.object,
         object_digest=asker.object(pair.object, make=False).digest,
@@ -48,7 +48,7 @@ def claim_of(session: Session, pair: Pair) -> Claim:
         config=kernel.config.digest if kernel.config else None,
         validator=validator.outputs["validator"].digest,
         libbpf_version=str(validator.facts["libbpf"]),
-        libbpf_source=asker.libbpf_source,
+        libbpf_source=asker.libbpf_of(session.matrix.kernels[pair.kernel].libbpf),
         initramfs=asker.initramfs(pair.kernel, make=False).digest,
         command_line=asker.command_line(pair.kernel),
         conditions=keyed(session.matrix.kernels[pair.kernel].conditions),

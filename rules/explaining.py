@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from bpfcompat import libbpfs
 from bpfcompat.action import Action
 from bpfcompat.digest import short
 from bpfcompat.errors import BpfcompatError, ConfigError
@@ -12,7 +13,7 @@ from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.planning import Missing
 from bpfcompat.rules.session import Session, sessions
-from bpfcompat.rules.tasks import possible
+from bpfcompat.rules.tasks import possible, validator_label
 
 
 def why(label: str) -> Iterator[str]:
@@ -67,7 +68,8 @@ def _below(session: Session, pair: Pair, missing: Missing) -> str | None:
     if pair.kernel in missing.kernels:
         return f"kernel:{pair.kernel}"
     if pair.kernel in missing.guests:
-        return "validator" if missing.validator else f"guest:{pair.kernel}"
+        loader = session.matrix.kernels[pair.kernel].libbpf
+        return validator_label(session, loader) if loader in missing.validators else f"guest:{pair.kernel}"
     return None
 
 
@@ -111,8 +113,8 @@ def _action_of(session: Session, label: str) -> Callable[[], Action] | None:
         "kernel": lambda: asker.kernel_action(name),
         "guest": lambda: asker.initramfs_action(name, make=False),
         "object": lambda: asker.object_action(name, make=False),
+        "validator": lambda: asker.validator_action("" if name == libbpfs.OWN else name),
         "files": lambda: asker.packing_action(name),
-        "validator": asker.validator_action,
     }
     return makers.get(kind)
 

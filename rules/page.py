@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from bpfcompat import libbpfs, reports
 from bpfcompat.as_declared import is_remark
 from bpfcompat.gate import Row, decide
 from bpfcompat.reports import to_declare
@@ -16,15 +17,16 @@ SIGNS = {"compatible": "✓", "incompatible": "✕", "inconclusive": "?"}
 
 def render(rows: Sequence[Row]) -> str:
     """The matrix at a glance, then each pair that is not compatible with its cause, evidence and command."""
-    kernels = {r.pair.kernel: r.release for r in rows}
-    kernels |= {r.pair.kernel: r.release for r in rows if r.release}
+    objects, names, cells = reports.grid(rows)
+    releases = {libbpfs.split(r.pair.kernel)[0]: r.release for r in rows if r.release}
     return _template().render(
         rows=rows,
-        kernels=kernels,
-        objects=list(dict.fromkeys(r.pair.object for r in rows)),
-        cells={(r.pair.object, r.pair.kernel): r for r in rows},
+        kernels={name: releases.get(name, "") for name in names},
+        objects=list(objects),
+        cells=cells,
+        needed=reports.needs_lines(rows),
         decision=decide(rows),
-        declared={r.pair.object for r in rows if r.declared},
+        declared={name for name, heading in objects.items() if heading != name},
         signs=SIGNS,
     )
 

@@ -20,7 +20,7 @@ from bpfcompat.store import Entry
 
 @dataclass(slots=True)
 class Missing:
-    """What the store lacks, by name.
+    """What the store lacks, by name; `validators` by their loaders, "" is the project's own.
 
     `settled` stands for the whole matrix, and is there when no pair is missing; `summary` is its entry, if it has one.
     """
@@ -28,7 +28,7 @@ class Missing:
     kernels: set[str] = field(default_factory=set)
     guests: set[str] = field(default_factory=set)
     objects: set[str] = field(default_factory=set)
-    validator: bool = False
+    validators: set[str] = field(default_factory=set)
     probes: set[Pair] = field(default_factory=set)
     verdicts: set[Pair] = field(default_factory=set)
     settled: Action | None = None
@@ -76,10 +76,9 @@ def survey(session: Session, fresh: bool = False) -> Missing:
 
 def _columns(session: Session, missing: Missing) -> dict[str, plan.Column]:
     found = {}
-    try:
-        session.asker.validator(make=False)
-    except (NotThere, BpfcompatError):
-        missing.validator = True
+    for loader in ("", *session.matrix.loaders):
+        if not session.asker.there(partial(session.asker.validator, False, loader)):
+            missing.validators.add(loader)
     for name in session.matrix.columns:
         if not session.asker.there(partial(session.asker.kernel, name, make=False)):
             missing.kernels.add(name)

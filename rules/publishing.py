@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bpfcompat import libbpfs
 from bpfcompat.action import Action
 from bpfcompat.errors import Exit
 from bpfcompat.files import ensure_dir, write_atomic
@@ -183,9 +184,14 @@ def relock(session: Session) -> None:
     config, asker = session.config, session.asker
     keyring = apt.gpgv(config.path("mirror.keyring"))
     archive = apt.Archive(asker.mirror(), asker.downloads, keyring, config["mirror.allow_expired"], asker.bar("index"))
-    libbpf = SourceSpec(AptSource(config["validator.suite"], "source", "libbpf"), config["validator.libbpf"])
+    own = libbpfs.Loader(config["validator.suite"], config["validator.libbpf"])
+    used = {"": own, **{name: config.libbpf[name] for name in session.matrix.loaders}}
+    sources = {
+        libbpfs.source_of(name): SourceSpec(AptSource(found.suite, "source", libbpfs.SOURCE), found.version)
+        for name, found in used.items()
+    }
     packages = {n: source for o in session.matrix.objects.values() for n, source in packages_of(o).items()}
-    found = pick(archive, session.matrix.kernels.values(), {"libbpf": libbpf}, packages, session.voice.say)
+    found = pick(archive, session.matrix.kernels.values(), sources, packages, session.voice.say)
     lock.write_lock(config.path("paths.lock"), found)
 
 

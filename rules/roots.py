@@ -92,7 +92,7 @@ def _roots(session: Session) -> Roots:
 def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     """How to learn the key of each step."""
     asker, matrix = session.asker, session.matrix
-    yield asker.validator_action
+    yield from (partial(asker.validator_action, v) for v in ("", *matrix.loaders))
     yield partial(asker.header_action, False)
     yield from (partial(asker.kernel_action, k) for k in matrix.kernels)  # all that are locked or otherwise known
     asked = {p.kernel for p in matrix.pairs}

@@ -162,6 +162,7 @@ class Session:
             run=self.asker.run_of(pair),
             costs=self.asker.costs(pair),
             probe_key=self.asker.probe_action(pair, make=False).key(),
+            libbpf=str(self.asker.validator_for(pair.kernel, make=False).facts["libbpf"]),
             **common,
         )
 

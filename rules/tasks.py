@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from bpfcompat import libbpfs
 from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.plan import Pair
@@ -46,6 +47,7 @@ def possible(session: Session) -> Iterator[str]:
     """Every task name of a project, made or not; for completion and for nearest names."""
     matrix = session.matrix
     yield from ("matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock")
+    yield from (f"validator:{v}" for v in (libbpfs.OWN, *matrix.loaders) if matrix.loaders)
     yield from ("kernel", "guest", "template", "object", "probe", "verdict", "control", "kernels")
     yield from (f"kernel:{k}" for k in matrix.kernels)
     yield from (f"{kind}:{k}" for k in matrix.columns for kind in ("guest", "template"))
@@ -120,6 +122,11 @@ def _wanted(session: Session, missing: Missing, publish: bool) -> Iterator[Task]
         yield from publishing.whole_tasks(session, missing, waiting, task, publish)
 
 
+def validator_label(session: Session, loader: str) -> str:
+    """The task of a validator: doit has no group that is a task too, so where there are several each has a name."""
+    return f"validator:{loader or libbpfs.OWN}" if session.matrix.loaders else "validator"
+
+
 class Graph:
     """Tasks by label, each with those it waits for; a step that the store already has is no dependency."""
 
@@ -130,8 +137,9 @@ class Graph:
 
     def named(self) -> None:
         """Add the steps below the pairs that were asked for by name."""
-        if selection.named("validator"):
-            self.validator()
+        for loader in ("", *self.session.matrix.loaders):
+            if selection.named(validator_label(self.session, loader)):
+                self.validator(loader)
         asked = self.session.matrix.columns
         for name in asked if selection.plain() else self.session.matrix.kernels:
             if selection.named(f"kernel:{name}"):
@@ -158,17 +166,17 @@ class Graph:
             ready,
         )
 
-    def validator(self) -> str:
-        """`validator`: build the guest's init."""
-        asker, ready = self.session.asker, not self.missing.validator
-        doc = "build the guest's init, with libbpf"
-        return self._add("validator", doc, asker.validator, lambda _name: asker.validator_action(), "", ready)
+    def validator(self, loader: str = "") -> str:
+        """`validator`, or `validator:<loader>` where there are several: build the guest's init."""
+        asker, ready = self.session.asker, loader not in self.missing.validators
+        doc, work = f"build the guest's init, with libbpf {loader}".rstrip(), partial(asker.validator, loader=loader)
+        return self._add(validator_label(self.session, loader), doc, work, asker.validator_action, loader, ready)
 
     def guest(self, name: str) -> str:
         """`guest:<kernel>`: the initramfs."""
         asker, ready = self.session.asker, name not in self.missing.guests
         doc, action = "pack what this kernel's guests boot into", partial(asker.initramfs_action, make=False)
-        deps = self._kernels(name) + self._validator()
+        deps = self._kernels(name) + self._validator(self.session.matrix.kernels[name].libbpf)
         return self._add(f"guest:{name}", doc, partial(asker.initramfs, name), action, name, ready, deps)
 
     def template(self, name: str) -> str:
@@ -234,8 +242,8 @@ class Graph:
     def _kernels(self, name: str) -> list[str]:
         return [self.kernel(name)] if name in self.missing.kernels else []
 
-    def _validator(self) -> list[str]:
-        return [self.validator()] if self.missing.validator else []
+    def _validator(self, loader: str = "") -> list[str]:
+        return [self.validator(loader)] if loader in self.missing.validators else []
 
     def _add(
         self,

@@ -15,8 +15,8 @@ MAX_LINES = 50
 LAYERS = {
     0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared"),
     1: (
-        *("files", "mounts", "process", "conditions", "config", "behave", "declare", "loaders", "fetch", "strictjson"),
-        *("voice", "console"),
+        *("files", "mounts", "process", "conditions", "libbpfs", "config", "behave", "declare", "loaders"),
+        *("fetch", "strictjson", "voice", "console"),
     ),
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),

@@ -18,7 +18,8 @@ from bpfcompat.files import ensure_dir, read_bounded
 from bpfcompat.process import check, find_tool
 from bpfcompat.validator import HERE, SOURCES
 
-OLDEST = (1, 5)
+OLDEST = (1, 1)  # that can be a loader beside the project's own
+OLDEST_OWN = (1, 5)  # of which host and objects have what they need
 
 # Stripped, without build ids or host paths: two builds give the same bytes.
 COMMON_FLAGS = ("-O2", "-Wl,--build-id=none", "-s", "-fno-ident")
@@ -90,15 +91,19 @@ def build_libbpf(tarball: Path, out_dir: Path, cc: str) -> tuple[Path, Path]:
         return _keep(work / "src/libbpf.a", out_dir), _keep(work / "src/libbpf.so", out_dir)
 
 
-def build_validator(tarball: Path, out_dir: Path, cc: str) -> Built:
+def build_validator(tarball: Path, out_dir: Path, cc: str, uapi: Path | None = None) -> Built:
     """Build everything from libbpf's source package into `out_dir`.
 
+    `uapi` is the project's own source package, when this one is only a loader: of the two, the newer one's Linux
+    headers are the validator's, so that what it asks the kernel itself does not depend on the loader's age.
     Raises BuildError that names the package when a tool or a static library is missing.
     """
     tool = find_tool(cc, "gcc")
     libs = _static_libs(tool)
-    version, features = libbpf_version(tarball), libbpf_features(tarball)
+    version, features = libbpf_version(tarball, OLDEST if uapi else OLDEST_OWN), libbpf_features(tarball)
     archive, shared = build_libbpf(tarball, out_dir.resolve(), cc)
+    if uapi is not None:
+        _take_newer_uapi(tarball, uapi, archive.parent / "include")
     include, validator = archive.parent / "include", archive.parent / "validator"
     target = _build_target(tool, archive.parent)
     sources = [path.name for path in SOURCES if path.suffix == ".c" and path.name != TARGET]
@@ -120,16 +125,16 @@ def _build_target(tool: str, out_dir: Path) -> Path:
     return built
 
 
-def libbpf_version(tarball: Path) -> str:
-    """The version that a source package says it has, `major.minor.patch`; BuildError below 1.5."""
+def libbpf_version(tarball: Path, oldest: tuple[int, int] = OLDEST_OWN) -> str:
+    """The version that a source package says it has, `major.minor.patch`; BuildError below the oldest that will do."""
     makefiles = [data for name, data in _members(tarball) if name == "src/Makefile"]
     found = dict(_VERSION.findall(makefiles[0].decode("utf-8", "replace"))) if makefiles else {}
     if len(found) != 3:
         raise BuildError(f"{tarball.name}: no libbpf version in src/Makefile, expected libbpf's source package")
     numbers = (int(found["MAJOR"]), int(found["MINOR"]), int(found["PATCH"]))
     version = ".".join(map(str, numbers))
-    if numbers[:2] < OLDEST:
-        raise BuildError(f"{tarball.name}: libbpf {version}, at least {OLDEST[0]}.{OLDEST[1]} expected")
+    if numbers[:2] < oldest:
+        raise BuildError(f"{tarball.name}: libbpf {version}, at least {oldest[0]}.{oldest[1]} expected")
     return version
 
 
@@ -179,6 +184,28 @@ def _compile_libbpf(work: Path, tool: str) -> None:
          *objects, "-lelf", "-lz", "-o", "libbpf.so"],
         what="libbpf.so", hint="apt-get install libelf-dev zlib1g-dev", cwd=src,
     )  # fmt: skip
+
+
+def headers(tarball: Path, uapi: Path, into: Path) -> None:
+    """What the validator's sources include of libbpf, in `into`; `uapi` lends the Linux headers."""
+    with tempfile.TemporaryDirectory(prefix="libbpf-") as name:
+        unpack(tarball, Path(name))
+        _copy_headers(Path(name), into)
+    _take_newer_uapi(tarball, uapi, into)
+
+
+def _take_newer_uapi(loader: Path, tarball: Path, include: Path) -> None:
+    """Put the Linux headers of another source package in the place of those that came with an older loader."""
+    ages = [tuple(map(int, libbpf_version(path, OLDEST).split("."))) for path in (loader, tarball)]
+    if ages[0] >= ages[1]:
+        return
+    shutil.rmtree(include / "linux", ignore_errors=True)
+    for name, data in _members(tarball):
+        path = PurePosixPath(name)
+        if path.parts[:3] == ("include", "uapi", "linux"):
+            target = include / PurePosixPath(*path.parts[2:])
+            ensure_dir(target.parent)
+            target.write_bytes(data)
 
 
 def _copy_headers(work: Path, include: Path) -> None:

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "conditions.h"
+#include "devices.h"
 #include "env.h"
 #include "files.h"
 
@@ -183,6 +184,7 @@ static const char *prepare_root(const char *object, size_t size)
 			why = strerror(errno);
 	if (!why)
 		make_devices();
+	devices_prepare();
 	return why;
 }
 
@@ -418,6 +420,7 @@ static const char *start(struct command *command, struct life *life, int ends[2]
 		return strerror(errno);
 	if (!life->pid)
 		become(command, out[1], err[1], told[1]);
+	setpriority(PRIO_PROCESS, 0, -20); /* a flood of processes must not silence the pulse */
 	close(out[1]);
 	close(err[1]);
 	close(told[1]);

@@ -372,7 +372,7 @@ static int constant(struct work *work, struct bpf_object *obj, struct setting *s
 	if (sscanf(setting->value, "%255s %u %n", section, &offset, &at) != 2 || !at)
 		return -EINVAL;
 	map = bpf_object__find_map_by_name(obj, section);
-	data = map ? bpf_map__initial_value(map, &size) : NULL;
+	data = map ? (char *)bpf_map__initial_value(map, &size) : NULL; /* const until 1.4 */
 	if (!data)
 		return -ENOENT;
 	len = strlen(setting->value + at) / 2;
@@ -398,22 +398,22 @@ static int kconfig(struct work *work, struct bpf_object *obj, struct setting *se
 }
 
 static const struct row rows[] = {
-	{ "map", "type", map_type },
-	{ "map", "key_size", map_key_size },
-	{ "map", "value_size", map_value_size },
-	{ "map", "max_entries", map_max_entries },
-	{ "map", "inner", map_inner },
-	{ "map", "pinning", map_pinning },
-	{ "map", "autocreate", map_autocreate },
-	{ "program", "type", program_type },
-	{ "program", "attach_type", program_attach_type },
+	{ "map", "type", map_type, false },
+	{ "map", "key_size", map_key_size, false },
+	{ "map", "value_size", map_value_size, false },
+	{ "map", "max_entries", map_max_entries, false },
+	{ "map", "inner", map_inner, false },
+	{ "map", "pinning", map_pinning, false },
+	{ "map", "autocreate", map_autocreate, false },
+	{ "program", "type", program_type, false },
+	{ "program", "attach_type", program_attach_type, false },
 	{ "program", "target", program_target, true },
 	{ "program", "target_program", program_target_program, true },
 	{ "program", "target_file", program_target_file, true },
-	{ "program", "attach", program_attach },
-	{ "program", "autoload", program_autoload },
-	{ "constant", NULL, constant },
-	{ "kconfig", NULL, kconfig },
+	{ "program", "attach", program_attach, false },
+	{ "program", "autoload", program_autoload, false },
+	{ "constant", NULL, constant, false },
+	{ "kconfig", NULL, kconfig, false },
 };
 
 /* --- conditions: whether one holds, 1 or 0; or -errno when it could not be asked */

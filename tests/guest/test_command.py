@@ -82,7 +82,7 @@ def test_surroundings(ask: Ask, loader: Path) -> None:
         "env A=b=c d", "env BPFCOMPAT_OBJECT=/files/object.bpf.o",
     ]  # fmt: skip
     assert lines[:2] == ["cwd /files", "uid 0"]
-    there = {"object", "bpffs", "tracefs", "cgroup2", "proc", "null", "bpf"}
+    there = {"object", "bpffs", "tracefs", "cgroup2", "proc", "null", "bpf", "lo"}
     assert {line for line in lines if not line.startswith(("env ", "cwd ", "uid "))} == {
         "input 0", *(f"{name} 1" for name in there)
     }  # fmt: skip

@@ -14,7 +14,7 @@ from bpfcompat import kmods, wire
 from bpfcompat.asking import Asker
 from bpfcompat.config import kernel_spec, load
 from bpfcompat.errors import ConditionError, GuestError
-from bpfcompat.guest import run_cold
+from bpfcompat.guest import Ended, run_clone
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.kernels.modules import DEFAULT, pack
 from bpfcompat.model import Answer, AttachMode
@@ -128,13 +128,18 @@ def test_control(name: str, ours: Asker) -> None:
     assert thawed.report is not None and thawed.report == booted.report
 
 
+def handed(ours: Asker, modules: bytes) -> Ended:
+    """What a thawed guest says that is handed over these bytes for modules."""
+    spec = wire.spec("0" * 32, AttachMode.LOAD, 10**18, "5" * 64)
+    job, frozen = ours.job(BASE, b"", spec, modules=modules), ours.template(BASE).frozen
+    return run_clone(ours.qemu(BASE), job, frozen, ours.limits(), wire.is_complete)
+
+
 @pytest.mark.hostile
 def test_hostile_module(ours: Asker) -> None:
     """Bytes that are no module, or another kernel's, are refused by the kernel and told; the guest lives."""
     other = ours.shop.store.read(kmods.entry_of(ours, "debian-11").outputs["ko/dummy"])  # type: ignore[union-attr]
-    job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 10**18, "5" * 64),
-                   modules=pack([("noise", b"\x7fELF\n -"), ("other", other)], ["gone"]))  # fmt: skip
-    ended = run_cold(ours.qemu(BASE), job, ours.limits(), wire.is_complete)
+    ended = handed(ours, pack([("noise", b"\x7fELF\n -"), ("other", other)], ["gone"]))
     told = {m["name"]: m["errno"] for m in wire.parse(ended.report, "0" * 32).guest["modules"]}
     assert told == {**dict.fromkeys(DEFAULT, 0), "noise": 8, "other": 8, "gone": 2}  # ENOEXEC, ENOENT
 
@@ -143,7 +148,5 @@ def test_hostile_module(ours: Asker) -> None:
 @pytest.mark.parametrize("noise", [b"veth", b"veth 9999\nx", b"veth x\n", b"\n"])
 def test_damaged_pack(noise: bytes, ours: Asker) -> None:
     """A guest that cannot read what it was handed over gives no answer."""
-    job = ours.job(BASE, b"", wire.spec("0" * 32, AttachMode.LOAD, 10**18, "5" * 64), modules=noise)
-    ended = run_cold(ours.qemu(BASE), job, ours.limits(), wire.is_complete)
     with pytest.raises(GuestError, match="gave up: fw_cfg: opt/bpfcompat/modules"):
-        wire.parse(ended.report, "0" * 32)
+        wire.parse(handed(ours, noise).report, "0" * 32)

@@ -202,20 +202,20 @@ def soon(true: Callable[[], object], seconds: float = 20) -> bool:
 
 @pytest.fixture(scope="session")
 def seed() -> Iterator[tuple[Store, tuple[str, ...]]]:
-    """This repository's store, with the validator in it, and the files of it that a scenario needs."""
+    """This repository's store, with two validators in it, and the files of it that a scenario needs."""
     try:
         asker = open_session(ROOT, voice=Silent()).asker
-        entry = asker.validator()
+        entries = [asker.validator(loader=loader) for loader in ("", "1.1")]
     except BpfcompatError as error:
         pytest.skip(f"the validator cannot be built here: {error}")
     store = asker.shop.store
     asker.shop.memo.save()
     places = [
-        store.entry_path("validator", asker.validator_action().key()),
+        *(store.entry_path("validator", asker.validator_action(loader).key()) for loader in ("", "1.1")),
         store.root / "format",
         asker.shop.memo.path,
     ]
-    places += [store.blob_path(b.digest) for b in entry.outputs.values()]
+    places += [store.blob_path(b.digest) for e in entries for b in e.outputs.values()]
     yield store, tuple(str(p.relative_to(store.root)) for p in places if p.exists())
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bpfcompat import config
 from bpfcompat.config import SETTINGS, Config
 from bpfcompat.errors import ConfigError
+from bpfcompat.libbpfs import SHIPPED, read_loaders
 from bpfcompat.model import Answer, AptSource, AttachMode, DirSource, Expectation, ObjectSpec, UrlSource
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,7 +49,8 @@ def test_settings_page(section: str, key: str) -> None:
 def test_settings_page_has_no_more() -> None:
     """The page has no setting that does not exist, and it loads."""
     page = toml.load(REPOSITORY / config.FILE)
-    assert {(s, k) for s in page if s not in ("objects", "kernels") for k in page[s]} == set(KEYS)
+    assert {(s, k) for s in page if s not in ("libbpf", "objects", "kernels") for k in page[s]} == set(KEYS)
+    assert read_loaders(page["libbpf"], "") == SHIPPED and set(page["libbpf"]) == set(SHIPPED)
     assert config.load(REPOSITORY, environ={}).objects
 
 

@@ -95,6 +95,15 @@ GPL = "3: (85) call bpf_trace_printk#6\ncannot call GPL-restricted function from
 OLD = "number of funcs in func_info doesn't match number of subprogs\nprocessed 0 insns (limit 1000000)\n"
 
 
+NEWER = "prog 'one': missing BPF prog type, check ELF section name 'tcx/ingress'\n"
+
+
+def with_libbpf(version: str, *programs: ProgramReport) -> Report:
+    """A report of another loader."""
+    found = report(*programs)
+    return replace(found, guest={**found.guest, "libbpf": version})
+
+
 def sized(kind: str, entries: int) -> tuple[MapReport, ...]:
     """A map named events."""
     return (MapReport("events", kind, 4, 4, entries),)
@@ -104,6 +113,13 @@ def sized(kind: str, entries: int) -> tuple[MapReport, ...]:
 MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ("wrong-byte-order", "big-endian", unopened(4003, ""), replace(FACTS, byte_order="big")),
     ("loader-unsupported", "section 'maps'", unopened(95, LEGACY), FACTS),
+    (
+        "loader-unsupported",
+        "libbpf 1.1.2 knows no type for section 'tcx/ingress', libbpf 1.4 does",
+        with_libbpf("1.1.2", refused(22, "", NEWER)),
+        FACTS,
+    ),
+    ("needs-declaration", "section 'tcx/ingress'", with_libbpf("1.4.6", refused(22, "", NEWER)), FACTS),
     ("loader-unsupported", "section 'lirc_mode2/maps'", unopened(4005, OWN_MAPS), FACTS),
     ("object-malformed", "'text'", unopened(4005, OWN_MAPS.replace("lirc_mode2/maps", "text")), FACTS),
     (

@@ -24,6 +24,7 @@ static int is_object(const char *path)
 static void show(void)
 {
 	char folder[256];
+	int fd;
 
 	printf("cwd %s\nuid %d\n", getcwd(folder, sizeof(folder)), getuid());
 	for (char **e = environ; *e; e++)
@@ -34,6 +35,8 @@ static void show(void)
 	printf("cgroup2 %d\n", !access("/sys/fs/cgroup/cgroup.procs", R_OK));
 	printf("proc %d\n", !access("/proc/self/exe", R_OK));
 	printf("null %d\n", open("/dev/null", O_RDWR) >= 0);
+	fd = open("/sys/class/net/lo/flags", O_RDONLY);
+	printf("lo %d\n", fd >= 0 && read(fd, folder, 3) == 3 && !memcmp(folder, "0x9", 3)); /* up and loopback */
 	printf("input %d\n", (int)read(0, folder, 1));
 	printf("bpf %d\n", (int)syscall(SYS_bpf, 0, NULL, 0) < 0 && errno != EPERM && errno != ENOSYS);
 }
