@@ -61,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
     init.add_argument("object", nargs="+", type=Path, help="a BPF object, or a program that has some inside")
     init.set_defaults(call=_init)
+    log = commands.add_parser("log", help="print the whole verifier log of a pair that was asked")
+    log.add_argument("pair", help="OBJECT@KERNEL")
+    log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
+    log.set_defaults(call=_log)
     _store_commands(commands)
     return top
 
@@ -102,6 +106,13 @@ def _init(options: argparse.Namespace) -> int:
     from bpfcompat.rules.proposing import proposals
 
     print("\n".join(proposals(options.object, Path())), end="")
+    return int(Exit.OK)
+
+
+def _log(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.logs import whole_log
+
+    sys.stdout.write(whole_log(Path.cwd(), options.pair, options.program))
     return int(Exit.OK)
 
 

@@ -16,8 +16,11 @@ int BPF_PROG(no_folder, const struct path *dir, struct dentry *dentry, umode_t m
 	char name[sizeof(forbidden)];
 
 	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
-	for (unsigned int i = 0; i < sizeof(forbidden); i++)
+	for (unsigned int i = 0; i < sizeof(forbidden); i++) {
 		if (name[i] != forbidden[i])
 			return 0;
+		/* else clang computes the errno, and Linux 6.12 wants to see that it is one */
+		asm volatile("" ::: "memory");
+	}
 	return -EPERM;
 }

@@ -23,21 +23,28 @@ static int link_to(struct attachment *at, int target, enum bpf_attach_type type,
 
 /* --- XDP */
 
-/* Generic on lo is what every device can do; native only where a driver does, and veth is the one that a guest can make. */
+/* Generic on lo is what every device can do; native only where a driver does, and veth is the one that a guest can make.
+ * Linux 5.10 takes a program that redirects to a map with programs of its own in native mode alone.
+ */
 static struct attached hold_xdp(struct attachment *at)
 {
-	int lo = device_index(DEVICE_LO), veth = device_index(DEVICE_VETH);
+	int lo = device_index(DEVICE_LO), veth = device_index(DEVICE_VETH), generic, native;
 	struct attached done;
 
 	attach_say(at, "link: xdp on lo, generic");
 	done = attach_by_link_fd(at, link_to(at, lo, BPF_XDP, XDP_FLAGS_SKB_MODE), ATTACH_ANY);
-	if (!veth || strcmp(done.outcome, ATTACHED))
+	if (!veth || !strcmp(done.outcome, ATTACH_NOT_ATTEMPTED))
 		return done;
-	if (attach_keep_fd(at, link_to(at, veth, BPF_XDP, XDP_FLAGS_DRV_MODE)) < 0)
+	generic = done.err;
+	native = attach_keep_fd(at, link_to(at, veth, BPF_XDP, XDP_FLAGS_DRV_MODE));
+	if (native < 0) {
 		attach_note(at, "native on " DEVICE_VETH ": %s", strerror(errno));
-	else
-		attach_say(at, "link: xdp on lo, generic; on " DEVICE_VETH ", native");
-	return done;
+		return done;
+	}
+	attach_say(at, generic ? "link: xdp on " DEVICE_VETH ", native" : "link: xdp on lo, generic; on " DEVICE_VETH ", native");
+	if (generic)
+		attach_note(at, "generic on lo: %s", strerror(generic));
+	return attach_done(at);
 }
 
 /* A program that runs behind a redirect is an entry's, and the entry says its id. */

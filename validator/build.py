@@ -94,8 +94,8 @@ def build_libbpf(tarball: Path, out_dir: Path, cc: str) -> tuple[Path, Path]:
 def build_validator(tarball: Path, out_dir: Path, cc: str, uapi: Path | None = None) -> Built:
     """Build everything from libbpf's source package into `out_dir`.
 
-    `uapi` is a newer source package, when this one is only a loader: its Linux headers are the validator's, so that
-    what the validator itself asks the kernel does not depend on the loader's age.
+    `uapi` is the project's own source package, when this one is only a loader: of the two, the newer one's Linux
+    headers are the validator's, so that what it asks the kernel itself does not depend on the loader's age.
     Raises BuildError that names the package when a tool or a static library is missing.
     """
     tool = find_tool(cc, "gcc")
@@ -103,7 +103,7 @@ def build_validator(tarball: Path, out_dir: Path, cc: str, uapi: Path | None = N
     version, features = libbpf_version(tarball, OLDEST if uapi else OLDEST_OWN), libbpf_features(tarball)
     archive, shared = build_libbpf(tarball, out_dir.resolve(), cc)
     if uapi is not None:
-        _take_uapi(uapi, archive.parent / "include")
+        _take_newer_uapi(tarball, uapi, archive.parent / "include")
     include, validator = archive.parent / "include", archive.parent / "validator"
     target = _build_target(tool, archive.parent)
     sources = [path.name for path in SOURCES if path.suffix == ".c" and path.name != TARGET]
@@ -191,11 +191,14 @@ def headers(tarball: Path, uapi: Path, into: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="libbpf-") as name:
         unpack(tarball, Path(name))
         _copy_headers(Path(name), into)
-    _take_uapi(uapi, into)
+    _take_newer_uapi(tarball, uapi, into)
 
 
-def _take_uapi(tarball: Path, include: Path) -> None:
-    """Put the Linux headers of another source package in the place of those that came with this one."""
+def _take_newer_uapi(loader: Path, tarball: Path, include: Path) -> None:
+    """Put the Linux headers of another source package in the place of those that came with an older loader."""
+    ages = [tuple(map(int, libbpf_version(path, OLDEST).split("."))) for path in (loader, tarball)]
+    if ages[0] >= ages[1]:
+        return
     shutil.rmtree(include / "linux", ignore_errors=True)
     for name, data in _members(tarball):
         path = PurePosixPath(name)

@@ -13,13 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.corpora import ours, theirs
 from bench.corpora.compare import UNEXPLAINED, explain, joined, pair_from_json, pair_to_json, read_reasons
 from bench.corpora.index import CORPORA, Item, Shelf
-from bench.corpora.ours import KERNELS, Ours, session_of
+from bench.corpora.ours import KERNELS, Ours, session_of, spec_of
 from bench.corpora.packages import shipped
 from bench.corpora.page import page
 from bench.corpora.sources import TREES, compiled
@@ -29,6 +30,8 @@ from bpfcompat.digest import hex_of
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.files import ensure_dir, write_atomic
 from bpfcompat.kernels.apt import Archive, gpgv, mirror
+from bpfcompat.model import AttachMode
+from bpfcompat.plan import Pair
 from bpfcompat.rules.session import open_session
 from bpfcompat.voice import Terminal
 
@@ -92,6 +95,21 @@ def ask_ours(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str]) -> lis
     return found
 
 
+def attached(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str]) -> None:
+    """What attaching came to in all pairs that were asked about by now, to attached.json; asks nothing."""
+    asker = session_of(ROOT, shelf, items, Terminal(sys.stderr)).asker
+    pairs = [Pair(i.name, k) for k in kernels for i in items if spec_of(shelf, i).attach is not AttachMode.LOAD]
+    found = [ours.ask(asker, p) for p in pairs if asker.there(partial(asker.verdict_entry, p, make=False))]
+    body = {"commit": commit(), "answers": list(map(asdict, found))}
+    write_atomic(FOLDER / "attached.json", json.dumps(body).encode())
+    say(f"attached.json: {len(found)} of {len(pairs)} pairs")
+
+
+def commit() -> str:
+    """Which tree was asked."""
+    return output(["git", "rev-parse", "--short", "HEAD"], ROOT, environ()).strip()
+
+
 def ask_theirs(shelf: Shelf, tool: Loader, wanted: Sequence[tuple[Item, str]], anew: bool) -> list[Theirs]:
     """bpftool's answers, two kernels at once; what was answered before by the same bpftool is not asked again."""
     kernels = list(dict.fromkeys(kernel for _, kernel in wanted))
@@ -143,7 +161,7 @@ def compare(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], anew: b
     asker = open_session(ROOT).asker
     about = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": output(["git", "rev-parse", "--short", "HEAD"], ROOT, environ()).strip(),
+        "commit": commit(),
         "libbpf": asker.validator().facts["libbpf"],
         "kernels": {k: asker.kernel(k).release for k in kernels},
         "bpftool": {tool.suite: tool.version for tool in tools},
@@ -161,6 +179,7 @@ def main() -> int:
     parser.add_argument(
         "--compare", action="store_true", help="load and attach every object with us, load it with bpftool"
     )
+    parser.add_argument("--attached", action="store_true", help="look what attaching came to in what was asked so far")
     parser.add_argument("--page", action="store_true", help="write docs/agreement.md from what was answered")
     parser.add_argument("--anew", action="store_true", help="forget what bpftool said before")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="objects by name")
@@ -177,10 +196,16 @@ def main() -> int:
         ask_theirs(shelf, tool, [(i, k) for k in args.kernels for i in items], args.anew)
     if args.compare:
         compare(shelf, items, args.kernels, args.anew)
+    if args.compare or args.attached:
+        attached(shelf, items, args.kernels)
     if args.page:
         results = read("results.json")
         pairs = tuple(map(pair_from_json, results["pairs"]))
-        write_atomic(PAGE, page(results["about"], shelf.read(), pairs, read_reasons()).encode())
+        attaching = read("attached.json")
+        answers = list(map(ours.from_json, attaching["answers"]))
+        write_atomic(
+            PAGE, page(results["about"], shelf.read(), pairs, read_reasons(), attaching["commit"], answers).encode()
+        )
     return 0
 
 

@@ -7,13 +7,17 @@ from typing import Any
 
 from bench.corpora.compare import UNANSWERED, UNEXPLAINED, Compared, Reason, explain
 from bench.corpora.index import CORPORA, Item
+from bench.corpora.ours import Ours
 
 HEAD = Path(__file__).with_name("head.md")
 EXAMPLES = 4
 SLOW_S = 20.0
 
 
-def page(about: Mapping[str, Any], items: Sequence[Item], pairs: Sequence[Compared], reasons: Sequence[Reason]) -> str:
+def page(
+    about: Mapping[str, Any], items: Sequence[Item], pairs: Sequence[Compared], reasons: Sequence[Reason],
+    commit: str, attached: Sequence[Ours],
+) -> str:  # fmt: skip
     """The whole page."""
     by_name = {i.name: i for i in items}
     why = [(pair, explain(pair, reasons)) for pair in pairs]
@@ -24,7 +28,7 @@ def page(about: Mapping[str, Any], items: Sequence[Item], pairs: Sequence[Compar
         _agreement(about, why),
         _reasons(why, reasons),
     ]
-    parts += [_unexplained(why), _causes(about, pairs), _attached(pairs, by_name), _slowest(pairs)]
+    parts += [_unexplained(why), _causes(about, pairs), _attached(commit, attached, by_name), _slowest(pairs)]
     return "\n".join(part.rstrip() + "\n" for part in parts if part)
 
 
@@ -107,11 +111,11 @@ def _causes(about: Mapping[str, Any], pairs: Sequence[Compared]) -> str:
     return "## Causes\n\n" + _table(("cause", *kernels, "all"), rows) + "\n" + share
 
 
-def _attached(pairs: Sequence[Compared], by_name: Mapping[str, Item]) -> str:
+def _attached(commit: str, answers: Sequence[Ours], by_name: Mapping[str, Item]) -> str:
     """How many programs of objects that load were attached, or failed to, by program type."""
     rows: dict[str, Counter[str]] = defaultdict(Counter)
     why: Counter[tuple[str, str]] = Counter()
-    for kind, attach, detail in _programs(pairs, by_name):
+    for kind, attach, detail in _programs(answers, by_name):
         for key in (kind, "all"):
             rows[key][attach] += 1
         if attach == "not-attempted":
@@ -119,7 +123,9 @@ def _attached(pairs: Sequence[Compared], by_name: Mapping[str, Item]) -> str:
     table = [(k, c.total(), c["attached"], c["failed"], c["not-attempted"], _share(c)) for k, c in sorted(rows.items())]
     head = ("program type", "programs × kernels", "attached", "failed", "not attempted", "attempted")
     reasons = [(k, d, n) for (k, d), n in why.most_common(25)]
-    text = "Every program of libbpf-tools and of the packages' objects that loads, on every kernel.\n\n"
+    objects = len({a.object for a in answers})
+    text = f"Every program that loads, of {objects} objects of libbpf-tools and packages, in {len(answers)} pairs; "
+    text += f"commit {commit}.\n\n"
     return ("## Attaching\n\n" + text + _table(head, table)
             + "\n" + _table(("program type", "why not attempted", "programs × kernels"), reasons))  # fmt: skip
 
@@ -128,8 +134,8 @@ def _share(counts: Counter[str]) -> str:
     return f"{100 * (counts['attached'] + counts['failed']) / counts.total():.1f} %"
 
 
-def _programs(pairs: Sequence[Compared], by_name: Mapping[str, Item]) -> Iterator[tuple[str, str, str]]:
-    for answer in (p.ours for p in pairs):
+def _programs(answers: Sequence[Ours], by_name: Mapping[str, Item]) -> Iterator[tuple[str, str, str]]:
+    for answer in answers:
         item = by_name.get(answer.object)
         if item is None or item.corpora == {"selftests"}:
             continue

@@ -272,11 +272,11 @@ def test_page(tmp_path: Path) -> None:
     }
     pairs = [pair("loads", "loads"), pair("refused", "refused", cause="unknown"), pair("refused", "loads", "| odd")]
     pairs.append(pair("undeclared", "refused", cause="needs-declaration"))
-    found = page(about, items, pairs, read_reasons())
+    found = page(about, items, pairs, read_reasons(), "abc", [ours("loads")])
     assert "| k | 6.1 | 4 | 1 | 1 | 0 | 1 | 1 | 0 |" in found
     assert "| o-1@k | unexplained | refused | loads | \\| odd |" in found
     assert "`unknown` is 1 of 2 causes given, 50.0 %" in found
-    assert "| xdp | 4 | 4 | 0 | 0 | 100.0 % |" in found
+    assert "| xdp | 1 | 1 | 0 | 0 | 100.0 % |" in found
 
 
 def test_page_of_the_repository() -> None:

@@ -237,9 +237,9 @@ def test_a_log_keeps_its_end(harness: Harness, text: str, most: int, kept: str |
     assert (log.text, log.cut) == ((text, False) if kept is None else (kept, True))
 
 
-@pytest.mark.parametrize("loader", ["", "1.1"])
+@pytest.mark.parametrize("loader", ["", "1.1", "1.4", "1.7"])
 def test_no_warnings(loader: str, tmp_path: Path) -> None:
-    """Every source compiles without a warning, with the project's own libbpf and with the oldest that is a loader."""
+    """Every source compiles without a warning, with the project's own libbpf and with each that is a loader."""
     asker = open_session(ROOT, voice=Silent()).asker
     try:
         own, tarball = (asker.tarball(name, "validator") for name in ("", loader))

@@ -1,0 +1,106 @@
+"""Attaching on real kernels: every section name has a row, the kernel's word is told, and nothing is left behind."""
+
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from bpfcompat.asking import Asker
+from bpfcompat.attachtable import attach_rows
+from bpfcompat.digest import hex_of
+from bpfcompat.model import Answer, Attach, ProgramReport
+from bpfcompat.plan import Pair
+from bpfcompat.rules.attachpage import PAGE, current
+from bpfcompat.rules.session import open_session
+from tests.guest.conftest import ROOT
+
+pytestmark = pytest.mark.guest
+
+
+def programs(asker: Asker, name: str, kernel: str) -> dict[str, ProgramReport]:
+    """An example's programs by name, from its report."""
+    return {p.name: p for p in asker.report(Pair(name, kernel)).programs}
+
+
+def table(asker: Asker) -> str:
+    """What the validator says of itself."""
+    return asker.shop.store.read(asker.validator().outputs["attach.tsv"]).decode()
+
+
+def libbpf_sections(asker: Asker) -> set[str]:
+    """The section names in libbpf's own table, from the very source that the validator is built with."""
+    tarball = asker.downloads / hex_of(asker.libbpf_source)
+    with tarfile.open(tarball) as archive:
+        member = next(m for m in archive if m.name.endswith("/src/libbpf.c"))
+        source = archive.extractfile(member)
+        assert source is not None
+        text = source.read().decode()
+    return set(re.findall(r'^\tSEC_DEF\("([^"]+)"', text, re.MULTILINE))
+
+
+def test_every_section_has_a_row(asker: Asker) -> None:
+    """Whatever libbpf has a name for, the table says how it is attached, and nothing that libbpf does not know."""
+    names = libbpf_sections(asker)
+    assert len(names) > 90
+    assert {row.section for row in attach_rows(table(asker))} == names
+
+
+def test_the_page_is_current() -> None:
+    """The tables of docs/validator.md are those of this code and these reports; `doit attach_page` writes them."""
+    page = (ROOT / PAGE).read_text()
+    assert current(open_session(ROOT), page) == page
+
+
+HOW = [
+    ("probes", "debian-11", "on_kprobe", "libbpf: perf event"),
+    ("probes", "debian-12", "on_kprobe", "libbpf: perf_event link"),
+    ("probes", "debian-11", "on_perf_event", "libbpf, on the software event cpu-clock"),
+    ("xdp", "debian-11", "pass_all", "link: xdp on lo, generic; on veth0, native"),
+    ("xdp", "debian-12", "behind_a_device", "map entry: a devmap's entry of lo"),
+    ("tc", "debian-11", "act", "tc action: bpf, by itself"),
+    ("tc", "debian-13", "filter", "tc filter: clsact of lo, ingress"),
+    ("tcx", "debian-13", "pass_egress", "link: tcx on lo, egress"),
+    ("netkit", "debian-13", "peer", "link: netkit on netkit0, peer"),
+    ("lwt", "debian-11", "xmit", "route: 192.0.2.1 dev lo, encap bpf xmit"),
+    ("sockets", "debian-11", "message", "bpf_prog_attach: sk_msg_verdict on the object's map 'peers'"),
+    ("cgroup", "debian-12", "on_sysctl", "link: cgroup_sysctl on /sys/fs/cgroup/bpfcompat"),
+    ("struct_ops", "debian-11", "ssthresh", "libbpf: tcp_congestion_ops registered from map 'control'"),
+    ("iter_map", "debian-11", "sockets", "libbpf, over the object's map 'peers': iter link, created and read"),
+    ("uprobes", "debian-12", "on_usdt_named", "libbpf: perf_event link"),
+]
+
+
+@pytest.mark.parametrize(("name", "kernel", "program", "how"), HOW)
+def test_how(name: str, kernel: str, program: str, how: str, asker: Asker) -> None:
+    """A report says in words how a program was attached, and the kernel named the program."""
+    found = programs(asker, name, kernel)[program]
+    assert (found.attach, found.how) == (Attach.ATTACHED, how)
+
+
+@pytest.mark.parametrize("kernel", ["debian-11", "debian-13-backports"])
+@pytest.mark.parametrize("name", ["lwt", "struct_ops", "tc", "xdp"])
+def test_nothing_is_left(name: str, kernel: str, asker: Asker) -> None:
+    """What one program at a time can have, each has in its turn: a route, an algorithm's name, an action, XDP on lo."""
+    assert {p.attach for p in programs(asker, name, kernel).values()} == {Attach.ATTACHED}
+
+
+def test_a_file_that_the_guest_has_not(asker: Asker) -> None:
+    """A probe of a file that is not in the guest says nothing about the kernel: not attempted, with the file's name."""
+    found = programs(asker, "uprobes", "debian-12")["elsewhere"]
+    assert (found.attach, found.attach_reason) == (Attach.NOT_ATTEMPTED, "the guest has no file /usr/bin/bash")
+    verdict = asker.verdict(Pair("uprobe_elsewhere", "debian-12"))
+    assert (verdict.answer, verdict.cause) == (Answer.INCONCLUSIVE, "attach-not-attempted")
+    assert asker.verdict(Pair("uprobes", "debian-12")).answer is Answer.COMPATIBLE
+
+
+def test_the_table_is_no_guest(asker: Asker, tmp_path: Path) -> None:
+    """Run on a host, the guest's init prints its table and does nothing else."""
+    init = asker.shop.store.checked(asker.validator().outputs["validator"])
+    program = tmp_path / "validator"
+    program.write_bytes(init.read_bytes())
+    program.chmod(0o755)
+    done = subprocess.run([program, "--table"], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == table(asker)
+    assert subprocess.run([program], capture_output=True, timeout=30, check=True).stdout == b""
