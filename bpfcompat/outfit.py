@@ -4,9 +4,8 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bpfcompat import oci, rootfs
 from bpfcompat.digest import digest_json
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded
@@ -15,6 +14,9 @@ from bpfcompat.initramfs import Entry
 from bpfcompat.kernels.lock import RELOCK, Lock
 from bpfcompat.model import CommandSpec, LockedFile, ObjectSpec
 from bpfcompat.plan import packages_of
+
+if TYPE_CHECKING:  # else where they are used: their decoders are slow to import, and a null run needs none
+    from bpfcompat import rootfs
 
 Digest = Callable[[Path], str]
 Fetched = Callable[[LockedFile], Path]
@@ -35,6 +37,8 @@ def entries(spec: ObjectSpec, lock: Lock, fetched: Fetched) -> tuple[list[Entry]
     found = [Entry(f.path, stat.S_IFREG | f.mode, read_bounded(f.source, MAX_BYTES, ConfigError)) for f in spec.files]
     if spec.command is None:
         return found, ""
+    from bpfcompat import rootfs
+
     tree = rootfs.Tree(_where(spec))
     _fill(tree, spec, spec.command, lock, fetched)
     return [*found, *tree.entries()], rootfs.told(tree.left_out)
@@ -45,6 +49,8 @@ def _loader_parts(spec: ObjectSpec, command: CommandSpec, digest: Digest, lock: 
         return {"binary": digest(command.binary), "name": command.binary.name}
     if command.packages:
         return {"packages": [file.digest for _, file in _packages(spec, lock)]}
+    from bpfcompat import oci, rootfs
+
     place = _rootfs(spec, command)
     if oci.is_layout(place):
         return {"image": oci.layout_key(place, _where(spec))}
@@ -53,7 +59,9 @@ def _loader_parts(spec: ObjectSpec, command: CommandSpec, digest: Digest, lock: 
     return {"tar": digest(place)}
 
 
-def _fill(tree: rootfs.Tree, spec: ObjectSpec, command: CommandSpec, lock: Lock, fetched: Fetched) -> None:
+def _fill(tree: "rootfs.Tree", spec: ObjectSpec, command: CommandSpec, lock: Lock, fetched: Fetched) -> None:
+    from bpfcompat import oci, rootfs
+
     if command.binary:
         rootfs.add_binary(tree, command.binary)
     elif command.packages:

@@ -441,7 +441,7 @@ const char *command_run(struct command *command, struct report *report, const ch
 	struct life life = { 0 };
 	const char *why = prepare_root(object, size);
 	long before = oom_kills();
-	int err, ends[2];
+	int err, ends[2] = { -1, -1 };
 	sigset_t child;
 
 	why = why ?: start(command, &life, ends);

@@ -26,7 +26,7 @@ static void keep(const char *name, int err)
 {
 	if (count == MODULES_MAX)
 		return;
-	snprintf(results[count].name, sizeof(results->name), "%s", name);
+	snprintf(results[count].name, sizeof(results->name), "%.*s", NAME_MAX_LEN - 1, name);
 	results[count++].err = err == EEXIST ? 0 : err; /* it is there, and that is what was wanted */
 }
 
