@@ -191,7 +191,8 @@ def test_order_changes_nothing(kernel: str, build: Build, ask: Ask) -> None:
 def test_all_of_many(build: Build, ask: Ask) -> None:
     """Of an object of 500 programs and 200 maps, all are told of."""
     report = ask(build(sources.many(500, 200, ("socket", "xdp"))), attach=AttachMode.LOAD)
-    assert [p.name for p in report.programs] == [f"program_{n}" for n in range(500)]
+    # libbpf lists the programs of one section after those of another
+    assert sorted(p.name for p in report.programs) == sorted(f"program_{n}" for n in range(500))
     assert all(p.load_errno == 0 and p.measures and p.measures.verified for p in report.programs)
     assert [m.outcome for m in report.maps] == [Creation.CREATED] * 200
 
