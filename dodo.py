@@ -19,7 +19,7 @@ def task_attach_page():
 def task_test():
     """Lint, types and tests; the guest tests boot real kernels."""
     return {
-        "actions": ["ruff check .", "ruff format --check .", "mypy", "pytest -n auto --dist loadgroup"],
+        "actions": ["ruff check .", "ruff format --check .", "mypy", "pytest -n auto --dist loadfile"],
         "verbosity": 2,
     }
 

@@ -189,34 +189,32 @@ static int open_socket(const struct place *place, int type)
 	return socket(place->at.any.sa_family, type | SOCK_CLOEXEC, 0);
 }
 
-static int do_connect(char *text)
+typedef int (*call_fn)(int fd, const struct sockaddr *at, socklen_t len);
+
+/* One call on a socket of its own, for the place that @text tells. */
+static int with_socket(char *text, int type, call_fn call)
 {
 	struct place place;
 	int fd, err = parsed(text, &place);
 
 	if (err)
 		return err;
-	fd = open_socket(&place, SOCK_STREAM);
+	fd = open_socket(&place, type);
 	if (fd < 0)
 		return errno;
-	err = failed(connect(fd, &place.at.any, place.len));
+	err = failed(call(fd, &place.at.any, place.len));
 	close(fd);
 	return err;
 }
 
+static int do_connect(char *text)
+{
+	return with_socket(text, SOCK_STREAM, connect);
+}
+
 static int do_bind(char *text)
 {
-	struct place place;
-	int fd, err = parsed(text, &place);
-
-	if (err)
-		return err;
-	fd = open_socket(&place, SOCK_STREAM);
-	if (fd < 0)
-		return errno;
-	err = failed(bind(fd, &place.at.any, place.len));
-	close(fd);
-	return err;
+	return with_socket(text, SOCK_STREAM, bind);
 }
 
 /* What came in time is @len bytes of our words. */
@@ -263,19 +261,14 @@ static int do_tcp(char *text)
 	return err;
 }
 
+static int send_words(int fd, const struct sockaddr *to, socklen_t len)
+{
+	return sendto(fd, words, sizeof(words) - 1, MSG_NOSIGNAL, to, len);
+}
+
 static int do_udp(char *text)
 {
-	struct place place;
-	int fd, err = parsed(text, &place);
-
-	if (err)
-		return err;
-	fd = open_socket(&place, SOCK_DGRAM);
-	if (fd < 0)
-		return errno;
-	err = failed(sendto(fd, words, sizeof(words) - 1, MSG_NOSIGNAL, &place.at.any, place.len));
-	close(fd);
-	return err;
+	return with_socket(text, SOCK_DGRAM, send_words);
 }
 
 static uint16_t checksum(const void *data, size_t len)

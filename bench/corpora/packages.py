@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.corpora.carve import objects_in
 from bench.corpora.index import Origin
+from bpfcompat.carve import objects_in
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.kernels import control
 from bpfcompat.kernels.apt import Archive, newest

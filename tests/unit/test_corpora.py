@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.corpora import theirs
-from bench.corpora.carve import MAX_FOUND, objects_in
 from bench.corpora.compare import (
     REASONS,
     UNANSWERED,
@@ -30,6 +29,7 @@ from bench.corpora.ours import Ours, ProgramOf, outcome_of
 from bench.corpora.page import page
 from bench.corpora.sources import unpack
 from bench.corpora.theirs import Theirs, batches, told
+from bpfcompat.carve import MAX_FOUND, objects_in
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import BuildError, ConfigError
 from bpfcompat.model import Answer, Verdict
