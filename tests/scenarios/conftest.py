@@ -200,23 +200,37 @@ def soon(true: Callable[[], object], seconds: float = 20) -> bool:
     return found
 
 
-@pytest.fixture(scope="session")
-def seed() -> Iterator[tuple[Store, tuple[str, ...]]]:
-    """This repository's store, with two validators in it, and the files of it that a scenario needs."""
+Seed = tuple[Store, tuple[str, ...]]
+
+
+def seed_of(loader: str) -> Seed:
+    """This repository's store, and the files of it that make a validator of this loader be there."""
     try:
         asker = open_session(ROOT, voice=Silent()).asker
-        entries = [asker.validator(loader=loader) for loader in ("", "1.1")]
+        entry = asker.validator(loader=loader)
     except BpfcompatError as error:
         pytest.skip(f"the validator cannot be built here: {error}")
     store = asker.shop.store
     asker.shop.memo.save()
-    places = [
-        *(store.entry_path("validator", asker.validator_action(loader).key()) for loader in ("", "1.1")),
-        store.root / "format",
-        asker.shop.memo.path,
-    ]
-    places += [store.blob_path(b.digest) for e in entries for b in e.outputs.values()]
-    yield store, tuple(str(p.relative_to(store.root)) for p in places if p.exists())
+    place = store.entry_path("validator", asker.validator_action(loader).key())
+    places = [place, store.root / "format", asker.shop.memo.path]
+    places += [store.blob_path(b.digest) for b in entry.outputs.values()]
+    return store, tuple(str(p.relative_to(store.root)) for p in places if p.exists())
+
+
+def sow(seed: Seed, repo: Repo) -> None:
+    """Copy these files into a monorepo's store."""
+    store, files = seed
+    for name in files:
+        place = repo.root / ".bpfcompat/store" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(store.root / name, place)
+
+
+@pytest.fixture(scope="session")
+def seed() -> Seed:
+    """What every scenario needs of this repository's store."""
+    return seed_of("")
 
 
 def in_memory() -> Iterator[Path]:
@@ -240,11 +254,11 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def plain(shared: Path, seed: tuple[Store, tuple[str, ...]]) -> Repo:
+def plain(shared: Path, seed: Seed) -> Repo:
     """A monorepo in which nothing was run yet; not to be touched."""
     (shared / "plain").mkdir()
     repo = Repo(shared / "plain")
-    root, (store, files) = repo.root, seed
+    root = repo.root
     for folder in ("objects", "keys", "tools", "home"):
         (root / folder).mkdir()
     for name, text in OBJECTS.items():
@@ -260,10 +274,7 @@ def plain(shared: Path, seed: tuple[Store, tuple[str, ...]]) -> Repo:
     qemu = root / "tools/qemu"
     qemu.write_text(f'#!/bin/sh\nexec {sys.executable} -ISB "$(dirname "$0")/fake_qemu.py" "$@"\n')
     qemu.chmod(stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
-    for name in files:
-        place = root / ".bpfcompat/store" / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(store.root / name, place)
+    sow(seed, repo)
     return repo
 
 

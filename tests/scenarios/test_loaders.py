@@ -5,9 +5,29 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.conftest import Repo
+from tests.scenarios.conftest import Repo, Seed, seed_of, sow
 
 pytestmark = pytest.mark.scenario
+
+
+@pytest.fixture(scope="session")
+def second() -> Seed:
+    """The validator of another libbpf."""
+    return seed_of("1.1")
+
+
+@pytest.fixture
+def repo(repo: Repo, second: Seed) -> Repo:
+    """A monorepo in which nothing was run yet, with both validators."""
+    sow(second, repo)
+    return repo
+
+
+@pytest.fixture
+def proved(proved: Repo, second: Seed) -> Repo:
+    """A monorepo in which every pair was asked already, with both validators."""
+    sow(second, proved)
+    return proved
 
 
 def ask_with(loader: str, **fields: Any) -> Any:
