@@ -9,6 +9,8 @@ import getopt
 import signal
 import sqlite3
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +28,7 @@ from bpfcompat.rules.tasks import OURS
 
 COLD = "--cold"
 STOPPED = 130  # as a shell reports an interrupt
+WORKERS_S = 0.5
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]
@@ -78,6 +81,7 @@ class Run(DoitRun):  # type: ignore[misc]
             return int(Exit.INPUT)
         except KeyboardInterrupt:
             process.end_all()
+            _let_workers_finish()
             sys.stderr.write("bpfcompat: stopped; what was proved is kept\n")
             return STOPPED
         finally:
@@ -96,6 +100,14 @@ class Run(DoitRun):  # type: ignore[misc]
             connection.execute("pragma synchronous = off")
         options["par_type"] = "thread"  # a child process would keep its troubles to itself
         return int(super()._execute(outfile, **options) or 0)
+
+
+def _let_workers_finish() -> None:
+    """A moment for doit's workers, whose guests were ended: Python aborts if one writes while it shuts down."""
+    end = time.monotonic() + WORKERS_S
+    for thread in threading.enumerate():
+        if thread.daemon:  # those that wait for a task, of which there will be no more, stay
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 @contextlib.contextmanager
