@@ -6,10 +6,13 @@ folder, under its own seccomp filter, with limits, and as a user of its own when
 """
 
 import contextlib
+import fcntl
 import json
+import mmap
 import os
 import re
 import resource
+import select
 import socket
 import subprocess
 import tempfile
@@ -17,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bpfcompat import process
 from bpfcompat.errors import BuildError, GuestError, KernelError, ObjectError
@@ -41,6 +44,7 @@ STATE_BYTES = 64 << 20
 ADDRESS_SPACE = 4 << 30
 OPEN_FILES = 128
 MONITOR_S = 30.0
+LEASH_BYTES = mmap.PAGESIZE  # the smallest pipe there is: what is written after it waits until QEMU reads
 TEMPLATES_GID = 61183  # who may open a template's RAM: guests only, and they may not write files (RLIMIT_FSIZE)
 
 
@@ -87,6 +91,7 @@ class Frozen:
 class Descriptors:
     """What QEMU inherits: open files, its ends of the ports; `ram` and `monitor` only with a template."""
 
+    leash: int
     image: int
     initramfs: int
     console: int
@@ -130,13 +135,18 @@ def argv(qemu: Qemu, job: Job, fds: Descriptors) -> list[str]:
         "-no-reboot",  # with panic=-1: a guest that dies ends QEMU
         "-kernel", _inherited(fds.image), "-initrd", _inherited(fds.initramfs), "-append", job.command_line,
         *_chardev("console", fds.console), "-serial", "chardev:console",
-        *_chardev("report", fds.report), "-serial", "chardev:report",
+        "-readconfig", _inherited(fds.leash), "-serial", "chardev:report",
         *_chardev("pulse", fds.pulse), "-device", f"isa-debugcon,chardev=pulse,iobase={PULSE_PORT:#x}",
         *_fw_cfg("object", fds.object), *_fw_cfg("spec", fds.spec), *_fw_cfg("files", fds.files),
         *_fw_cfg("freeze", fds.freeze),
         *_fw_cfg("modules", fds.modules),
         *_monitor(fds),
     ]  # fmt: skip
+
+
+def withheld(fds: Descriptors) -> bytes:
+    """The option that QEMU reads from its leash: the report's port, without which there is no machine."""
+    return b"\n" * LEASH_BYTES + f'[chardev "report"]\n  backend = "socket"\n  fd = "{fds.report}"\n'.encode()
 
 
 def _machine(qemu: Qemu, job: Job, fds: Descriptors) -> tuple[str, ...]:
@@ -211,7 +221,9 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
     with contextlib.ExitStack() as stack:
         try:
             pairs = {name: _pair(stack) for name in names}
-            fds = _descriptors(stack, job, {n: p[1].fileno() for n, p in pairs.items()}, ram, freeze)
+            leash = stack.enter_context(_pipe())
+            ends = {"leash": leash[0].fileno(), **{n: p[1].fileno() for n, p in pairs.items()}}
+            fds = _descriptors(stack, job, ends, ram, freeze)
             folder = tempfile.mkdtemp(prefix="bpfcompat-guest-")
         except OSError as error:
             raise GuestError(
@@ -234,7 +246,33 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
             os.rmdir(folder)  # QEMU is in it: a folder that is gone stays empty, and nobody has to tidy up
         for _, end in pairs.values():
             end.close()  # or their end of file would never reach us
+        _let_go(leash[1], withheld(fds), min(MONITOR_S, seconds))
         yield Running(child, {name: pair[0] for name, pair in pairs.items()})
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """A pipe of LEASH_BYTES: the end that QEMU reads, whoever it is, and ours."""
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as theirs, open(write, "wb", buffering=0) as ours:
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, LEASH_BYTES)
+        os.fchmod(read, 0o444)
+        yield theirs, ours
+
+
+def _let_go(leash: IO[bytes], rest: bytes, seconds: float) -> None:
+    """Write what QEMU cannot start without, which takes until it reads.
+
+    A child is bound to us (process.bound_to_us) a moment after it was started.  If we are killed in that moment, nobody
+    ends QEMU; but then this is cut short, and it ends itself.  One that does not read is left to the deadlines.
+    """
+    os.set_blocking(leash.fileno(), False)
+    give_up = time.monotonic() + seconds
+    with contextlib.suppress(BrokenPipeError):  # it has ended already, and says why elsewhere
+        while rest and (left := give_up - time.monotonic()) > 0:
+            if select.select([], [leash], [], left)[1]:
+                rest = rest[leash.write(rest) or 0 :]
+    leash.close()
 
 
 def files_bytes(fd: int | None) -> int:

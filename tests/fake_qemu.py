@@ -39,8 +39,14 @@ def given(name: str) -> str:
     return next(Path(o["file"]).read_text() for o in options("-fw_cfg") if o["name"] == f"opt/bpfcompat/{name}")
 
 
+def leash() -> int:
+    """The inherited descriptor of the report's port, which QEMU reads from a pipe."""
+    section = Path(ARGS[ARGS.index("-readconfig") + 1]).read_text()
+    return int(section.partition('fd = "')[2].partition('"')[0])
+
+
 def port(name: str) -> int:
-    """The inherited descriptor of a serial port."""
+    """The inherited descriptor of another port."""
     return next(int(o["fd"]) for o in options("-chardev") if o["id"] == name)
 
 
@@ -92,12 +98,12 @@ def tested(name: str, loads: bool) -> dict[str, object]:
             "trace": None}  # fmt: skip
 
 
-def send(nonce: str, said: list[dict[str, object]]) -> None:
+def send(report: int, nonce: str, said: list[dict[str, object]]) -> None:
     """Write frames to the report port."""
     for number, frame in enumerate(said):
         body = json.dumps(frame, separators=(",", ":")).encode()
         digest = hashlib.sha256(body).hexdigest()
-        os.write(port("report"), f"BPFC1 {nonce} {number} {len(body)} {digest}\n".encode() + body + b"\n")
+        os.write(report, f"BPFC1 {nonce} {number} {len(body)} {digest}\n".encode() + body + b"\n")
 
 
 def answer_of(default: str, others: list[str]) -> str:
@@ -112,6 +118,7 @@ def main() -> None:
     if ARGS == ["--version"]:
         print("QEMU emulator version 9.9.9")
         return
+    report = leash()
     default, name, *others = given("object").split() or ("compatible", "hello")
     answer, label = answer_of(default, others), f"{name}@{release()}"
     first = not list((HERE / "boots").glob(f"{label} *"))
@@ -121,7 +128,7 @@ def main() -> None:
     elif answer != "stuck":
         time.sleep(1.0 if answer == "slow" else 0)
         nonce = next(line[6:] for line in given("spec").splitlines() if line.startswith("nonce="))
-        send(nonce, frames(answer))
+        send(report, nonce, frames(answer))
         os.write(port("console"), b"bpfcompat: end\n")  # without it, a host waits two seconds for more
     time.sleep(60)
 

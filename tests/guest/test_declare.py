@@ -28,9 +28,9 @@ class Bench:
     ) -> tuple[Report, Verdict]:
         """The report and the verdict of one example."""
         shop = self.asker.shop
-        objects = {**shop.matrix.objects, "other": replace(shop.matrix.objects[name], declared=declared, files=files)}
+        objects = {**shop.matrix.objects, name: replace(shop.matrix.objects[name], declared=declared, files=files)}
         asker = type(self.asker)(replace(shop, matrix=Matrix(objects, shop.matrix.kernels, (), {})))
-        pair = Pair("other", kernel)
+        pair = Pair(name, kernel)
         attempt = asker.attempt(pair, cold=False)
         if attempt.report is None:
             absent(str(attempt.error))
@@ -66,11 +66,13 @@ def test_refused_before_a_guest(asker: Asker) -> None:
     """A name that the object has not is refused when it is known, without a guest."""
     shop = asker.shop
     wrong = Declared(maps=(MapChange("sized_at_strt", max_entries=1),))
-    objects = {"other": replace(shop.matrix.objects["needs_size"], declared=wrong)}
+    objects = {"needs_size": replace(shop.matrix.objects["needs_size"], declared=wrong)}
     other = type(asker)(replace(shop, matrix=Matrix(objects, shop.matrix.kernels, (), {})))
     other.attempt = None  # type: ignore[assignment,method-assign]  # would start a guest
-    with pytest.raises(ConfigError, match=r"\[objects.other\]: maps.sized_at_strt: .* did you mean sized_at_start"):
-        other.probe(Pair("other", KERNEL))
+    with pytest.raises(
+        ConfigError, match=r"\[objects.needs_size\]: maps.sized_at_strt: .* did you mean sized_at_start"
+    ):
+        other.probe(Pair("needs_size", KERNEL))
 
 
 def test_maps(bench: Bench) -> None:

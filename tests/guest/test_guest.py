@@ -15,7 +15,7 @@ import pytest
 from bpfcompat.errors import GuestError
 from bpfcompat.guest import Death, Ended, Limits, choose_accelerator, run_cold
 from bpfcompat.initramfs import guest_initramfs
-from bpfcompat.qemu import COMMAND_LINE, Job, Qemu
+from bpfcompat.qemu import COMMAND_LINE, LEASH_BYTES, Job, Qemu
 
 pytestmark = pytest.mark.guest
 
@@ -66,7 +66,15 @@ def lose(qemu: Qemu, job: Job, limits: Limits = LIMITS, on_progress: Callable[[i
 def qemus_of(pid: int) -> list[int]:
     """The processes that are children of this one and run QEMU."""
     children = [int(c) for f in Path(f"/proc/{pid}/task").glob("*/children") for c in f.read_text().split()]
-    return [c for c in children if b"-nodefaults" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    return [c for c in children if b"-nodefaults" in command_of(c)]
+
+
+def command_of(pid: int) -> bytes:
+    """A process's command line, empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def is_alive(pid: int) -> bool:
@@ -81,6 +89,14 @@ def test_healthy(qemu: Qemu, job: Callable[..., Job]) -> None:
     ended = run_cold(qemu, job("healthy"), LIMITS, done)
     assert ended.report == OBJECT + b"\n" + SPEC + b"\ndone\n"
     assert (ended.start, ended.console.cut) == ("cold", False)
+
+
+def test_unbound(qemu: Qemu, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where we are killed before a QEMU is bound to us, it finds its options cut short, and ends."""
+    monkeypatch.setattr("bpfcompat.qemu.withheld", lambda fds: b"\n" * LEASH_BYTES)  # what the pipe held then
+    error = lose(qemu, job("healthy"))
+    assert (error.death, error.phase) == (Death.REFUSED, "start")
+    assert "chardev:report" in error.message
 
 
 def test_no_object(qemu: Qemu, a_vmlinuz: Path, inits: Inits) -> None:

@@ -30,7 +30,7 @@ from bpfcompat.realise import NotThere
 from bpfcompat.rules.session import Session
 from bpfcompat.templates import RAM, STATE
 from tests.guest.conftest import KERNELS, ROOT
-from tests.guest.test_guest import is_alive, qemus_of
+from tests.guest.test_guest import command_of, is_alive, qemus_of
 from tests.hosting import child_python
 
 pytestmark = pytest.mark.guest
@@ -327,12 +327,7 @@ def test_two_at_once(fresh: Path) -> None:
 
 def qemu_with(parent: int, word: bytes) -> list[int]:
     """QEMUs of this process with a word on their command line."""
-    found = []
-    for pid in qemus_of(parent):
-        with_word = Path(f"/proc/{pid}/cmdline")
-        if with_word.exists() and word in with_word.read_bytes():
-            found.append(pid)
-    return found
+    return [pid for pid in qemus_of(parent) if word in command_of(pid)]
 
 
 @pytest.mark.parametrize("word", [b"opt/bpfcompat/freeze", b"-incoming"])
