@@ -28,12 +28,14 @@ GROWTH = (Size(40, 25), Size(75, 40), Size(100, 100), Size(200, 150), LARGEST)
 TASK = """import sys, time
 from pathlib import Path
 from bpfcompat.plan import Pair
-from bpfcompat.rules.planning import survey
+from bpfcompat.rules.planning import look_at
 from bpfcompat.rules.session import open_session
 began = time.perf_counter()
 session = open_session(Path("."))
-survey(session)
-session.asker.verdict(Pair(*sys.argv[1].split("@")))
+pair = Pair(*sys.argv[1].split("@"))
+look_at(session, [pair])
+session.asker.shop.memo.save()
+session.asker.verdict(pair)
 print("seconds", time.perf_counter() - began)"""
 LEFT_OUT = "left out by --quick"
 

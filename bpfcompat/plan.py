@@ -61,6 +61,15 @@ class Matrix:
         """How many pairs there are."""
         return sum(map(len, self.rows.values()))
 
+    def only(self, pairs: Iterable[Pair]) -> "Matrix":
+        """A matrix of these pairs of it."""
+        asked: dict[str, set[str]] = {}
+        for pair in pairs:
+            asked.setdefault(pair.object, set()).add(pair.kernel)
+        every = frozenset[str]().union(*asked.values())
+        rows = {o: frozenset(kernels) for o, kernels in asked.items()}
+        return Matrix(self.objects, self.kernels, tuple(k for k in self.columns if k in every), rows)
+
     def ordered(self, pairs: Iterable[Pair]) -> list[Pair]:
         """Some of the pairs, in the matrix's order."""
         across = {k: n for n, k in enumerate(self.columns)}

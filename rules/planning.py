@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -57,7 +57,8 @@ def survey(session: Session, fresh: bool = False) -> Missing:
         index = Index(asker.shop.store.root, digest_bytes(os.fsencode(session.config.root))[7:23])
         if fresh:
             asker.recall(index.entries())
-        columns, objects = _columns(session, missing), _objects(session, missing)
+        matrix = session.matrix
+        columns, objects = _columns(session, matrix, missing), _objects(session, matrix, missing)
         shared = asker.recalled() if fresh else {}
         settled = _settled(session, columns, objects)
         if settled is not None and index.settled == settled.key():
@@ -74,12 +75,26 @@ def survey(session: Session, fresh: bool = False) -> Missing:
         return missing
 
 
-def _columns(session: Session, missing: Missing) -> dict[str, plan.Column]:
+def look_at(session: Session, pairs: Iterable[Pair]) -> Missing:
+    """The same for the few pairs that were named: nothing else is looked at, and nothing is remembered."""
+    with without_gc():
+        missing, asker, matrix = Missing(), session.asker, session.matrix.only(pairs)
+        columns, objects = _columns(session, matrix, missing), _objects(session, matrix, missing)
+        for pair in matrix.pairs:
+            known = pair.kernel in columns and pair.object in objects
+            if not known or not asker.there(partial(asker.probe, pair, make=False)):
+                missing.probes.add(pair)
+            elif not asker.there(partial(asker.verdict_entry, pair, make=False)):
+                missing.verdicts.add(pair)
+        return missing
+
+
+def _columns(session: Session, matrix: plan.Matrix, missing: Missing) -> dict[str, plan.Column]:
     found = {}
-    for loader in ("", *session.matrix.loaders):
+    for loader in ("", *matrix.loaders):
         if not session.asker.there(partial(session.asker.validator, False, loader)):
             missing.validators.add(loader)
-    for name in session.matrix.columns:
+    for name in matrix.columns:
         if not session.asker.there(partial(session.asker.kernel, name, make=False)):
             missing.kernels.add(name)
         try:
@@ -89,17 +104,17 @@ def _columns(session: Session, missing: Missing) -> dict[str, plan.Column]:
     return found
 
 
-def _objects(session: Session, missing: Missing) -> dict[str, str]:
+def _objects(session: Session, matrix: plan.Matrix, missing: Missing) -> dict[str, str]:
     found = {}
-    for name in session.matrix.rows:
+    for name in matrix.rows:
         try:
             session.asker.files(name, make=False)
             found[name] = session.asker.object(name, make=False).digest
         except (NotThere, BpfcompatError):
             missing.objects.add(name)
-    needs_header = any(session.matrix.objects[n].source for n in missing.objects)
+    needs_header = any(matrix.objects[n].source for n in missing.objects)
     header = session.config["build.vmlinux"]
-    known = needs_header and header in session.matrix.kernels
+    known = needs_header and header in matrix.kernels
     if known and not session.asker.there(partial(session.asker.kernel, header, make=False)):
         missing.kernels.add(header)
     return found

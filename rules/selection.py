@@ -44,6 +44,14 @@ def exactly(label: str) -> bool:
     return _selected is not None and label in _selected
 
 
+def subjects(groups: Iterable[str]) -> list[str] | None:
+    """What tasks of these groups were asked for, each by its whole name; None when anything else was asked for."""
+    if not _selected:
+        return None
+    found = [(group, name) for group, _, name in (n.partition(":") for n in _selected)]
+    return [name for _, name in found] if all(g in groups and n and "*" not in n for g, n in found) else None
+
+
 def any_named(labels: Iterable[str]) -> bool:
     """True when any of these is asked for."""
     return any(named(label) for label in labels)

@@ -11,7 +11,7 @@ from bpfcompat.errors import BpfcompatError
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules import publishing, selection
-from bpfcompat.rules.planning import Missing, survey
+from bpfcompat.rules.planning import Missing, look_at, survey
 from bpfcompat.rules.session import Session
 
 Task = dict[str, Any]
@@ -65,9 +65,18 @@ def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
         yield from _service_tasks(session)
     if not selection.everything() and not selection.any_named(n for n in possible(session) if n not in SERVICES):
         return
-    session.missing = missing = survey(session, fresh=True)
+    pairs = _pairs_named(session)
+    session.missing = missing = survey(session, fresh=True) if pairs is None else look_at(session, pairs)
     session.asker.shop.memo.save()
-    yield from _wanted(session, missing, publish)
+    yield from _wanted(session, missing, pairs, publish)
+
+
+def _pairs_named(session: Session) -> list[Pair] | None:
+    """The pairs that were asked for, when nothing else was."""
+    names = selection.subjects(PAIRS)
+    pairs = [Pair(*name.partition("@")[::2]) for name in names or ()]
+    rows = session.matrix.rows
+    return pairs if pairs and all(p.kernel in rows.get(p.object, ()) for p in pairs) else None
 
 
 GROUPS = {
@@ -80,6 +89,7 @@ GROUPS = {
     "control": "control:OBJECT@KERNEL: ask a pair both ways, thawed and booted, and compare the reports",
     "kernels": "kernels:lock: pick the newest packages and write the lock",
 }
+PAIRS = ("probe", "verdict", "control")
 SERVICES = ("verify", "serve", "kernels", "kernels:lock")
 
 
@@ -102,11 +112,13 @@ def _service_tasks(session: Session) -> Iterator[Task]:
         yield task(session, "serve", "serve the registry, read-only, until stopped", partial(publishing.serve, session))
 
 
-def _wanted(session: Session, missing: Missing, publish: bool) -> Iterator[Task]:
+def _wanted(session: Session, missing: Missing, pairs: list[Pair] | None, publish: bool) -> Iterator[Task]:
     whole = selection.any_named(("matrix", "report", "publish"))
     graph = Graph(session, missing)
-    lacked = session.matrix.ordered(missing.probes | missing.verdicts)
-    for pair in session.matrix.pairs if selection.may_name(("probe", "verdict", "control")) else lacked:
+    if pairs is None:
+        lacked = session.matrix.ordered(missing.probes | missing.verdicts)
+        pairs = list(session.matrix.pairs) if selection.may_name(PAIRS) else lacked
+    for pair in pairs:
         lacking = pair in missing.probes
         if selection.named(f"probe:{pair}") or (whole and lacking):
             graph.probe(pair)

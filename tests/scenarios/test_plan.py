@@ -4,7 +4,8 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -184,3 +185,21 @@ def test_no_pair_is_looked_at(settled: Repo, monkeypatch: pytest.MonkeyPatch) ->
     missing = planning.survey(found, fresh=True)
     assert missing.summary is not None and not missing.probes
     assert "pairs" not in vars(found.matrix)
+
+
+def test_named_pair_alone(settled: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one pair is named, no other object or kernel is looked at, and what is missing of it is the same."""
+    settled.object("alpha", "rejected alpha")
+    named, every = Pair("alpha", "k-b"), planning.survey(session(settled))
+    found = session(settled)
+    monkeypatch.setattr(found.asker, "object", partial(only, "alpha", found.asker.object))
+    monkeypatch.setattr(found.asker, "kernel", partial(only, "k-b", found.asker.kernel))
+    missing = planning.look_at(found, [named])
+    assert (missing.probes, missing.objects, missing.guests) == ({named}, every.objects, every.guests)
+    assert missing.objects == {"alpha"}
+
+
+def only(wanted: str, look: Callable[..., object], name: str, make: bool = True) -> object:
+    """A step that may be asked of one name."""
+    assert name == wanted
+    return look(name, make=make)

@@ -289,6 +289,14 @@ def test_object_selects_kernels() -> None:
     assert pairs(selected(kernels=()), only_kernels=["mine"]) == ["ringbuf@mine"]
 
 
+def test_only() -> None:
+    """A matrix of some pairs has their rows and columns, in its own order, and knows every object and kernel."""
+    whole = plan.matrix(from_dict({"matrix": {"kernels": ["*"]}}, Path("/p")), OBJECTS, KERNELS)
+    few = whole.only([Pair("xdp", "mine"), Pair("xdp", "debian-11"), Pair("ringbuf", "mine")])
+    assert [str(p) for p in few.pairs] == ["xdp@debian-11", "xdp@mine", "ringbuf@mine"]
+    assert (few.objects, few.kernels) == (whole.objects, whole.kernels)
+
+
 MISSPELT = {"debian12": Expectation(None)}
 
 

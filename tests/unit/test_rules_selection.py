@@ -47,6 +47,24 @@ def test_named(given: list[str], label: str, wanted: bool) -> None:
     assert not selection.everything() and selection.managed()
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["probe:a@k", "verdict:b@k"], ["a@k", "b@k"]),
+        (["probe:a@k", "matrix"], None),
+        (["probe:a@k", "object:a"], None),
+        (["probe:a@*"], None),
+        (["probe"], None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_subjects(given: list[str] | None, found: list[str] | None) -> None:
+    """Where some pairs are named and nothing else is, these are known, and nothing else needs to be looked at."""
+    selection.select(given)
+    assert selection.subjects(("probe", "verdict")) == found
+
+
 def test_any_named() -> None:
     """One of several is enough; of none, none is."""
     selection.select(["b"])
