@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from mmap import mmap
 
 from bpfcompat.errors import ObjectError
 
@@ -76,7 +77,7 @@ class Member:
 class Types:
     """All types of one section, by id; 0 is void."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
         self._data = data
         try:
             self._order, self._strings, start, end = read_header(data)
@@ -206,7 +207,7 @@ def extra_of(kind: int, number: int) -> tuple[int, int]:
     return _KNOWN[kind]
 
 
-def read_header(data: bytes) -> tuple[str, int, int, int]:
+def read_header(data: bytes | mmap) -> tuple[str, int, int, int]:
     """Byte order, where the strings start, where the types start and end."""
     order = "<" if data[:2] == b"\x9f\xeb" else ">"
     magic, version, _, length, types, size, strings, _ = struct.unpack_from(f"{order}HBBIIIII", data)

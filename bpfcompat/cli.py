@@ -61,6 +61,11 @@ def parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
     init.add_argument("object", nargs="+", type=Path, help="a BPF object, or a program that has some inside")
     init.set_defaults(call=_init)
+    inspect = commands.add_parser("inspect", help="look at an object before any boot, and predict; no verdict")
+    inspect.add_argument("object", help="a file, or an object of bpfcompat.toml")
+    inspect.add_argument("--kernel", action="append", metavar="K", help="this kernel; repeatable (the project's own)")
+    inspect.add_argument("--json", action="store_true", help="everything, for machines")
+    inspect.set_defaults(call=_inspect)
     log = commands.add_parser("log", help="print the whole verifier log of a pair that was asked")
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
@@ -106,6 +111,13 @@ def _init(options: argparse.Namespace) -> int:
     from bpfcompat.rules.proposing import proposals
 
     print("\n".join(proposals(options.object, Path())), end="")
+    return int(Exit.OK)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.inspecting import inspect
+
+    sys.stdout.write(inspect(Path.cwd(), options.object, options.kernel, options.json))
     return int(Exit.OK)
 
 
