@@ -280,6 +280,11 @@ def hello_action(name: str, column: Column, sysctls: Sequence[str]) -> Action:
     return Action("hello", name, {**column.inputs, "sysctls": list(sysctls)})
 
 
+def abilities_action(name: str, column: Column, inventory: str, asked: int) -> Action:
+    """Which helper each program type may call, asked of guests; `inventory` is the digest of what there is to call."""
+    return Action("abilities", name, {**column.inputs, "inventory": inventory, "asked": asked})
+
+
 def probe_action(pair: Pair, column: Column, object_digest: str, spec: Mapping[str, Any]) -> Action:
     """Ask one kernel about one object."""
     return Action("probe", str(pair), {**column.inputs, "object": object_digest, "spec": dict(spec)})
