@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bpfcompat.builds import ENUMS, Build, Change, differences, to_json
-from bpfcompat.since import table
+from bpfcompat.since import Since, table
 
 WIDTH = 112
 _LABEL = 17
@@ -85,7 +85,11 @@ def _beside_upstream(kind: str, build: Build) -> Iterator[str]:
         if len(found) > _MOST:
             yield f"{label}: {len(found)} that Linux has"
         elif found:
-            yield f"{label}: {', '.join(f'{short_name(n)} ({row.version})' for n, row in found.items())}"
+            yield f"{label}: {', '.join(_dated(n, row) for n, row in found.items())}"
+
+
+def _dated(name: str, row: Since) -> str:
+    return f"{short_name(name)} ({'by ' if row.after else ''}{row.version})"
 
 
 def _in_modules(modules: Mapping[str, str] | None) -> str:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-from bpfcompat.builds import ENUMS
+from bpfcompat.builds import ENUMS, Build
 from bpfcompat.errors import ConfigError
 from bpfcompat.since import PREFIXES, full_name, version
 
@@ -18,17 +19,21 @@ MAX_HEADER = 4 << 20
 LAST = {2: 6, 3: 19, 4: 20, 5: 19, 6: 19}  # the last release of each major number
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _NAME = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?:=\s*([^,]+?)\s*)?$")
-_HELPER = re.compile(r"\bFN\(\s*(\w+)\s*(?:,\s*(\d+)\s*)?(?:,[^)]*)?\)")
+_HELPER = re.compile(r"\bFN\(\s*(\w+)\s*(?:,\s*(\d+)[^)]*)?\)")
 _NO_NAME = re.compile(r"_*MAX_|__|unspec$|.*_UNSPEC$")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The names of one release's uapi header, by kind; of helpers with their ids.  `source` says where it is from."""
+    """The names of one release's uapi header, by kind; of helpers with their ids.
+
+    `source` says where it is from, and `builds` where its kfuncs are, which no header has.
+    """
 
     series: str
     source: str
-    names: Mapping[str, Mapping[str, int]]
+    names: Mapping[str, Mapping[str, Any]]
+    builds: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,6 @@ class Row:
     after: str = ""
 
 
-Seed = Mapping[str, Mapping[str, str]]
 Table = Mapping[str, Mapping[str, Row]]
 
 
@@ -72,21 +76,25 @@ def _enum(code: str, name: str) -> Iterator[tuple[str, int]]:
 
 
 def _helpers(code: str) -> Iterator[tuple[str, int]]:
-    """The names in the list of helpers; until 6.1 an id is a place in it."""
-    for place, (name, number) in enumerate(_HELPER.findall(code)):
-        if not _NO_NAME.match(name):
-            yield name, int(number) if number else place
+    """The names in the list of helpers, with their ids; in older headers an id is a place in it."""
+    listed = _HELPER.findall(code)
+    numbered = [(name, number) for name, number in listed if number] or [(n, at) for at, (n, _) in enumerate(listed)]
+    yield from ((name, int(number)) for name, number in numbered if not _NO_NAME.match(name))
 
 
-def read_seed(raw: Mapping[str, Mapping[str, str]], helpers: Mapping[str, int]) -> dict[str, dict[str, str]]:
-    """A seed's kinds as name → version; helpers come as ranges of ids, of which `helpers` has the names."""
+def read_seed(raw: Mapping[str, Any], helpers: Mapping[str, int]) -> dict[str, dict[str, Row]]:
+    """A seed's kinds as name → row; helpers come as ranges of ids, of which `helpers` has the names.
+
+    `source` says where the rows are from; `by_date` has further ones, less certain, with a source of their own.
+    """
     by_id = {number: name for name, number in helpers.items()}
-    found: dict[str, dict[str, str]] = {}
-    for kind in PREFIXES:
-        rows = found.setdefault(kind, {})
-        for release, text in raw.get(kind, {}).items():
-            words = _of_ids(text, by_id) if kind == "helpers" else text.split()
-            rows |= dict.fromkeys((full_name(kind, word) for word in words), release)
+    found: dict[str, dict[str, Row]] = {kind: {} for kind in PREFIXES}
+    for part in (raw, raw.get("by_date", {})):
+        for kind in PREFIXES:
+            for release, text in part.get(kind, {}).items():
+                words = _of_ids(text, by_id) if kind == "helpers" else text.split()
+                row = Row(release, str(part["source"]))
+                found[kind].update((full_name(kind, word), row) for word in words)
     return found
 
 
@@ -95,55 +103,52 @@ def _of_ids(text: str, by_id: Mapping[int, str]) -> list[str]:
     return [by_id[n] for n in range(int(first), int(last or first) + 1)]
 
 
-def make(headers: Sequence[Header], seed: Seed, seed_source: str) -> dict[str, dict[str, Row]]:
+def of_builds(series: str, builds: Sequence[Build]) -> Header:
+    """What the builds of a release have, for where no header of it can be had; flags stand in the header alone."""
+    names = {kind: {n: v for build in builds for n, v in build.names(kind).items()} for kind in (*ENUMS, "kfuncs")}
+    source = f"BTF of {', '.join(sorted(build.release for build in builds))}"
+    return Header(series, source, names, source)
+
+
+def with_kfuncs(header: Header, builds: Header | None) -> Header:
+    """A header beside the builds of its release: no header has kfuncs."""
+    if builds is None:
+        return header
+    return Header(header.series, header.source, {**header.names, "kfuncs": builds.names["kfuncs"]}, builds.source)
+
+
+def make(headers: Sequence[Header], seed: Table) -> dict[str, dict[str, Row]]:
     """The table of all names in the headers, which come oldest first; ConfigError for a seed that one contradicts."""
-    return {
-        kind: {name: row for name in _every(kind, headers) if (row := _row(kind, name, headers, seed, seed_source))}
-        for kind in (*ENUMS, "flags")
-    }
+    found: dict[str, dict[str, Row]] = {}
+    for kind in PREFIXES:
+        those = [header for header in headers if kind in header.names]
+        every = dict.fromkeys(name for header in those for name in header.names[kind])
+        rows = {name: _row(kind, name, those, seed.get(kind, {}).get(name)) for name in every}
+        found[kind] = {name: row for name, row in rows.items() if row}
+    return found
 
 
-def _every(kind: str, headers: Sequence[Header]) -> list[str]:
-    return list(dict.fromkeys(name for header in headers for name in header.names[kind]))
-
-
-def _row(kind: str, name: str, headers: Sequence[Header], seed: Seed, seed_source: str) -> Row | None:
+def _row(kind: str, name: str, headers: Sequence[Header], said: Row | None) -> Row | None:
     first = next(n for n, header in enumerate(headers) if name in header.names[kind])
-    header, said = headers[first], seed.get(kind, {}).get(name)
+    header = headers[first]
+    source = header.builds if kind == "kfuncs" else header.source
     before = headers[first - 1].series if first else ""
-    late = said and version(said) > version(header.series)
-    if late or (said and before and version(said) <= version(before)):
-        hint = f"the header before is of {before or 'no release'}: correct since_seed.toml"
-        raise ConfigError(f"since: {kind} {name}: the seed says {said}, the first to have it is {header.source}", hint)
+    if said and not (version(before or "0.0") < version(said.version) <= version(header.series)):
+        hint = f"what was looked at before is {before or 'nothing'}: correct since_seed.toml"
+        raise ConfigError(f"since: {kind} {name}: the seed says {said.version}, the first to have it is {source}", hint)
     if before and is_next(before, header.series):
-        return Row(header.series, header.source)
-    if not said and not before:  # older than all that was looked at
-        if kind != "flags":
-            raise ConfigError(f"since: {kind} {name}: no header is without it, and the seed has no row")
-        return None
-    return Row(said, seed_source) if said else Row(header.series, header.source, before)
+        return Row(header.series, source)
+    if said:
+        return said
+    if not before and kind in ENUMS:  # older than all that was looked at
+        raise ConfigError(f"since: {kind} {name}: no header is without it, and the seed has no row")
+    return Row(header.series, source, before) if before else None
 
 
 def is_next(old: str, new: str) -> bool:
     """True for two releases without one between."""
     (major, minor), wanted = version(old), version(new)
     return wanted == ((major + 1, 0) if LAST.get(major) == minor else (major, minor + 1))
-
-
-def kfunc_rows(builds: Sequence[tuple[str, str, frozenset[str]]], seed: Mapping[str, str],
-               seed_source: str) -> dict[str, Row]:  # fmt: skip
-    """Rows of kfuncs: from builds (series, source, names), oldest first, and the seed where it lies within them."""
-    found: dict[str, Row] = {}
-    for n, (series, source, names) in enumerate(builds):
-        before = builds[n - 1][0] if n else ""
-        for name in sorted(names - found.keys()):
-            said = seed.get(name)
-            fits = said and version(said) <= version(series) and (not before or version(said) > version(before))
-            if said and fits:
-                found[name] = Row(said, seed_source)
-            elif before:
-                found[name] = Row(series, source, "" if is_next(before, series) else before)
-    return found
 
 
 def unordered(table: Table, ids: Mapping[str, int]) -> list[str]:

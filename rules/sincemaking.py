@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bpfcompat import since, sincetable
+from bpfcompat.builds import Build
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.kernels.apt import Archive, gpgv, resolve
@@ -21,15 +22,13 @@ from bpfcompat.rules.session import Session, open_session
 DATA = Path(__file__).resolve().parent.parent / "bpfcompat" / "data"
 LOCK, SEED, TABLE = DATA / "since.lock", DATA / "since_seed.toml", DATA / "since.json"
 _BPF_H = ("usr/include/linux/bpf.h", "usr/src/*/include/uapi/linux/bpf.h")
-# Release to where its header is: as few packages as tell neighbouring releases apart.
-_COMMON = "linux-headers-{}.*-common"
+# Release to where its header is.  What lies between has left the archive's indexes, but for kernels of the catalogue.
 PACKAGES = {
     "5.10": ("bullseye", "linux-libc-dev"),
     "6.1": ("bookworm", "linux-libc-dev"),
     "6.12": ("trixie", "linux-libc-dev"),
-    **{
-        v: ("trixie-backports", _COMMON.format(v)) for v in ("6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.2", "7.3")
-    },
+    "7.2": ("trixie-backports", "linux-headers-7.2.*-common"),
+    "7.3": ("trixie-backports", "linux-headers-7.3.*-common"),
 }
 
 
@@ -40,6 +39,9 @@ def lock(root: Path) -> None:
     archive = Archive(session.asker.mirror(), session.asker.downloads, gpgv(shop.config.path("mirror.keyring")),
                       shop.config["mirror.allow_expired"])  # fmt: skip
     found = {v: resolve(archive, AptSource(suite, "amd64", name)) for v, (suite, name) in PACKAGES.items()}
+    for series, package in found.items():
+        if not package.version.startswith(f"{series}."):
+            raise ConfigError(f"since: {package.package} {package.version}: expected a Linux {series}")
     write_lock(LOCK, Lock(packages=found))
     for series, package in found.items():
         shop.voice.say(f".  {series}: {package.package} {package.version}")
@@ -53,15 +55,17 @@ def write(root: Path) -> None:
 
 def made(session: Session) -> sincetable.Table:
     """The whole table as it must be now."""
-    found = list(headers(session))
-    ids = found[-1].names["helpers"]
+    from_headers = list(headers(session))
+    ids = from_headers[-1].names["helpers"]
     raw = tomllib.loads(read_bounded(SEED, 1 << 20, ConfigError).decode())
-    seed, source = sincetable.read_seed(raw, ids), str(raw["source"])
-    table = sincetable.make(found, seed, source)
+    looked_at = {series: sincetable.of_builds(series, found) for series, found in _builds(session).items()}
+    looked_at |= {h.series: sincetable.with_kfuncs(h, looked_at.get(h.series)) for h in from_headers}
+    table = sincetable.make(sorted(looked_at.values(), key=lambda h: since.version(h.series)),
+                            sincetable.read_seed(raw, ids))  # fmt: skip
     wrong = sincetable.unordered(table, ids)
     if wrong:
         raise ConfigError(f"since: helper ids are given in the order of merging, but {wrong[0]}")
-    return table | {"kfuncs": sincetable.kfunc_rows(_builds(session), seed["kfuncs"], source)}
+    return table
 
 
 def headers(session: Session) -> Iterator[sincetable.Header]:
@@ -75,12 +79,10 @@ def headers(session: Session) -> Iterator[sincetable.Header]:
         yield sincetable.read_header(series, source, next(iter(members.values())).decode("utf-8", "replace"))
 
 
-def _builds(session: Session) -> list[tuple[str, str, frozenset[str]]]:
-    """The kfuncs of the catalogue's kernels, the oldest first, one of each release."""
-    found: dict[str, tuple[str, str, frozenset[str]]] = {}
-    for name in [k for k, spec in session.matrix.kernels.items() if k in session.asker.shop.lock.kernels]:
+def _builds(session: Session) -> dict[str, list[Build]]:
+    """The inventories of the catalogue's kernels by release; their flavours differ in kfuncs."""
+    found: dict[str, list[Build]] = {}
+    for name in session.asker.shop.lock.kernels:
         build = session.asker.build(name)
-        series = ".".join(build.release.split(".")[:2])
-        names = found[series][2] if series in found else frozenset()
-        found[series] = (series, f"BTF of a Linux {series} of the catalogue", names | build.kfuncs.keys())
-    return sorted(found.values(), key=lambda item: since.version(item[0]))
+        found.setdefault(".".join(build.release.split(".")[:2]), []).append(build)
+    return found

@@ -5,10 +5,21 @@ import json
 import pytest
 
 from bpfcompat import since
-from bpfcompat.builds import ENUMS
+from bpfcompat.builds import ENUMS, Build
 from bpfcompat.causes import helper_names
 from bpfcompat.errors import ConfigError
-from bpfcompat.sincetable import Header, Row, is_next, kfunc_rows, make, read_header, read_seed, rendered, unordered
+from bpfcompat.sincetable import (
+    Header,
+    Row,
+    is_next,
+    make,
+    of_builds,
+    read_header,
+    read_seed,
+    rendered,
+    unordered,
+    with_kfuncs,
+)
 
 OLD = """
 /* enum bpf_cmd { NOT, THIS }; */
@@ -22,6 +33,7 @@ enum { BPF_F_SLEEPABLE = (1U << 4), };
 """
 LIST_OF_5 = "#define __BPF_FUNC_MAPPER(FN) \\\n FN(unspec), \\\n FN(map_lookup_elem), \\\n FN(loop),"
 LIST_OF_6 = (
+    "#define APPLY(name, value, FN) FN(name),\n"
     "#define ___BPF_FUNC_MAPPER(FN, ctx...) FN(unspec, 0, ##ctx) FN(map_lookup_elem, 1, ##ctx) FN(loop, 2, ##ctx)"
 )
 
@@ -39,14 +51,14 @@ def test_read(helpers: str) -> None:
 
 
 def header(series: str, *maps: str) -> Header:
-    return Header(series, f"header of {series}", {k: dict.fromkeys(maps if k == "map_types" else (), 0)
-                                                 for k in (*ENUMS, "flags")})  # fmt: skip
+    names = {kind: dict.fromkeys(maps if kind == "map_types" else (), 0) for kind in (*ENUMS, "flags")}
+    return Header(series, f"header of {series}", names)
 
 
 def test_made() -> None:
     """Neighbouring headers decide; the seed where releases lie between; without it both ends are said."""
     headers = [header("6.12", "A"), header("6.16", "A", "B", "C"), header("6.17", "A", "B", "C", "D")]
-    rows = make(headers, {"map_types": {"A": "5.8", "B": "6.13"}}, "seed")["map_types"]
+    rows = make(headers, {"map_types": {"A": Row("5.8", "seed"), "B": Row("6.13", "seed")}})["map_types"]
     assert rows == {
         "A": Row("5.8", "seed"),
         "B": Row("6.13", "seed"),
@@ -60,7 +72,7 @@ def test_contradicted(said: str | None) -> None:
     """A seed outside of what the headers say is refused, and so is one that lacks what all headers have."""
     headers = [header("6.12", *([] if said else ["B"])), header("6.16", "B")]
     with pytest.raises(ConfigError, match="since: map_types B: "):
-        make(headers, {"map_types": {"B": said} if said else {}}, "seed")
+        make(headers, {"map_types": {"B": Row(said, "seed")} if said else {}})
 
 
 def test_neighbours() -> None:
@@ -70,23 +82,31 @@ def test_neighbours() -> None:
 
 
 def test_kfuncs() -> None:
-    """Of a kfunc the seed counts where it lies between the builds that lack and have it."""
-    builds = [("6.1", "b1", frozenset("a")), ("6.12", "b2", frozenset("abc")), ("6.13", "b3", frozenset("d"))]
-    rows = kfunc_rows(builds, {"a": "6.0", "b": "6.2", "c": "6.14"}, "seed")
+    """Kfuncs are from builds alone, also beside a header; one that all builds have, and no seed, has no row."""
+
+    def builds(series: str, *names: str) -> Header:
+        found = [Build(f"{series}.1", helpers={"x": 1}, kfuncs={n: frozenset()}) for n in names]
+        return of_builds(series, found)
+
+    beside = with_kfuncs(header("6.12"), builds("6.12", "a", "b", "c"))
+    rows = make([builds("6.1", "a", "z"), beside, builds("6.13", "d")], {"helpers": {"x": Row("3.18", "seed")},
+                "kfuncs": {"a": Row("6.0", "seed"), "b": Row("6.2", "seed")}})["kfuncs"]  # fmt: skip
     assert rows == {
         "a": Row("6.0", "seed"),
         "b": Row("6.2", "seed"),
-        "c": Row("6.12", "b2", "6.1"),
-        "d": Row("6.13", "b3"),
+        "c": Row("6.12", "BTF of 6.12.1, 6.12.1, 6.12.1", "6.1"),
+        "d": Row("6.13", "BTF of 6.13.1"),
     }
+    assert with_kfuncs(header("6.12"), None) == header("6.12")
 
 
 def test_ranges() -> None:
-    """The seed has helpers by id, and the other kinds by short names."""
-    raw = {"helpers": {"3.18": "1-2", "5.17": "181"}, "map_types": {"5.8": "RINGBUF"}}
+    """The seed has helpers by id, the other kinds by short names, and less certain rows with a source of their own."""
+    raw = {"source": "tags", "helpers": {"3.18": "1-2", "5.17": "181"},
+           "by_date": {"source": "date", "map_types": {"5.8": "RINGBUF"}}}  # fmt: skip
     found = read_seed(raw, {"x": 1, "y": 2, "loop": 181})
-    assert found["helpers"] == {"x": "3.18", "y": "3.18", "loop": "5.17"}
-    assert found["map_types"] == {"BPF_MAP_TYPE_RINGBUF": "5.8"}
+    assert found["helpers"] == {"x": Row("3.18", "tags"), "y": Row("3.18", "tags"), "loop": Row("5.17", "tags")}
+    assert found["map_types"] == {"BPF_MAP_TYPE_RINGBUF": Row("5.8", "date")}
 
 
 def test_order() -> None:
@@ -123,11 +143,18 @@ def test_whole() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name", "version"),
-    [("helpers", "bpf_loop", "5.17"), ("helpers", "BPF_FUNC_loop", "5.17"), ("map_types", "ringbuf", "5.8"),
-     ("program_types", "BPF_PROG_TYPE_NETFILTER", "6.4"), ("attach_types", "TCX_INGRESS", "6.6"),
-     ("kfuncs", "bpf_task_acquire", "6.2"), ("commands", "BPF_LINK_CREATE", "5.7"), ("link_types", "netkit", "6.7"),
-     ("map_types", "insn_array", "6.19")],
-)  # fmt: skip
+    [
+        ("helpers", "bpf_loop", "5.17"),
+        ("helpers", "BPF_FUNC_loop", "5.17"),
+        ("map_types", "ringbuf", "5.8"),
+        ("program_types", "BPF_PROG_TYPE_NETFILTER", "6.4"),
+        ("attach_types", "TCX_INGRESS", "6.6"),
+        ("kfuncs", "bpf_task_acquire", "6.2"),
+        ("commands", "BPF_LINK_CREATE", "5.7"),
+        ("link_types", "netkit", "6.7"),
+        ("map_types", "insn_array", "6.19"),
+    ],
+)
 def test_known(kind: str, name: str, version: str) -> None:
     """A row is found by its full name and by the short one that reports use."""
     found = since.since(kind, name)
