@@ -65,8 +65,19 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
+    _expect_commands(commands)
     _store_commands(commands)
     return top
+
+
+def _expect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    expect = commands.add_parser("expect", help="today's answers against what bpfcompat.toml expects; boots nothing")
+    expect.add_argument("name", nargs="*", help="patterns of OBJECT or OBJECT@KERNEL; all without any")
+    expect.add_argument("--write", action="store_true", help="record today's answers in bpfcompat.toml, for review")
+    expect.set_defaults(call=_expect)
+    flakes = commands.add_parser("flakes", help="pairs that were answered in two ways, or only after lost guests")
+    flakes.add_argument("--json", action="store_true")
+    flakes.set_defaults(call=_flakes)
 
 
 def _store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -113,6 +124,21 @@ def _log(options: argparse.Namespace) -> int:
     from bpfcompat.rules.logs import whole_log
 
     sys.stdout.write(whole_log(Path.cwd(), options.pair, options.program))
+    return int(Exit.OK)
+
+
+def _expect(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.expecting import expect
+
+    code, lines = expect(Path.cwd(), options.name, options.write)
+    print("\n".join(lines))
+    return int(code)
+
+
+def _flakes(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.expecting import flakes
+
+    print("\n".join(flakes(Path.cwd(), options.json)))
     return int(Exit.OK)
 
 

@@ -13,7 +13,7 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared"),
+    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared", "slugs", "tomledit"),
     1: (
         *("files", "mounts", "process", "conditions", "libbpfs", "config", "behave", "declare", "loaders"),
         *("fetch", "strictjson", "voice", "console"),
@@ -25,7 +25,7 @@ LAYERS = {
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
+        *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable", "expecting"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
