@@ -9,7 +9,6 @@ from bpfcompat.errors import Exit
 from bpfcompat.model import Answer, Cost, Expectation, GuestRun, Verdict
 from bpfcompat.plan import Pair
 
-
 NO_ANSWER = "no-answer"  # the cause of a pair whose kernel could not be asked
 
 

@@ -145,5 +145,5 @@ def _flake_line(entry: dict[str, Any]) -> str:
     if entry["kind"] == "retried":
         return f"{entry['pair']:42} answered at attempt {entry['attempts']}, after: {clean(entry['words'], 300)}"
     away = "" if entry["in_matrix"] else " (not in this matrix)"
-    again = f"doit forget probe:{entry['pair']} asks anew"
-    return f"{clean(entry['pair'], 200):42} two answers, since {entry['since']}{away}: {clean(entry['words'], 300)}; {again}"
+    words, again = clean(entry["words"], 300), f"doit forget probe:{clean(entry['pair'], 200)} asks anew"
+    return f"{clean(entry['pair'], 200):42} two answers, since {entry['since']}{away}: {words}; {again}"

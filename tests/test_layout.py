@@ -25,7 +25,8 @@ LAYERS = {
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable", "expecting"),
+        *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
+        *("expecting",),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
