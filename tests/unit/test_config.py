@@ -335,7 +335,8 @@ def test_slugs() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "yes", "pass:x", "unknown:x", "may-fail:", "may_fail", "Compatible", "compatible:x", "compatible:", "incompatible:", "incompatible: x", "incompatible:a:b",
+        "", "yes", "pass:x", "unknown:x", "may-fail:", "may_fail", "Compatible", "compatible:x", "compatible:",
+        "incompatible:", "incompatible: x", "incompatible:a:b",
         "incompatible:A", "incompatible:a\n", "incompatible:\u202e", "any:x", "any ", "inconclusive:", ":x",
     ],
 )  # fmt: skip
