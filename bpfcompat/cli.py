@@ -75,6 +75,23 @@ def _expect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     expect.add_argument("name", nargs="*", help="patterns of OBJECT or OBJECT@KERNEL; all without any")
     expect.add_argument("--write", action="store_true", help="record today's answers in bpfcompat.toml, for review")
     expect.set_defaults(call=_expect)
+    compare = commands.add_parser(
+        "compare", help="two runs, registries, kernels or objects side by side; boots nothing"
+    )
+    compare.add_argument(
+        "a", help="a run's matrix.json or its folder, a registry, or a kernel or object of the project"
+    )
+    compare.add_argument("b", help="another of the same kind")
+    compare.add_argument("--only", metavar="PATTERN", action="append", default=[], help="pairs, objects or kernels")
+    compare.add_argument("--format", choices=("text", "md", "json"), default="text")
+    compare.add_argument(
+        "--fail-on", choices=("flips", "near", "any"), default="flips", help="what makes the exit code 1"
+    )
+    compare.add_argument(
+        "--key", type=Path, action="append", default=[], help="public key (PEM) that signed registries"
+    )
+    compare.add_argument("--veristat", metavar="DIR", type=Path, help="write a.csv and b.csv for veristat -C there too")
+    compare.set_defaults(call=_compare)
     flakes = commands.add_parser("flakes", help="pairs that were answered in two ways, or only after lost guests")
     flakes.add_argument("--json", action="store_true")
     flakes.set_defaults(call=_flakes)
@@ -133,6 +150,19 @@ def _expect(options: argparse.Namespace) -> int:
     code, lines = expect(Path.cwd(), options.name, options.write)
     print("\n".join(lines))
     return int(code)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bpfcompat.files import read_bounded
+    from bpfcompat.keys import MAX_KEY_BYTES, load_public
+    from bpfcompat.rules import comparing
+
+    keys = [load_public(read_bounded(path, MAX_KEY_BYTES, ConfigError), str(path)) for path in options.key]
+    found = comparing.run(Path.cwd(), options.a, options.b, keys, options.only)
+    print(comparing.shown(found, options.format))
+    for place in comparing.export(found, options.veristat) if options.veristat else ():
+        print(f"written: {place}", file=sys.stderr)
+    return int(found.exit_code(options.fail_on))
 
 
 def _flakes(options: argparse.Namespace) -> int:

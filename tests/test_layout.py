@@ -26,7 +26,7 @@ LAYERS = {
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
-        *("expecting",),
+        *("expecting", "comparing", "veristat"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
