@@ -1,4 +1,4 @@
-"""Two sets of answers side by side, without a boot: flips first, then what is near the verifier's limits, then the rest.
+"""Two sets of answers side by side, without a boot: flips first, then what is near a limit, then the rest.
 
 Pure.  Nothing that hangs on the host enters: no durations, no sizes of machine code.  A pair without an answer on one
 side is told apart from one whose answer flipped: "could not ask" is never no.
