@@ -75,19 +75,13 @@ def _expect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     expect.add_argument("name", nargs="*", help="patterns of OBJECT or OBJECT@KERNEL; all without any")
     expect.add_argument("--write", action="store_true", help="record today's answers in bpfcompat.toml, for review")
     expect.set_defaults(call=_expect)
-    compare = commands.add_parser(
-        "compare", help="two runs, registries, kernels or objects side by side, no boot"
-    )
-    compare.add_argument(
-        "a", help="a run's matrix.json or its folder, a registry, a kernel or an object here"
-    )
+    compare = commands.add_parser("compare", help="two runs, registries, kernels or objects side by side, no boot")
+    compare.add_argument("a", help="a run's matrix.json or its folder, a registry, a kernel or an object here")
     compare.add_argument("b", help="another of the same kind")
     compare.add_argument("--only", metavar="PATTERN", action="append", default=[], help="pairs, objects or kernels")
     compare.add_argument("--format", choices=("text", "md", "json"), default="text")
     compare.add_argument("--fail-on", choices=("flips", "near", "any"), default="flips", help="what exit code 1 is for")
-    compare.add_argument(
-        "--key", type=Path, action="append", default=[], help="public key (PEM) of a registry"
-    )
+    compare.add_argument("--key", type=Path, action="append", default=[], help="public key (PEM) of a registry")
     compare.add_argument("--veristat", metavar="DIR", type=Path, help="also write a.csv and b.csv for veristat -C")
     compare.set_defaults(call=_compare)
     flakes = commands.add_parser("flakes", help="pairs that were answered in two ways, or only after lost guests")

@@ -4,9 +4,8 @@ What was written by hand stays as long as it holds: a pattern is changed only wh
 A pair without an answer changes nothing: "could not ask" is no expectation.
 """
 
-import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bpfcompat.config import FILE, expectation, governing, parse_toml
@@ -50,7 +49,7 @@ def renewed(table: Table, rows: Sequence[Row]) -> dict[str, Expectation]:
     stale = {row.pair.kernel for row in rows if row.pair.kernel in today and _is_stale(table, row)}
     if not stale:
         return dict(table)
-    if not any(governing(table, k) for k in today):
+    if not table:
         return _from_nothing(today, unanswered=len(rows) > len(today))
     new = dict(table)
     for pattern in dict.fromkeys(governing(table, k) for k in today if k in stale):
@@ -60,7 +59,8 @@ def renewed(table: Table, rows: Sequence[Row]) -> dict[str, Expectation]:
             new[pattern] = today[under[0]]
         else:
             new.update({k: today[k] for k in under if k in stale})
-    return _simpler(new, [row.pair.kernel for row in rows], stale)
+    touched = [p for p, e in new.items() if table.get(p) != e]
+    return _simpler(new, [row.pair.kernel for row in rows], touched)
 
 
 def _is_stale(table: Table, row: Row) -> bool:
@@ -73,15 +73,15 @@ def _from_nothing(today: Mapping[str, Expectation], unanswered: bool) -> dict[st
     most, _ = Counter(today.values()).most_common(1)[0]
     if unanswered:
         return dict(today)
-    return _simpler({"*": most, **{k: e for k, e in today.items() if e != most}}, list(today), set())
+    return {"*": most, **{k: e for k, e in today.items() if e != most}}
 
 
-def _simpler(table: dict[str, Expectation], kernels: Sequence[str], touched: Iterable[str]) -> dict[str, Expectation]:
-    """Without the names of kernels that were just changed to what the pattern behind them says anyway."""
-    for name in touched:
-        without = {p: e for p, e in table.items() if p != name}
-        under = [k for k in kernels if fnmatch.fnmatchcase(k, name)]
-        if name in table and all(without.get(governing(without, k) or "") == table[name] for k in [*under, name]):
+def _simpler(table: dict[str, Expectation], kernels: Sequence[str], touched: Sequence[str]) -> dict[str, Expectation]:
+    """Without the patterns that were just changed to what another one says anyway of all that they speak for."""
+    for pattern in touched:
+        without = {p: e for p, e in table.items() if p != pattern}
+        under = [k for k in kernels if governing(table, k) == pattern]
+        if all(without.get(governing(without, k) or "") == table[pattern] for k in under):
             table = without
     return table
 

@@ -32,7 +32,7 @@ class Statement:
 
 def statements(text: str) -> Iterator[Statement]:
     """Every header and every assignment of a valid TOML file, in order."""
-    place, table = _skip(text, 0), ()
+    place, table = _skip(text, 0), tuple[str, ...]()
     while place < len(text):
         if text[place] == "[":
             end = text.index("]", _key(text, place + len(_brackets(text, place)))[1]) + len(_brackets(text, place))
