@@ -35,7 +35,7 @@ def task_corpora():
 
 
 def task_since():
-    """Make bpfcompat/data/since.json again: from headers of Debian's packages, kernels of the catalogue, and its seed."""
+    """Make bpfcompat/data/since.json again, from headers of Debian's packages, kernels of the catalogue and a seed."""
     return {"actions": [(sincemaking.write, [Path()])], "verbosity": 2}
 
 
