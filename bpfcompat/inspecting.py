@@ -4,7 +4,7 @@ Everything about a kernel here is a prediction; it says so wherever it stands.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,9 @@ def _head(looked: Look) -> str:
     features = {feature for f in found.code.functions for feature in f.features}
     btf = "no BTF" if found.debug.types is None else "BTF with source lines" if found.debug.ext.lines else "BTF"
     order = "" if found.byte_order == "little" else f", {found.byte_order}-endian"
-    said = f"{looked.title}: {looked.size:,} bytes, licence {found.licence or 'none'}, {btf}, -mcpu={isa(features)}{order}"
+    said = (
+        f"{looked.title}: {looked.size:,} bytes, licence {found.licence or 'none'}, {btf}, -mcpu={isa(features)}{order}"
+    )
     return said + (f"; damaged: {found.debug.fault}" if found.debug.fault else "")
 
 
@@ -118,7 +120,7 @@ def _declared(found: Map) -> str:
 def _needs(anatomy: Anatomy) -> Iterator[str]:
     found = relocations(anatomy.debug)
     specs = dict.fromkeys(f"{r.word} {r.spec}" for r in found)
-    yield _count(found, "CO-RE relocation") + (f" of {len(specs)} things" if found else "")
+    yield _count(found, "CO-RE relocation") + (f" of {_count(specs, 'thing')}" if found else "")
 
 
 def _kernels(looked: Look) -> Iterator[str]:
@@ -144,7 +146,7 @@ def _obstacles(obstacles: Sequence[Obstacle]) -> Iterator[str]:
         yield f"   and {len(obstacles) - MOST_OBSTACLES} more: --json has them"
 
 
-def _count(things: Sequence[object], word: str) -> str:
+def _count(things: Sized, word: str) -> str:
     return f"{len(things) or 'no'} {word}{'' if len(things) == 1 else 's'}"
 
 

@@ -29,6 +29,7 @@ NOTE_FORMAT = 1
 MAX_NOTE = 16 << 20
 _HANGS_ON = ("bpfcompat.toml", "bpfcompat.lock", "dodo.py")
 _HERE = Path(__file__).resolve()
+_KERNELS = _HERE.parent.parent / "kernels"
 
 
 def inspect(root: Path, name: str, kernels: Sequence[str] | None, as_json: bool) -> str:
@@ -102,12 +103,14 @@ class _Known:
         return session.asker.shop.store.read(blob), bool(spec.declared), why_not
 
     def _note(self) -> Mapping[str, dict[str, Any]]:
-        session, stamps = self.session(), _stamps(self.root)
+        session = self.session()
+        folders = [str(_KERNELS), *(str(self.root / c) for c in session.config["paths.catalogue"])]
+        stamps = _stamps(self.root, folders)
         asked = {pair.kernel for pair in session.matrix.pairs}
         plain = {k for k, spec in session.matrix.kernels.items() if not spec.base and not spec.libbpf}
         found = {k: {**_facts(session, k), "default": k in asked & plain} for k in session.matrix.kernels}
         if not any(noted.pop("changes", False) for noted in found.values()):
-            body = {"format": NOTE_FORMAT, "stamps": stamps, "kernels": found}
+            body = {"format": NOTE_FORMAT, "folders": folders, "stamps": stamps, "kernels": found}
             write_atomic(self.root / NOTE, json.dumps(body).encode())
         return found
 
@@ -148,10 +151,11 @@ def _facts(session: "Session", kernel: str) -> dict[str, Any]:
     }
 
 
-def _stamps(root: Path) -> dict[str, list[int]]:
+def _stamps(root: Path, folders: Sequence[str]) -> dict[str, list[int]]:
     """Times and sizes of what the note hangs on; the environment's settings are part of it."""
     found = {}
-    for path in (*(root / name for name in _HANGS_ON), _HERE, *(_HERE.parent.parent / "kernels").glob("*.toml")):
+    entries = (path for folder in folders for path in sorted(Path(folder).glob("*.toml")))
+    for path in (*(root / name for name in _HANGS_ON), _HERE, *entries):
         if path.exists():
             seen = path.stat()
             found[str(path)] = [seen.st_mtime_ns, seen.st_size]
@@ -167,7 +171,7 @@ def _noted(root: Path, wanted: Sequence[str] | None) -> Mapping[str, dict[str, A
     """What was noted, if it still holds, and if all that is wanted was there."""
     try:
         body = json.loads(read_bounded(root / NOTE, MAX_NOTE, ConfigError))
-        if body["format"] != NOTE_FORMAT or body["stamps"] != _stamps(root):
+        if body["format"] != NOTE_FORMAT or body["stamps"] != _stamps(root, body["folders"]):
             return None
         kernels: dict[str, dict[str, Any]] = body["kernels"]
         looked = [kernels[name] for name in _chosen(kernels, wanted)]
