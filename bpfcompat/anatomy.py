@@ -10,6 +10,7 @@ from functools import cached_property
 
 from bpfcompat import sections as elf
 from bpfcompat.btftypes import Kind, Type, Types
+from bpfcompat.corelo import Local, relocations
 from bpfcompat.errors import ObjectError
 from bpfcompat.insns import Code, Function, Reference, To, read_code
 from bpfcompat.lineinfo import Debug
@@ -210,6 +211,15 @@ class Anatomy:
         for symbol in taken.symbols:
             if symbol.section in old and symbol.name and symbol.type in (elf.STT_OBJECT, elf.STT_NOTYPE):
                 yield Map(symbol.name, 0, legacy=True)
+
+    @cached_property
+    def relocations(self) -> tuple[Local, ...]:
+        """All CO-RE relocations, in libbpf's order."""
+        try:
+            return relocations(self.debug)
+        except ObjectError as error:
+            self.debug.fault = error.message
+            return ()
 
     @property
     def byte_order(self) -> str:

@@ -10,6 +10,9 @@ from bpfcompat import __version__
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 DOIT = ("matrix", "plan", "publish", "report", "list", "info", "forget", "clean", "why", "run")
+# as buildtext.KINDS, which to import takes longer than most of these commands
+KINDS = ("helpers", "program_types", "map_types", "attach_types", "link_types", "commands", "kfuncs", "flags",
+         "options")  # fmt: skip
 EPILOG = """exit codes:
   0 everything as expected   1 a verdict not as expected   2 your input   3 inconclusive   4 not trusted
 
@@ -110,8 +113,6 @@ def _store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _kernel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from bpfcompat.buildtext import KINDS
-
     kernel = commands.add_parser(
         "kernel", help="what a kernel of the catalogue has, read from its files without a boot"
     )
@@ -156,9 +157,14 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from bpfcompat.rules.inspecting import inspect
+    from bpfcompat.looking import Project, inspect
 
-    sys.stdout.write(inspect(Path.cwd(), options.object, options.kernel, options.json))
+    def opened() -> Project:
+        from bpfcompat.rules.inspecting import Opened
+
+        return Opened(Path.cwd())
+
+    sys.stdout.write(inspect(Path.cwd(), options.object, options.kernel, options.json, opened))
     return int(Exit.OK)
 
 

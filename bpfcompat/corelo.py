@@ -7,9 +7,9 @@ guests report of the same relocations is held against this by a test.  Pure; dep
 """
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ class RelocationKind(IntEnum):
 
 
 _K = RelocationKind
+_KINDS = {int(kind): kind for kind in RelocationKind}
 _TYPE_BASED = (_K.LOCAL_TYPE_ID, _K.TARGET_TYPE_ID, _K.TYPE_EXISTS, _K.TYPE_SIZE, _K.TYPE_MATCHES)
 _ENUM_BASED = (_K.ENUMVAL_EXISTS, _K.ENUMVAL_VALUE)
 GUARDS = (_K.FIELD_EXISTS, _K.TYPE_EXISTS, _K.TYPE_MATCHES, _K.ENUMVAL_EXISTS)
@@ -196,32 +197,36 @@ def relocations(debug: Debug) -> tuple[Local, ...]:
     types = debug.types
     if types is None:
         return ()
-    side, starts = _Side(types), _functions_by_section(debug.code)
+    side, places = _Side(types), _by_section(debug.code)
     known: dict[tuple[int, int, int], tuple[str, Access | None, str]] = {}
     found = []
     for section, rows in debug.ext.relocations.items():
         for row in rows:
-            function = _function_at(starts.get(section, []), row.offset // INSN)
-            if function is None or row.kind > max(RelocationKind):
+            function = _function_at(places.get(section, ([], [])), row.offset // INSN)
+            if function is None or row.kind not in _KINDS:
                 continue
             key = (row.type, row.access, row.kind)
             if key not in known:
                 known[key] = _parsed(side, row)
             spec, access, fault = known[key]
             insn = row.offset // INSN - function.start
-            found.append(Local(function.name, section, insn, RelocationKind(row.kind), spec, access, fault))
+            found.append(Local(function.name, section, insn, _KINDS[row.kind], spec, access, fault))
     return tuple(found)
 
 
-def _functions_by_section(code: Code) -> dict[str, list[Function]]:
-    found: dict[str, list[Function]] = {}
-    for function in code.functions:
-        found.setdefault(function.section, []).append(function)
+def _by_section(code: Code) -> dict[str, tuple[list[int], list[Function]]]:
+    found: dict[str, tuple[list[int], list[Function]]] = {}
+    for function in sorted(code.functions, key=lambda f: f.start):
+        starts, functions = found.setdefault(function.section, ([], []))
+        starts.append(function.start)
+        functions.append(function)
     return found
 
 
-def _function_at(functions: list[Function], insn: int) -> Function | None:
-    return next((f for f in functions if f.start <= insn < f.start + f.insns), None)
+def _function_at(there: tuple[list[int], list[Function]], insn: int) -> Function | None:
+    starts, functions = there
+    number = bisect_right(starts, insn) - 1
+    return functions[number] if number >= 0 and insn < starts[number] + functions[number].insns else None
 
 
 def _parsed(side: _Side, row: CoreRelo) -> tuple[str, Access | None, str]:
@@ -653,6 +658,8 @@ class Resolver:
 
 def closest(wanted: str, names: Iterable[str]) -> tuple[str, ...]:
     """The names that are most like the wanted one, best first: those that hold it, then those spelt much like it."""
+    from difflib import get_close_matches  # only where something is missing
+
     there = list(dict.fromkeys(name for name in names if name))
     bare = wanted.strip("_")
     holding = sorted((n for n in there if bare and bare in n), key=len)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpfcompat.anatomy import Anatomy, Map, Program
-from bpfcompat.corelo import Local, Outcome, Resolved, Resolver, relocations
+from bpfcompat.corelo import Local, Outcome, Resolved, Resolver
 from bpfcompat.errors import ObjectError
 from bpfcompat.insns import Reference, To, isa
 from bpfcompat.predicting import NOTICE, Obstacle, Prediction, Target, Word, helper_name, predict
@@ -34,7 +34,7 @@ class Look:
 def look(title: str, size: int, anatomy: Anatomy, targets: Iterable[Target], declared: bool = False,
          absent: Mapping[str, str] | None = None) -> Look:  # fmt: skip
     """Look at an object, and at it with each kernel; ObjectError for one that cannot be read."""
-    locals_ = relocations(anatomy.debug)
+    locals_ = anatomy.relocations
     seen = tuple((t, predict(anatomy, t, declared), _resolved(anatomy, locals_, t)) for t in targets)
     return Look(title, size, anatomy, tuple(sorted(seen, key=lambda s: release_key(s[0].release))), absent or {})
 
@@ -118,7 +118,7 @@ def _declared(found: Map) -> str:
 
 
 def _needs(anatomy: Anatomy) -> Iterator[str]:
-    found = relocations(anatomy.debug)
+    found = anatomy.relocations
     specs = dict.fromkeys(f"{r.word} {r.spec}" for r in found)
     yield _count(found, "CO-RE relocation") + (f" of {_count(specs, 'thing')}" if found else "")
 
@@ -179,7 +179,7 @@ def to_json(looked: Look) -> dict[str, Any]:
             "programs": [_program_json(anatomy, p) for p in anatomy.programs],
             "maps": [_map_json(m) for m in anatomy.maps],
             "externs": [{"name": name, "weak": weak} for name, weak in anatomy.externs],
-            "relocations": [_local_json(r) for r in relocations(anatomy.debug)],
+            "relocations": [_local_json(r) for r in anatomy.relocations],
         },
         "notice": NOTICE,
         "kernels": [_kernel_json(*seen) for seen in looked.kernels],

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
-from importlib import resources
+from pathlib import Path
 
 from bpfcompat.anatomy import MAP_TYPES, Anatomy, Program
 from bpfcompat.btfindex import KernelTypes, essential
 from bpfcompat.btftypes import Kind
-from bpfcompat.corelo import GUARDS, Local, Outcome, Resolved, Resolver, relocations
-from bpfcompat.errors import ObjectError
+from bpfcompat.corelo import GUARDS, Outcome, Resolved, Resolver
 from bpfcompat.flow import Certain
 from bpfcompat.insns import To
 
@@ -244,7 +243,7 @@ class _Predictor:
     # --- relocations
 
     def _relocations(self) -> Iterator[Obstacle]:
-        locals_ = self.locals
+        locals_ = self.anatomy.relocations
         if not locals_:
             return
         if self.target.types is None or not self.target.shown:
@@ -258,16 +257,9 @@ class _Predictor:
                     yield self._relocation(program, found)
 
     @cached_property
-    def locals(self) -> tuple[Local, ...]:
-        try:
-            return relocations(self.anatomy.debug)
-        except ObjectError:
-            return ()
-
-    @cached_property
     def guarding(self) -> frozenset[str]:
         """Names of the programs that ask whether the kernel has something."""
-        asking = {(r.section, r.function) for r in self.locals if r.kind in GUARDS}
+        asking = {(r.section, r.function) for r in self.anatomy.relocations if r.kind in GUARDS}
         return frozenset(p.name for place in asking for p in self.programs_of.get(place, ()))
 
     @cached_property
@@ -327,7 +319,7 @@ def _target_type(program: Program) -> tuple[str, Kind] | None:
 
 @cache
 def _helper_names() -> Mapping[str, str]:
-    text = (resources.files("bpfcompat") / "data" / "helpers.json").read_text("utf-8")
+    text = (Path(__file__).resolve().parent / "data" / "helpers.json").read_text("utf-8")
     found: dict[str, str] = json.loads(text)["helpers"]
     return found
 

@@ -33,7 +33,7 @@ LAYERS = {
         *("expecting", "comparing", "veristat"),
     ),
     4: (
-        *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
+        *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking", "looking"),
         *("building", "querying"),
         *("registry", "registry.*"),
     ),
