@@ -5,8 +5,8 @@ reads them.  A name that is not in the table has no type here, and that decides 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from bpfcompat import sections as elf
 from bpfcompat.btftypes import Kind, Type, Types
@@ -147,8 +147,7 @@ def _table() -> dict[str, tuple[str, str, bool]]:
 SECTIONS: Mapping[str, tuple[str, str, bool]] = _table()
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """A program: its type and attach type (`XDP`, `CGROUP_INET4_BIND`; "" unknown or none), what it is attached to.
 
     `autoload` is False for a section that begins with `?`: libbpf leaves it out unless it is told to load it.
@@ -166,8 +165,7 @@ class Program:
         return self.function.name
 
 
-@dataclass(frozen=True, slots=True)
-class Map:
+class Map(NamedTuple):
     """A map as its BTF declares it; `number` is the type's, sizes in bytes, 0 where nothing is said."""
 
     name: str

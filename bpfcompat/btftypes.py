@@ -6,9 +6,9 @@ says is an ObjectError.  Either byte order; nothing is kept but an index of wher
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from mmap import mmap
+from typing import NamedTuple
 
 from bpfcompat.errors import ObjectError
 
@@ -53,8 +53,7 @@ _EXTRA = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(NamedTuple):
     """One type: its kind, name, size in bytes or the id of the type it is made of, and where its members stand."""
 
     kind: Kind
@@ -65,8 +64,7 @@ class Type:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A member of a structure: offset in bits, and in a bit field its width (else 0)."""
 
     name: str

@@ -9,8 +9,8 @@ looked for (most instructions) costs no Python at all.
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from bpfcompat import sections as elf
 from bpfcompat.errors import ObjectError
@@ -34,8 +34,7 @@ class To(StrEnum):
     EXTERN = "extern"  # a kernel symbol or Kconfig value
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """Instruction `insn` of its function refers to something: a helper by `number`, all else by `name`.
 
     `weak`: it may be missing, and is then null.
@@ -48,8 +47,7 @@ class Reference:
     weak: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function: where it stands, in instructions, and what it refers to.  `entry`: libbpf makes a program of it."""
 
     name: str

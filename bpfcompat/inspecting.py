@@ -5,23 +5,22 @@ Everything about a kernel here is a prediction; it says so wherever it stands.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bpfcompat.anatomy import Anatomy, Map, Program
-from bpfcompat.corelo import Local, Outcome, Resolved, Resolver
+from bpfcompat.corelo import Local, Outcome, Resolved
 from bpfcompat.errors import ObjectError
 from bpfcompat.insns import Reference, To, isa
-from bpfcompat.predicting import NOTICE, Obstacle, Prediction, Target, Word, helper_name, predict
-from bpfcompat.voice import clean
+from bpfcompat.predicting import NOTICE, Obstacle, Prediction, Target, Word, helper_name, predict, resolve
+from bpfcompat.sections import printable
 
 FORMAT = 1
 MOST_NAMES = 12  # of a list in one line
 MOST_OBSTACLES = 8
+MAX_LINE = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """An object looked at: what is in it, what each kernel has of it, and who was not looked at and why."""
 
     title: str
@@ -34,15 +33,11 @@ class Look:
 def look(title: str, size: int, anatomy: Anatomy, targets: Iterable[Target], declared: bool = False,
          absent: Mapping[str, str] | None = None) -> Look:  # fmt: skip
     """Look at an object, and at it with each kernel; ObjectError for one that cannot be read."""
-    locals_ = anatomy.relocations
-    seen = tuple((t, predict(anatomy, t, declared), _resolved(anatomy, locals_, t)) for t in targets)
+    seen = []
+    for target in targets:
+        resolved = resolve(anatomy, target)
+        seen.append((target, predict(anatomy, target, declared, resolved), resolved))
     return Look(title, size, anatomy, tuple(sorted(seen, key=lambda s: release_key(s[0].release))), absent or {})
-
-
-def _resolved(anatomy: Anatomy, locals_: Sequence[Local], target: Target) -> tuple[Resolved, ...]:
-    if not locals_ or target.types is None or not target.shown:
-        return ()
-    return tuple(Resolver(anatomy.debug, target.types).all(locals_))
 
 
 def release_key(release: str) -> tuple[int, ...]:
@@ -63,13 +58,13 @@ def text(looked: Look) -> str:
     """For people: the object, then each kernel."""
     lines = [_head(looked), *_programs(looked.anatomy), *_maps(looked.anatomy), *_needs(looked.anatomy)]
     lines += _kernels(looked)
-    return "".join(f"{clean(line)}\n" for line in lines)
+    return "".join(f"{printable(line[:MAX_LINE])}\n" for line in lines)
 
 
 def _head(looked: Look) -> str:
     found = looked.anatomy
     features = {feature for f in found.code.functions for feature in f.features}
-    btf = "no BTF" if found.debug.types is None else "BTF with source lines" if found.debug.ext.lines else "BTF"
+    btf = "no BTF" if found.debug.types is None else "BTF with source lines" if found.debug.ext.has_lines else "BTF"
     order = "" if found.byte_order == "little" else f", {found.byte_order}-endian"
     said = (
         f"{looked.title}: {looked.size:,} bytes, licence {found.licence or 'none'}, {btf}, -mcpu={isa(features)}{order}"
@@ -171,7 +166,7 @@ def to_json(looked: Look) -> dict[str, Any]:
             "byte_order": anatomy.byte_order,
             "licence": anatomy.licence,
             "btf": anatomy.debug.types is not None,
-            "lines": bool(anatomy.debug.ext.lines),
+            "lines": anatomy.debug.ext.has_lines,
             "fault": anatomy.debug.fault,
             "isa": isa(features),
             "features": features,

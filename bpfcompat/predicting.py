@@ -8,10 +8,10 @@ nothing is ever called impossible that a real boot found compatible.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from bpfcompat.anatomy import MAP_TYPES, Anatomy, Program
 from bpfcompat.btfindex import KernelTypes, essential
@@ -48,8 +48,7 @@ class Word(StrEnum):
     IMPOSSIBLE = "cannot work"
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(NamedTuple):
     """One thing in the way: its cause as verdicts name it, what it is about, and why it is (not) certain.
 
     `program` is "" where it concerns the object as a whole.  `instead` are names that the kernel has and that are like
@@ -66,8 +65,7 @@ class Obstacle:
     guarded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What is predicted of one kernel."""
 
     kernel: str
@@ -76,7 +74,6 @@ class Prediction:
     obstacles: tuple[Obstacle, ...]
 
 
-@dataclass(frozen=True)
 class Target:
     """A kernel as a prediction sees it.
 
@@ -84,12 +81,11 @@ class Target:
     kfuncs of its modules, `options` what its configuration sets; None where that is not known.
     """
 
-    name: str
-    release: str
-    types: KernelTypes | None
-    shown: bool = True
-    homes: Mapping[str, str] | None = None
-    options: Callable[[], frozenset[str] | None] = lambda: None
+    def __init__(self, name: str, release: str, types: KernelTypes | None, shown: bool = True,
+                 homes: Mapping[str, str] | None = None,
+                 options: Callable[[], frozenset[str] | None] = lambda: None) -> None:  # fmt: skip
+        self.name, self.release, self.types, self.shown = name, release, types, shown
+        self.homes, self.options = homes, options
 
     @cached_property
     def enums(self) -> Mapping[str, frozenset[int | str]]:
@@ -108,13 +104,24 @@ class Target:
         return bool(there) and what not in (there or ())
 
 
-def predict(anatomy: Anatomy, target: Target, declared: bool = False) -> Prediction:
+def resolve(anatomy: Anatomy, target: Target) -> tuple[Resolved, ...]:
+    """The object's relocations with what this kernel has for them; none where its guests show no types."""
+    if not anatomy.relocations or target.types is None or not target.shown:
+        return ()
+    return tuple(Resolver(anatomy.debug, target.types).all(anatomy.relocations))
+
+
+def predict(
+    anatomy: Anatomy, target: Target, declared: bool = False, resolved: Iterable[Resolved] | None = None
+) -> Prediction:
     """What forbids this object on this kernel.
 
-    `declared`: its own loader changes it before it loads, so that nothing is certain.
+    `declared`: its own loader changes it before it loads, so that nothing is certain.  `resolved` is what `resolve`
+    gives, where that is known already.
     """
+    resolved = resolve(anatomy, target) if resolved is None else resolved
     found: dict[tuple[str, str, str], Obstacle] = {}
-    for obstacle in _Predictor(anatomy, target).obstacles():
+    for obstacle in _Predictor(anatomy, target, resolved).obstacles():
         known = found.setdefault((obstacle.cause, obstacle.subject, obstacle.program), obstacle)
         if obstacle.certain > known.certain:
             found[obstacle.cause, obstacle.subject, obstacle.program] = obstacle
@@ -134,12 +141,12 @@ def _word(obstacles: Iterable[Obstacle]) -> Word:
 
 def _softened(obstacle: Obstacle) -> Obstacle:
     more = "; what is declared may change that" if obstacle.certain else ""
-    return replace(obstacle, certain=False, words=obstacle.words + more)
+    return obstacle._replace(certain=False, words=obstacle.words + more)
 
 
 class _Predictor:
-    def __init__(self, anatomy: Anatomy, target: Target) -> None:
-        self.anatomy, self.target = anatomy, target
+    def __init__(self, anatomy: Anatomy, target: Target, resolved: Iterable[Resolved]) -> None:
+        self.anatomy, self.target, self.resolved = anatomy, target, resolved
         self.certain = Certain(anatomy.code)
 
     def obstacles(self) -> Iterator[Obstacle]:
@@ -243,15 +250,14 @@ class _Predictor:
     # --- relocations
 
     def _relocations(self) -> Iterator[Obstacle]:
-        locals_ = self.anatomy.relocations
-        if not locals_:
+        if not self.anatomy.relocations:
             return
         if self.target.types is None or not self.target.shown:
             words = "its CO-RE relocations need the kernel's types, which this kernel does not show"
             yield Obstacle("kernel-btf-absent", "", "", True, words)
             return
         reached = self.programs_of
-        for found in Resolver(self.anatomy.debug, self.target.types).all(locals_):
+        for found in self.resolved:
             if found.poisoned and found.outcome is not Outcome.INVALID:
                 for program in reached.get((found.local.section, found.local.function), ()):
                     yield self._relocation(program, found)
@@ -332,8 +338,7 @@ def helper_name(number: int) -> str:
 # --- upstream
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """Something of Linux's that an object needs, `kind` and `name` as in the since table, and whether surely."""
 
     kind: str
