@@ -8,6 +8,8 @@ again.  Another answer to a known question is a conflict: kept beside the first,
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from bpfcompat.as_declared import is_remark
 from bpfcompat.digest import digest_bytes, short
@@ -76,8 +78,11 @@ def publish(
     now: int,
     valid_s: int = VALID_S,
     waiting: Callable[[str], None] | None = None,
+    explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Published:
     """Add verdicts to a registry and make `rows` its matrix; `now` is in Unix seconds.
+
+    `explained`: label of a row → explanation.to_json() of it, for its page.
 
     Each conclusive row names a bundle of `items` or one that is in the registry.  StoreError: another format, a damaged
     file, a row without its bundle.  TrustError: a claim that readers would refuse.
@@ -91,7 +96,7 @@ def publish(
         conflicts = [_index(registry, item.claim, pae_digest(p)) for item, p in zip(items, payloads, strict=True)]
         claims = _check_rows(registry, rows, key)
         matrix, digest, fresh = _write_matrix(registry, tuple(rows), key, now, valid_s)
-        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()))
+        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()), explained)
     found = tuple(c for c in conflicts if c is not None)
     return Published(new, len(payloads) - new, digest, fresh, found)
 
@@ -217,14 +222,22 @@ def _check_rows(registry: Path, rows: Sequence[Row], key: PrivateKey) -> dict[st
     return claims
 
 
-def _write_pages(registry: Path, matrix: Matrix, digest: str, claims: Mapping[str, Claim], signer: str) -> None:
+def _write_pages(
+    registry: Path,
+    matrix: Matrix,
+    digest: str,
+    claims: Mapping[str, Claim],
+    signer: str,
+    explained: Mapping[str, Mapping[str, Any]],
+) -> None:
     """Style first, index last: a page that can be seen has what it links to."""
     made = {layout.STYLE: pages.style()}
     conflicting: set[str] = set()
     for row in matrix.rows:
         if row.bundle and row.pair:
             entries = read_index(registry / layout.pair_path(row.pair))
-            made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, entries, signer)
+            why = explained.get(row.label)
+            made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, entries, signer, why)
             if len({entry.answer for entry in entries}) > 1:
                 conflicting.add(row.pair)
     named = {row.pair: claims[row.bundle] for row in matrix.rows if row.bundle and row.pair}
