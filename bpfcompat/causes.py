@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from bpfcompat import refusals
 from bpfcompat.declared import inner_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
@@ -860,14 +861,82 @@ def _object_malformed(case: Case) -> Finding | None:
     )
 
 
+def kind_of_refusal(log: str) -> refusals.Kind | None:
+    """Which of the kinds in refusals.py a verifier's log tells of; None where none of them."""
+    found = deciding_lines(log)
+    lines = [line for line in found if not re.match(r";|\d+: \(|Verification failed:|Reason:|At:", line)]
+    head = next((line for line in found if line.startswith("Verification failed:")), "")
+    return refusals.row_of(lines, head.partition(":")[2].strip())
+
+
+def _refused_as(row: refusals.Kind) -> Callable[[Case], Finding | None]:
+    def found(case: Case) -> Finding | None:
+        if not case.program or not case.verifier.strip() or kind_of_refusal(case.verifier) is not row:
+            return None
+        words = suggestion(case.verifier) or row.hint
+        return Finding(_refused(case), deciding_lines(case.verifier), words)
+
+    return found
+
+
+def _refused(case: Case) -> str:
+    said = reason(case.verifier) or f"refused with {case.code}"
+    return f"{case.who}: the verifier of {case.kernel} refuses it: {clip(said, 200)}"
+
+
 def _verifier_rejected(case: Case) -> Finding | None:
     if not case.program or not case.verifier.strip():
         return None
-    said = reason(case.verifier) or f"refused with {case.code}"
     return Finding(
-        f"{case.who}: the verifier of {case.kernel} refuses it: {clip(said, 200)}",
+        _refused(case),
         deciding_lines(case.verifier),
         suggestion(case.verifier) or "read the log from the source line above the reason",
+    )
+
+
+def _attach_busy(case: Case) -> Finding | None:
+    if case.errno not in (errno.EBUSY, errno.EEXIST) or not case.program:
+        return None
+    return Finding(
+        f"{case.who}: loads, but section '{clip(case.program.section)}' is taken by something attached already "
+        f"({case.code})",
+        last_lines(case.libbpf),
+        "attach by a way that several programs can share, or replace what is there",
+    )
+
+
+def _not_traceable(case: Case) -> Finding | None:
+    kind, _, target = (case.program.section if case.program else "").removeprefix("?").partition("/")
+    if case.errno not in (errno.EINVAL, errno.EADDRNOTAVAIL) or kind not in ("kprobe", "kretprobe") or not target:
+        return None
+    return Finding(
+        f"{case.who}: loads, but {case.kernel} takes no {kind} on '{clip(target)}' ({case.code}): "
+        "it is there, and on the kernel's list of what may not be probed",
+        last_lines(case.libbpf),
+        "take a caller or a callee of it, or a tracepoint nearby",
+        target,
+    )
+
+
+def _btf_rejected(case: Case) -> Finding | None:
+    said = case.find(r"^.*Error loading \.BTF into kernel: .*BTF is mandatory, can't proceed\.?$")
+    if not said:
+        return None
+    return Finding(
+        f"object: {case.kernel} does not take the object's own BTF, and its programs need it",
+        _line(case, said),
+        "compile with a clang whose BTF this kernel knows, or leave newer kinds out (pahole --skip_encoding_btf_…)",
+    )
+
+
+def _map_memlock(case: Case) -> Finding | None:
+    said = case.find(r"^.*permission error while running as root; try raising 'ulimit -l'.*$")
+    if not said or case.errno != errno.EPERM:
+        return None
+    return Finding(
+        f"{case.who}: the guest's limit on locked memory does not suffice on {case.kernel} (EPERM); that is no answer",
+        _line(case, said),
+        "raise RLIMIT_MEMLOCK before loading (kernels before 5.11 count maps against it)",
     )
 
 
@@ -904,12 +973,14 @@ CAUSES: Sequence[Cause] = (
     Cause("verifier-too-complex", _NO, _L, _too_complex, _SAID),
     Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources, _TABLE),
     Cause("object-malformed", _NO, _O + _L, _object_malformed, _SAID),
+    Cause("btf-rejected", _NO, _L, _btf_rejected, _SAID),
     Cause("needs-declaration", _ASK, _L, _needs_declaration, _SAID),
     Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent, _SAID),
     Cause("module-not-loaded", _ASK, _L, _module_not_loaded, _SAID),
     Cause("kfunc-missing", _NO, _L, _kfunc_missing, _SAID),
     Cause("kfunc-changed", _NO, _L, _kfunc_changed, _SAID),
     Cause("extern-unresolved", _NO, _L, _extern_unresolved, _SAID),
+    Cause("map-memlock", _ASK, _L, _map_memlock, _SAID),
     Cause("map-type-missing", _NO, _L, _map_type_missing, _TABLE),
     Cause("map-create-failed", _NO, _L, _map_create_failed, _TABLE),
     Cause("core-relocation-unresolved", _NO, _L, _core_unresolved, _SAID),
@@ -922,7 +993,10 @@ CAUSES: Sequence[Cause] = (
     Cause("kfunc-not-allowed", _NO, _L, _kfunc_not_allowed, _SAID),
     Cause("licence-refused", _NO, _L, _licence_refused, _SAID),
     Cause("permission", _NO, _L + _A, _permission, _TABLE),
-    Cause("verifier-rejected", _NO, _L, _verifier_rejected, _SAID),
+    *(Cause(row.slug, _NO, _L, _refused_as(row), _SAID) for row in refusals.ROWS),
+    Cause("verifier-rejected", _NO, _L, _verifier_rejected, _TABLE),
+    Cause("attach-busy", _NO, _A, _attach_busy, _TABLE),
+    Cause("attach-not-traceable", _NO, _A, _not_traceable, _TABLE),
     Cause("attach-failed", _NO, _A, _attach_failed, _GUESS),
     Cause("unknown", _NO, _O + _L + _A, _unknown, _GUESS),
 )

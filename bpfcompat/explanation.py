@@ -136,8 +136,8 @@ class Known:
     """All that an explanation may lean on.
 
     `refusal` is what verdict.refusal_of() says of the object or of one `program`.  `log` is the whole deciding log
-    where the report has but its end.  `near` and `functions` ask the kernel's BTF, `place` the object's line information by
-    program and instruction, `types_of` libbpf for a section's attach type, `since` the table of releases.
+    where the report has but its end.  `near` and `functions` ask the kernel's BTF, `place` the object's line
+    information by program and instruction, `attach_type` libbpf for that of a section.
     """
 
     object: str
