@@ -5,7 +5,7 @@ says is an ObjectError.  Either byte order; nothing is kept but an index of wher
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -79,7 +79,7 @@ class Types:
     def __init__(self, data: bytes) -> None:
         self._data = data
         try:
-            self._order, self._strings, start, end = _header(data)
+            self._order, self._strings, start, end = read_header(data)
             self._u3 = struct.Struct(f"{self._order}III")
             self._at = self._index(start, end)
         except struct.error as error:
@@ -88,14 +88,12 @@ class Types:
     def __len__(self) -> int:
         return len(self._at)
 
-    def _index(self, at: int, end: int) -> list[int]:
+    def _index(self, at: int, end: int) -> Sequence[int]:
         places, unpack = [0], self._u3.unpack_from
         while at < end:
             kind = (unpack(self._data, at)[1] >> 24) & 0x1F
-            if kind not in _KNOWN or len(places) > MAX_TYPES:
-                raise ObjectError(f"btf: type {len(places)} of kind {kind}: expected a kind up to 19, and few of them")
+            fixed, each = extra_of(kind, len(places))
             places.append(at)
-            fixed, each = _KNOWN[kind]
             at += 12 + fixed + each * (unpack(self._data, at)[1] & 0xFFFF)
         if at != end:
             raise ObjectError(f"btf: the last type ends at {at}, the types at {end}")
@@ -160,6 +158,17 @@ class Types:
         (word,) = struct.unpack_from(f"{self._order}I", self._data, of.at)
         return bool(word >> 24 & 1), bool(word >> 24 & 4), word & 0xFF
 
+    def int_offset(self, of: Type) -> int:
+        """Of an INT: where its bits begin; not 0 only in the bit fields of old compilers."""
+        (word,) = struct.unpack_from(f"{self._order}I", self._data, of.at)
+        return int(word >> 16 & 0xFF)
+
+    def parameters(self, of: Type) -> Iterator[tuple[str, int]]:
+        """Names and types of a FUNC_PROTO's parameters."""
+        for n in range(of.vlen):
+            name, kind = struct.unpack_from(f"{self._order}II", self._data, of.at + 8 * n)
+            yield self.text(name), kind
+
     def enumerators(self, of: Type) -> dict[str, int]:
         """Names and values of an ENUM or ENUM64."""
         found: dict[str, int] = {}
@@ -190,7 +199,14 @@ class Types:
 _KNOWN = {int(kind): extra for kind, extra in _EXTRA.items()}
 
 
-def _header(data: bytes) -> tuple[str, int, int, int]:
+def extra_of(kind: int, number: int) -> tuple[int, int]:
+    """Bytes that follow the header of a type of this kind: fixed, and for each member; ObjectError for no kind."""
+    if kind not in _KNOWN or number > MAX_TYPES:
+        raise ObjectError(f"btf: type {number} of kind {kind}: expected a kind up to 19, and few of them")
+    return _KNOWN[kind]
+
+
+def read_header(data: bytes) -> tuple[str, int, int, int]:
     """Byte order, where the strings start, where the types start and end."""
     order = "<" if data[:2] == b"\x9f\xeb" else ">"
     magic, version, _, length, types, size, strings, _ = struct.unpack_from(f"{order}HBBIIIII", data)

@@ -22,6 +22,7 @@ LAYERS = {
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
+        *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),

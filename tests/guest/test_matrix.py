@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 from bpfcompat.asking import Asker
+from bpfcompat.btfindex import KernelTypes
+from bpfcompat.corelo import Resolver, relocations
+from bpfcompat.insns import read_code
+from bpfcompat.lineinfo import Debug
+from bpfcompat.model import Blob
 from bpfcompat.plan import Pair
 
 pytestmark = pytest.mark.guest
@@ -70,3 +75,21 @@ def test_one_frame_of_truth(first: subprocess.CompletedProcess[str], asker: Aske
     before = asker.probe(pair).outputs["report"]
     assert asker.forget(asker.probe_action(pair))
     assert asker.probe(pair).outputs["report"] == before
+
+
+def test_relocations_as_reported(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
+    """Every CO-RE relocation that a guest told of is resolved to the same values without a guest."""
+    store, known, compared = asker.shop.store, dict[Blob, KernelTypes](), 0
+    for pair in asker.shop.matrix.pairs:
+        btf, told = asker.kernel(pair.kernel).btf, asker.report(pair).relocations
+        if not told or btf is None:
+            continue
+        types = known.get(btf) or known.setdefault(btf, KernelTypes(store.read(btf)))
+        debug = Debug(read_code(store.read(asker.object(pair.object))))
+        found = {
+            (r.local.function, r.local.word, r.local.spec, None if r.poisoned else r.values)
+            for r in Resolver(debug, types).all(relocations(debug))
+        }
+        assert {(r.function, r.kind, r.spec, r.found) for r in told} <= found, str(pair)
+        compared += len(told)
+    assert compared > 300
