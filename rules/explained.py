@@ -18,6 +18,8 @@ from bpfcompat.digest import canonical
 from bpfcompat.errors import BpfcompatError, ConfigError, ObjectError
 from bpfcompat.explanation import Explanation, Known, Result, Source, explain, to_json
 from bpfcompat.gate import Row
+from bpfcompat.insns import read_code
+from bpfcompat.lineinfo import Debug, place_of
 from bpfcompat.model import Answer, AttachMode, Report
 from bpfcompat.nearby import Near, functions_near, near
 from bpfcompat.plan import Pair
@@ -27,7 +29,8 @@ from bpfcompat.squeezed import from_archive
 from bpfcompat.verdict import Refusal, refusal_of
 
 _Found = TypeVar("_Found")
-SOURCES = (*CLASSIFIER_SOURCES, "explanation.py", "inventoried.py", "fixes.py", "nearby.py", "builds.py")
+SOURCES = (*CLASSIFIER_SOURCES, "explanation.py", "inventoried.py", "fixes.py", "nearby.py", "builds.py",
+           "lineinfo.py", "insns.py")  # fmt: skip
 
 
 class Explainer:
@@ -127,7 +130,15 @@ class Explainer:
         return f"BPF_{found[1].upper()}" if found else ""
 
     def _places(self, name: str) -> Callable[[str, int], Source | None]:
-        return lambda _program, _insn: None
+        """Where an instruction of a program comes from, by the object's own line information."""
+        asker = self.session.asker
+        data = asker.shop.store.read(asker.object(name))
+
+        def place(program: str, insn: int) -> Source | None:
+            found = _read(lambda: place_of(Debug(read_code(data)), program, insn))
+            return Source(found.file, found.line, found.text, found.function, insn) if found else None
+
+        return place
 
     def _whole_log(self, pair: Pair, report: Report, refusal: Refusal | None) -> str:
         """The verifier's whole log where the report has but its end."""
