@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
     _store_commands(commands)
+    _kernel_commands(commands)
     return top
 
 
@@ -86,6 +87,26 @@ def _store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     check.add_argument("--dry-run", "--check", action="store_true", help="say it, drop nothing")
     check.add_argument("--store", metavar="DIR", type=Path, help="this store, not the project's")
     check.set_defaults(call=_store_verify)
+
+
+def _kernel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from bpfcompat.buildtext import KINDS
+
+    kernel = commands.add_parser(
+        "kernel", help="what a kernel of the catalogue has, read from its files without a boot"
+    )
+    which = kernel.add_subparsers(metavar="show|diff", required=True)
+    show = which.add_parser("show", help="types, helpers, kfuncs, commands, options that gate them")
+    show.add_argument("kernel")
+    show.add_argument("kind", nargs="*", choices=[[], *KINDS], metavar="KIND", help=f"list all of: {', '.join(KINDS)}")
+    show.add_argument("--json", action="store_true")
+    show.set_defaults(call=_kernel_show)
+    diff = which.add_parser("diff", help="what changed from kernel A to kernel B")
+    diff.add_argument("old", metavar="A")
+    diff.add_argument("new", metavar="B")
+    diff.add_argument("--all", action="store_true", help="options that do not concern BPF too")
+    diff.add_argument("--json", action="store_true")
+    diff.set_defaults(call=_kernel_diff)
 
 
 def _doit(args: list[str]) -> int:
@@ -121,6 +142,7 @@ def _log(options: argparse.Namespace) -> int:
     return int(Exit.OK)
 
 
+<<<<<<< HEAD
 def _explain(options: argparse.Namespace) -> int:
     import json
 
@@ -130,6 +152,19 @@ def _explain(options: argparse.Namespace) -> int:
 
     found = explain_named(Path.cwd(), options.pair, options.program)
     sys.stdout.write(json.dumps(to_json(found), indent=1) + "\n" if options.json else as_text(found))
+=======
+def _kernel_show(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.builds import shown
+
+    sys.stdout.write(shown(Path.cwd(), options.kernel, options.kind, options.json))
+    return int(Exit.OK)
+
+
+def _kernel_diff(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.builds import difference
+
+    sys.stdout.write(difference(Path.cwd(), (options.old, options.new), options.all, options.json))
+>>>>>>> 06707e1
     return int(Exit.OK)
 
 

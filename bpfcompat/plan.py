@@ -19,6 +19,7 @@ EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
 FILES = 2  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
+INVENTORY = 1  # raise when builds.py reads another inventory from the same kernel
 MODULES = 1  # raise when kernels/modules.py reads another index from the same package
 
 
@@ -155,6 +156,13 @@ def _kernels_of(spec: ObjectSpec, kernels: Mapping[str, KernelSpec], everywhere:
 def kernel_action(spec: KernelSpec, files: Mapping[str, str]) -> Action:
     """A kernel from the digests of the files it comes from (role or position → digest)."""
     return Action("kernel", spec.name, {"arch": spec.arch, "files": dict(files), "extractor": EXTRACTOR})
+
+
+def inventory_action(kernel: Kernel) -> Action:
+    """What one exact build has, read from its BTF, its configuration and the vmlinux inside its image."""
+    files = {role: blob.digest if blob else None for role, blob in
+             (("btf", kernel.btf), ("config", kernel.config), ("image", kernel.image))}  # fmt: skip
+    return Action("inventory", kernel.name, {**files, "release": kernel.release, "reader": INVENTORY})
 
 
 def validator_action(sources: Mapping[str, str], libbpf: str, compiler: str, arch: str) -> Action:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from bpfcompat import elf, kmods, libbpfs
 from bpfcompat.action import Action
-from bpfcompat.asking import CLASSIFIER_SOURCES, HERE, Asker
+from bpfcompat.asking import CLASSIFIER_SOURCES, HERE
 from bpfcompat.beside import OBJECT, log_name
 from bpfcompat.btftypes import Types
 from bpfcompat.builds import Build
@@ -39,7 +39,6 @@ class Explainer:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._types: dict[str, Types | None] = {}  # by the digest of the BTF: variants of a kernel share it
-        self._builds: dict[tuple[str, str], Build | None] = {}
 
     def explain(self, pair: Pair, program: str = "", results: Sequence[Result] | None = None) -> Explanation:
         """The explanation of a pair, or of one of its programs asked alone; NotThere for a pair that was not asked."""
@@ -95,14 +94,10 @@ class Explainer:
 
     def build(self, kernel: str) -> Build | None:
         """A kernel's inventory; None for one without BTF, or whose BTF cannot be read."""
-        found = self.session.asker.kernel(kernel, make=False)
-        key = (found.btf.digest if found.btf else "", found.config.digest if found.config else "")
-        if key not in self._builds:
-            try:
-                self._builds[key] = build_for(self.session.asker, kernel)
-            except (BpfcompatError, NotThere):
-                self._builds[key] = None
-        return self._builds[key]
+        try:
+            return self.session.asker.build(kernel)
+        except (BpfcompatError, NotThere):
+            return None
 
     def types(self, kernel: str) -> Types | None:
         """The types of a kernel's BTF, for what an inventory does not hold; None where there are none to be read."""
@@ -162,16 +157,6 @@ class Explainer:
                 continue
             release = asker.kernel(other.kernel, make=False).release
             yield Result(other.kernel, release, verdict.answer, verdict.cause)
-
-
-def build_for(asker: Asker, kernel: str) -> Build | None:
-    """The inventory of a kernel's build, from its files in the store."""
-    from bpfcompat.builds import build_of
-
-    found, store = asker.kernel(kernel, make=False), asker.shop.store
-    if found.btf is None:
-        return None
-    return build_of(store.read(found.btf), store.read(found.config) if found.config else None, found.release)
 
 
 def explanations(session: Session, rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
