@@ -142,17 +142,6 @@ def _log(options: argparse.Namespace) -> int:
     return int(Exit.OK)
 
 
-<<<<<<< HEAD
-def _explain(options: argparse.Namespace) -> int:
-    import json
-
-    from bpfcompat.explanation import to_json
-    from bpfcompat.rules.explained import explain_named
-    from bpfcompat.telling import as_text
-
-    found = explain_named(Path.cwd(), options.pair, options.program)
-    sys.stdout.write(json.dumps(to_json(found), indent=1) + "\n" if options.json else as_text(found))
-=======
 def _kernel_show(options: argparse.Namespace) -> int:
     from bpfcompat.rules.builds import shown
 
@@ -164,7 +153,6 @@ def _kernel_diff(options: argparse.Namespace) -> int:
     from bpfcompat.rules.builds import difference
 
     sys.stdout.write(difference(Path.cwd(), (options.old, options.new), options.all, options.json))
->>>>>>> 06707e1
     return int(Exit.OK)
 
 
@@ -192,6 +180,18 @@ def _keygen(options: argparse.Namespace) -> int:
                 f"{options.passphrase_env}: not set or empty", hint="export it, or leave --passphrase-env out"
             )
     print(f"{keygen(options.path, passphrase)}  {options.path} (private), {options.path}.pub (public)")
+    return int(Exit.OK)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    import json
+
+    from bpfcompat.explanation import to_json
+    from bpfcompat.rules.explained import explain_named
+    from bpfcompat.telling import as_text
+
+    found = explain_named(Path.cwd(), options.pair, options.program)
+    sys.stdout.write(json.dumps(to_json(found), indent=1) + "\n" if options.json else as_text(found))
     return int(Exit.OK)
 
 

@@ -88,7 +88,8 @@ ROWS: Sequence[Kind] = (
     _row(
         "verifier-bounds",
         (
-            r"^invalid access to (packet|map|mem|key|stack)", r"^R\d+ (min|max) value is", r"unbounded (memory|min value)",
+            r"^invalid access to (packet|map|mem|key|stack)", r"^R\d+ (min|max) value is",
+            r"unbounded (memory|min value)",
             r"offset is outside of", r"pointer be out of bounds", r"^math between .* pointer and",
             r"^invalid (variable-offset|unbounded|zero-sized|stack|write to stack|read from stack)",
             r"^invalid indirect access to stack",
@@ -115,7 +116,7 @@ ROWS: Sequence[Kind] = (
     ),
     _row(
         "verifier-type",
-        (r"^R\d+ type=\S+ expected=", r"invalid mem access '\w+'", r"^R\d+ (pointer|bitwise|invalid|is a non-owning)",
+        (r"^R\d+ type=\S+ expected=", r"invalid mem access '\w+'", r"^R\d+ (pointer|bitwise|is a non-owning)",
          r"pointer (arithmetic|comparison|operation)", r"leaks addr", r"^cannot (write into|pass map_type|access ptr)",
          r"^arg#?\d+ (expected|is|pointer|reg|must)",
          r"write into map forbidden|read from map forbidden|into .* is not allowed"),
@@ -127,7 +128,7 @@ ROWS: Sequence[Kind] = (
 
 
 def row_of(lines: Sequence[str], category: str = "") -> Kind | None:
-    """The kind of a refusal, from the lines that say why and the category of 7.3 (`Memory Safety: …`); None: of none."""
+    """The kind of a refusal, from the lines that say why and the category of 7.3 (`Memory Safety: …`), if any."""
     for line in lines:
         for row in ROWS:
             if row.words.search(line):

@@ -27,7 +27,7 @@ LAYERS = {
         *("nearby",),
     ),
     3: (
-        *("refusals", "fixes", "inventoried", "explanation", "telling"),
+        *("refusals", "fixes", "inventoried", "explanation", "causespage", "telling"),
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
         *(
             "judging",
