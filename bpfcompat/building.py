@@ -12,6 +12,7 @@ from bpfcompat.errors import KernelError
 if TYPE_CHECKING:  # a null run needs no inventory
     from bpfcompat.action import Action
     from bpfcompat.builds import Build
+    from bpfcompat.model import Blob
     from bpfcompat.realise import Made, Realiser
 
 
@@ -19,9 +20,13 @@ def build(steps: Realiser, name: str, make: bool = True) -> Build:
     """A kernel's inventory; KernelError for one that is not to be had or was built without BTF."""
     from bpfcompat.builds import from_json
 
-    entry = steps.have(action_of(steps, name, make), lambda work: _make(steps, name), make)
-    blob = entry.outputs["inventory"]
+    blob = blob_of(steps, name, make)
     return steps.planned(f"inventory:{blob.digest}", lambda: from_json(steps.shop.store.read(blob)))
+
+
+def blob_of(steps: Realiser, name: str, make: bool = True) -> Blob:
+    """A kernel's inventory as it lies in the store."""
+    return steps.have(action_of(steps, name, make), lambda work: _make(steps, name), make).outputs["inventory"]
 
 
 def action_of(steps: Realiser, name: str, make: bool = True) -> Action:

@@ -40,10 +40,11 @@ _NO_NAME = re.compile(r"_*MAX_|__|.*_UNSPEC$|.*_unspec$")
 _HELPER = "BPF_FUNC_"
 _FLAG = "BPF_F_"
 
-# Bits of a function in a set, include/linux/btf.h.  KPTR_GET was in 6.0 to 6.3 only; the rest never changed places.
+# Bits of a function in a set, include/linux/btf.h.  KPTR_GET was in 6.0 to 6.3, TRUSTED_ARGS until 6.19.
 KFUNC_FLAGS = (
     "acquire", "release", "ret_null", "kptr_get", "trusted_args", "sleepable", "destructive", "rcu", "iter_new",
     "iter_next", "iter_destroy", "rcu_protected", "fastcall", "arena_ret", "arena_arg1", "arena_arg2", "implicit_args",
+    "spinlock_safe", "perfmon",
 )  # fmt: skip
 _SET_OF_KFUNCS = 1  # BTF_SET8_KFUNCS, commit 6f3189f38a3e ("bpf: treewide: Annotate BPF kfuncs in BTF") (in v6.9)
 _OLD_BITS, _NEW_BITS = 12, 24  # a wider word is no word of flags

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bpfcompat.builds import ENUMS, Build, Change, differences, to_json
+from bpfcompat.since import Since, table
 
 WIDTH = 112
 _LABEL = 17
@@ -19,6 +20,7 @@ _TELLING = (
 )  # fmt: skip
 KINDS = (*ENUMS, "kfuncs", "flags", "options")
 # What is too long for a screen is counted, and listed when it is asked for by name.
+_MOST = 24
 _COUNTED = ("helpers", "flags", "options", "kfuncs", "commands")
 
 
@@ -69,11 +71,25 @@ def _brief(kind: str, build: Build, modules: Mapping[str, str] | None) -> Iterat
     off = [f"{short_name(n)} ({option})" for n in names if (option := build.switched_off(kind, n))]
     missing = f"; compiled out: {', '.join(off)}" if off else ""
     more = _in_modules(modules) if kind == "kfuncs" else ""
-    if kind in _COUNTED:
-        yield _entry(title(kind), f"{len(names)}{more}{missing}")
-        return
-    shown = " ".join(short_name(n) for n in names)
-    yield _entry(title(kind), f"{len(names)}: {shown}{missing}")
+    shown = "" if kind in _COUNTED else ": " + " ".join(short_name(n) for n in names)
+    yield _entry(title(kind), f"{len(names)}{more}{shown}{missing}")
+    yield from (_entry("", line) for line in _beside_upstream(kind, build))
+
+
+def _beside_upstream(kind: str, build: Build) -> Iterator[str]:
+    """What newer releases have and this build lacks, and what it has that upstream had later."""
+    rows = {name: row for (of, name), row in table().items() if of == kind}
+    absent = {n: row for n, row in rows.items() if n not in build.names(kind) and "DEPRECATED" not in n}
+    early = {n: row for n, row in rows.items() if n in build.names(kind) and row.newer_than(build.release)}
+    for label, found in (("not here", absent), ("taken back from newer Linux", early)):
+        if len(found) > _MOST:
+            yield f"{label}: {len(found)} that Linux has"
+        elif found:
+            yield f"{label}: {', '.join(_dated(n, row) for n, row in found.items())}"
+
+
+def _dated(name: str, row: Since) -> str:
+    return f"{short_name(name)} ({'by ' if row.after else ''}{row.version})"
 
 
 def _in_modules(modules: Mapping[str, str] | None) -> str:

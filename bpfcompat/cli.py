@@ -70,9 +70,29 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
+    _expect_commands(commands)
     _store_commands(commands)
     _kernel_commands(commands)
     return top
+
+
+def _expect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    expect = commands.add_parser("expect", help="today's answers against what bpfcompat.toml expects; boots nothing")
+    expect.add_argument("name", nargs="*", help="patterns of OBJECT or OBJECT@KERNEL; all without any")
+    expect.add_argument("--write", action="store_true", help="record today's answers in bpfcompat.toml, for review")
+    expect.set_defaults(call=_expect)
+    compare = commands.add_parser("compare", help="two runs, registries, kernels or objects side by side, no boot")
+    compare.add_argument("a", help="a run's matrix.json or its folder, a registry, a kernel or an object here")
+    compare.add_argument("b", help="another of the same kind")
+    compare.add_argument("--only", metavar="PATTERN", action="append", default=[], help="pairs, objects or kernels")
+    compare.add_argument("--format", choices=("text", "md", "json"), default="text")
+    compare.add_argument("--fail-on", choices=("flips", "near", "any"), default="flips", help="what exit code 1 is for")
+    compare.add_argument("--key", type=Path, action="append", default=[], help="public key (PEM) of a registry")
+    compare.add_argument("--veristat", metavar="DIR", type=Path, help="also write a.csv and b.csv for veristat -C")
+    compare.set_defaults(call=_compare)
+    flakes = commands.add_parser("flakes", help="pairs that were answered in two ways, or only after lost guests")
+    flakes.add_argument("--json", action="store_true")
+    flakes.set_defaults(call=_flakes)
 
 
 def _store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -153,6 +173,34 @@ def _kernel_diff(options: argparse.Namespace) -> int:
     from bpfcompat.rules.builds import difference
 
     sys.stdout.write(difference(Path.cwd(), (options.old, options.new), options.all, options.json))
+    return int(Exit.OK)
+
+
+def _expect(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.expecting import expect
+
+    code, lines = expect(Path.cwd(), options.name, options.write)
+    print("\n".join(lines))
+    return int(code)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bpfcompat.files import read_bounded
+    from bpfcompat.keys import MAX_KEY_BYTES, load_public
+    from bpfcompat.rules import comparing
+
+    keys = [load_public(read_bounded(path, MAX_KEY_BYTES, ConfigError), str(path)) for path in options.key]
+    found = comparing.run(Path.cwd(), options.a, options.b, keys, options.only)
+    print(comparing.shown(found, options.format))
+    for place in comparing.export(found, options.veristat) if options.veristat else ():
+        print(f"written: {place}", file=sys.stderr)
+    return int(found.exit_code(options.fail_on))
+
+
+def _flakes(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.expecting import flakes
+
+    print("\n".join(flakes(Path.cwd(), options.json)))
     return int(Exit.OK)
 
 

@@ -44,7 +44,9 @@ FILE = "bpfcompat.toml"
 MAX_BYTES = 4 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 ARCHES = ("amd64",)
-_EXPECTATION = re.compile(r"compatible|(incompatible|inconclusive)(:[a-z0-9]+(-[a-z0-9]+)*)?")
+_SLUG = r"(:[a-z0-9]+(-[a-z0-9]+)*)?"
+_EXPECTATION = re.compile(rf"any|unknown|pass|compatible|(fail|may-fail|incompatible|inconclusive){_SLUG}")
+_SHORT = {"pass": Answer.COMPATIBLE, "fail": Answer.INCOMPATIBLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +236,14 @@ def match_names(patterns: Iterable[str], names: Iterable[str], what: str, where:
 
 
 def expectation(text: str, where: str) -> Expectation:
-    """`compatible`, `incompatible`, `incompatible:cause`, `inconclusive:cause` or `any`."""
-    answer, _, cause = text.partition(":")
-    if text == "any":
-        return Expectation(None)
+    """`pass`, `fail[:CAUSE]`, `may-fail[:CAUSE]`, `unknown`, `any`, or an answer in full, `incompatible:CAUSE`."""
+    word, _, cause = text.partition(":")
     if not _EXPECTATION.fullmatch(text):
-        raise ConfigError(
-            f"{where}: expected compatible, incompatible[:cause], inconclusive[:cause] or any, got {text!r}"
-        )
-    return Expectation(Answer(answer), cause or None)
+        words = "pass, fail[:cause], may-fail[:cause], unknown, any, inconclusive[:cause]"
+        raise ConfigError(f"{where}: expected {words} (or compatible, incompatible[:cause]), got {text!r}")
+    if word in ("any", "may-fail", "unknown"):
+        return Expectation(None, cause or None, word)
+    return Expectation(_SHORT.get(word) or Answer(word), cause or None)
 
 
 def kernel_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> KernelSpec:
@@ -328,7 +329,8 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         cflags=tuple(_value(table, "cflags", _texts(()), where)),
         attach=AttachMode(_value(table, "attach", _one_of("attach", *AttachMode), where)),
         kernels=tuple(_value(table, "kernels", _texts(("*",)), where)),
-        optional=_value(table, "optional", _flag(False), where),
+        optional=table.get("optional") is True,
+        optional_on=_optional_on(table, where),
         expect=_expect(table.get("expect", "any"), where),
         tests=_tests(table, root, where),
         declared=_declared(table, where),
@@ -393,19 +395,38 @@ def _expect(given: Any, where: str) -> dict[str, Expectation]:
     return {str(k): expectation(v, f"{where}: expect: {k}") for k, v in table.items()}
 
 
+def _optional_on(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    given, texts = table.get("optional", False), _texts(()).accepts
+    if isinstance(given, bool):
+        return ()
+    if not texts(given) or not given:
+        raise ConfigError(f"{where}: optional: expected true or false, or a list of kernel patterns, got {given!r}")
+    return tuple(given)
+
+
+def required_on(spec: ObjectSpec, kernel: str) -> bool:
+    """Whether the gate fails on a pair that is not as expected; with another loader as with the project's own."""
+    names = (kernel, split_column(kernel)[0])
+    return not spec.optional and not any(fnmatch.fnmatchcase(n, p) for n in names for p in spec.optional_on)
+
+
 def expected_on(spec: ObjectSpec, kernel: str) -> Expectation:
     """What a pair must answer: the exact kernel's entry first, then the longest pattern that matches, else anything.
 
     With another loader, a pattern that names it (`*+libbpf-1.1`) wins; else what is expected of the kernel itself.
     """
+    pattern = governing(spec.expect, kernel)
+    return Expectation(None) if pattern is None else spec.expect[pattern]
+
+
+def governing(expect: Mapping[str, Any], kernel: str) -> str | None:
+    """The pattern that says what is expected on a kernel, None where no pattern does."""
     base, loader = split_column(kernel)
     if loader:
-        own = {p: e for p, e in spec.expect.items() if MARK in p and fnmatch.fnmatchcase(kernel, p)}
-        return own[max(own, key=lambda p: (p == kernel, len(p)))] if own else expected_on(spec, base)
-    for pattern in sorted(spec.expect, key=lambda p: (p != kernel, -len(p))):
-        if fnmatch.fnmatchcase(kernel, pattern):
-            return spec.expect[pattern]
-    return Expectation(None)
+        own = [p for p in expect if MARK in p and fnmatch.fnmatchcase(kernel, p)]
+        return max(own, key=lambda p: (p == kernel, len(p))) if own else governing(expect, base)
+    ordered = sorted(expect, key=lambda p: (p != kernel, -len(p)))
+    return next((p for p in ordered if fnmatch.fnmatchcase(kernel, p)), None)
 
 
 def _named(raw: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -3,17 +3,46 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from bpfcompat.errors import Exit
 from bpfcompat.model import Answer, Cost, Expectation, GuestRun, Verdict
 from bpfcompat.plan import Pair
 
+NO_ANSWER = "no-answer"  # the cause of a pair whose kernel could not be asked
+
+
+class Difference(StrEnum):
+    """In what way a pair is not as expected; an unexpected pass is news too."""
+
+    NONE = ""
+    FAILS = "unexpected-fail"
+    PASSES = "unexpected-pass"
+    CAUSE = "other-cause"
+    UNANSWERED = "no-answer"
+
 
 def meets(wanted: Expectation, answer: Answer, cause: str) -> bool:
-    """True when an answer is what was expected; `any` is met by every answer but inconclusive."""
-    if wanted.answer is None:
-        return answer is not Answer.INCONCLUSIVE
-    return answer is wanted.answer and wanted.cause in (None, cause)
+    """True when an answer is what was expected.
+
+    `any` and `may-fail` are met by yes and no, never by inconclusive; `unknown` by all that a kernel said.
+    """
+    if wanted.answer is not None:
+        return answer is wanted.answer and wanted.cause in (None, cause)
+    if wanted.word == "unknown":
+        return cause != NO_ANSWER
+    return answer is Answer.COMPATIBLE or (answer is Answer.INCOMPATIBLE and wanted.cause in (None, cause))
+
+
+def difference(wanted: Expectation, answer: Answer, cause: str) -> Difference:
+    """How an answer differs from what was expected."""
+    if meets(wanted, answer, cause):
+        return Difference.NONE
+    if answer is Answer.INCONCLUSIVE:
+        return Difference.CAUSE if wanted.answer is answer else Difference.UNANSWERED
+    if answer is Answer.COMPATIBLE:
+        return Difference.PASSES
+    return Difference.CAUSE if wanted.cause and wanted.answer is not Answer.INCONCLUSIVE else Difference.FAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +81,13 @@ class Row:
             return self.not_to_be_had
         return meets(self.expected, self.verdict.answer, self.verdict.cause)
 
+    @property
+    def difference(self) -> Difference:
+        """In what way it is not as expected."""
+        if self.verdict is None:
+            return Difference.NONE if self.as_expected else Difference.UNANSWERED
+        return difference(self.expected, self.verdict.answer, self.verdict.cause)
+
     def cached(self) -> "Row":
         """The same row as a later run will see it."""
         return replace(self, ran=False, why=())
@@ -59,11 +95,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The gate's word: exit code, and the required rows that are not as expected."""
+    """The gate's word: exit code, the required rows that are not as expected, and the optional ones that are not."""
 
     exit: Exit
     failed: tuple[Row, ...]
     counts: Counter[str]
+    tolerated: tuple[Row, ...] = ()
 
 
 def decide(rows: Sequence[Row]) -> Decision:
@@ -75,7 +112,7 @@ def decide(rows: Sequence[Row]) -> Decision:
     counts = Counter(_kind(r) for r in rows)
     known_bad = any(r.verdict is not None and r.verdict.answer is not Answer.INCONCLUSIVE for r in failed)
     code = Exit.OK if not failed else Exit.UNEXPECTED if known_bad else Exit.INCONCLUSIVE
-    return Decision(code, failed, counts)
+    return Decision(code, failed, counts, tuple(r for r in rows if not r.required and not r.as_expected))
 
 
 def _kind(row: Row) -> str:

@@ -167,15 +167,18 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a pair must answer: `compatible`, `incompatible` (any or one cause), or anything (None)."""
+    """What a pair must answer: an answer, of any cause or of one; where that is None, what `word` says.
+
+    `any` and `may-fail` take yes and no, `may-fail:CAUSE` a no of that cause alone; `unknown`: nobody has said yet.
+    """
 
     answer: Answer | None
     cause: str | None = None
+    word: str = "any"
 
     def __str__(self) -> str:
-        if self.answer is None:
-            return "any"
-        return f"{self.answer}:{self.cause}" if self.cause else str(self.answer)
+        said = self.word if self.answer is None else str(self.answer)
+        return f"{said}:{self.cause}" if self.cause else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,8 @@ class ObjectSpec:
     """One object as declared: a source to compile, a file already built, or a member of a Debian package.
 
     `files` are what its guests have beside it; `command` is the loader that is asked instead of libbpf.  `embedded` is
-    its number, from 1, among the objects inside that file or member; 0: the file is the object.
+    its number, from 1, among the objects inside that file or member; 0: the file is the object.  `optional_on` are the
+    patterns of kernels on which alone it is optional.
     """
 
     name: str
@@ -231,6 +235,7 @@ class ObjectSpec:
     attach: AttachMode = AttachMode.ATTACH
     kernels: tuple[str, ...] = ("*",)
     optional: bool = False
+    optional_on: tuple[str, ...] = ()
     expect: Mapping[str, Expectation] = field(default_factory=dict)
     files: tuple[ShippedFile, ...] = ()
     declared: Declared = field(default_factory=Declared)

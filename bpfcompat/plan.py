@@ -3,6 +3,7 @@
 Each function names everything that can change its output and nothing else; tests/unit/test_plan.py holds both halves.
 """
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from bpfcompat.config import Config, match_names
 from bpfcompat.digest import canonical, digest_json, raw_digest, short
 from bpfcompat.errors import ConfigError
 from bpfcompat.model import PLAIN, AptSource, Blob, Conditions, Kernel, KernelSpec, ObjectSpec
+from bpfcompat.slugs import SLUGS
 
 EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
@@ -91,13 +93,14 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
     chosen = match_names(config["matrix.objects"], objects, "object", f"{where} objects")
     # many objects say the same of the same kernels: each list of patterns is looked at once
     asked: dict[tuple[str, ...], frozenset[str]] = {}
-    expects: set[tuple[str, ...]] = set()
+    expects: set[tuple[Any, ...]] = set()
     for spec in (objects[o] for o in chosen):
         if spec.kernels not in asked:
             asked[spec.kernels] = frozenset(_kernels_of(spec, kernels, everywhere)).intersection(columns)
-        if tuple(spec.expect) not in expects:  # a misspelt kernel in `expect` would expect nothing, and never fail
+        said = (*spec.expect.items(), spec.optional_on)
+        if said not in expects:  # a misspelt kernel or cause in `expect` would expect nothing, or what cannot be
             _check_expect(config, spec, kernels)
-            expects.add(tuple(spec.expect))
+            expects.add(said)
     rows = {o: asked[objects[o].kernels] for o in chosen if asked[objects[o].kernels]}
     if not rows:
         raise ConfigError(f"{where}: no pair is left", hint="compare [matrix] kernels with the objects' own kernels")
@@ -108,6 +111,12 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
 def _check_expect(config: Config, spec: ObjectSpec, kernels: Mapping[str, KernelSpec]) -> None:
     """ConfigError for a pattern that no kernel answers to, by itself or with one of the object's loaders."""
     where = f"bpfcompat.toml: [objects.{spec.name}] expect"
+    unknown = next((e for e in spec.expect.values() if e.cause and e.cause not in SLUGS), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown.cause or "", sorted(SLUGS), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "docs/causes.md has all causes"
+        raise ConfigError(f"{where}: {unknown}: no cause is named {unknown.cause!r}", hint=hint)
+    match_names(spec.optional_on, kernels, "kernel", f"bpfcompat.toml: [objects.{spec.name}] optional")
     plain = [p for p in spec.expect if libbpfs.MARK not in p]
     match_names(plain, kernels, "kernel", where)
     if len(plain) < len(spec.expect):
@@ -280,6 +289,11 @@ def hello_action(name: str, column: Column, sysctls: Sequence[str]) -> Action:
     return Action("hello", name, {**column.inputs, "sysctls": list(sysctls)})
 
 
+def abilities_action(name: str, column: Column, inventory: str, asked: int) -> Action:
+    """Which helper each program type may call, asked of guests; `inventory` is the digest of what there is to call."""
+    return Action("abilities", name, {**column.inputs, "inventory": inventory, "asked": asked})
+
+
 def probe_action(pair: Pair, column: Column, object_digest: str, spec: Mapping[str, Any]) -> Action:
     """Ask one kernel about one object."""
     return Action("probe", str(pair), {**column.inputs, "object": object_digest, "spec": dict(spec)})
@@ -345,7 +359,7 @@ class AskedRow:
     object: str
     spec: Mapping[str, Any]
     expect: Mapping[str, str]
-    required: bool
+    required: bool | list[str]  # the patterns of kernels on which it is optional
     kernels: tuple[str, ...]
 
 

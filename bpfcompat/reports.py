@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 from bpfcompat import libbpfs
 from bpfcompat.as_declared import is_remark, toml_lines
 from bpfcompat.behaviour import TestVerdict
-from bpfcompat.gate import Row, decide
+from bpfcompat.gate import Difference, Row, decide
 from bpfcompat.model import Answer, Attach, Creation, Measures, ProgramVerdict, Verdict
 from bpfcompat.voice import clean
 
@@ -29,7 +29,8 @@ def line(row: Row) -> str:
     cause = f": {row.verdict.cause}" if row.verdict and row.verdict.cause else ""
     how = _how(row)
     trouble = f"  {clean(row.trouble, 400)}" if row.trouble else ""
-    wrong = "" if row.as_expected else f"  << expected {row.expected}" + ("" if row.required else " (optional)")
+    news = ": it passes, which is news" if row.difference is Difference.PASSES else ""
+    wrong = "" if row.as_expected else f"  << expected {row.expected}{news}" + ("" if row.required else " (optional)")
     declared = ", as declared" if row.declared else ""
     return f"{row.pair!s:42} {row.answer}{cause}{declared}  ({how}){trouble}{wrong}"
 
@@ -147,13 +148,24 @@ def summary(rows: Sequence[Row]) -> str:
     silent = sum(r.verdict is None for r in rows)
     head = f"{len(rows)} pairs: {counts}; {ran} ran, {len(rows) - ran - silent} already proved"
     head += f", {silent} without an answer" if silent else ""
+    tolerated = [f"{len(decision.tolerated)} optional, not as expected:"] if decision.tolerated else []
+    tolerated += differences(decision.tolerated)
     if not decision.failed:
-        return head + "; all as expected"
+        return "\n".join([head + "; all as expected", *tolerated])
+    return "\n".join([head, f"{len(decision.failed)} not as expected:", *differences(decision.failed), *tolerated])
+
+
+NEWS = {Difference.PASSES: " (news: it passes now)", Difference.CAUSE: " (another cause)"}
+_ORDER = (Difference.FAILS, Difference.PASSES, Difference.CAUSE, Difference.UNANSWERED)
+
+
+def differences(rows: Sequence[Row]) -> list[str]:
+    """A line for each way in which rows are not as expected, with their names: first what fails, then what passes."""
     groups: dict[str, list[str]] = {}
-    for row in decision.failed:
-        groups.setdefault(f"expected {row.expected}, got {_got(row)}", []).append(str(row.pair))
-    wrong = [f"  {_names(pairs)}: {what}" for what, pairs in groups.items()]
-    return "\n".join([head, f"{len(decision.failed)} not as expected:", *wrong])
+    for row in sorted((r for r in rows if r.difference), key=lambda r: _ORDER.index(r.difference)):
+        what = f"expected {row.expected}, got {_got(row)}{NEWS.get(row.difference, '')}"
+        groups.setdefault(what, []).append(str(row.pair))
+    return [f"  {_names(pairs)}: {what}" for what, pairs in groups.items()]
 
 
 def _names(pairs: Sequence[str], most: int = 4) -> str:
@@ -213,6 +225,7 @@ def _json(row: Row) -> dict[str, Any]:
         "maps": [asdict(m) for m in found.maps] if found else [],
         "expected": str(row.expected),
         "as_expected": row.as_expected,
+        "difference": str(row.difference),
         "required": row.required,
         "not_to_be_had": row.not_to_be_had,
         "ran": row.ran,
@@ -272,7 +285,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
     lines = ["| object | " + " | ".join(kernels) + " |", "|---" * (len(kernels) + 1) + "|"]
     lines += [f"| {labels[o]} | " + " | ".join(cells.get((o, k), "–") for k in kernels) + " |" for o in labels]
     head, *wrong = summary(rows).split("\n")
-    lines += ["", head, *wrong[:1], *(_markdown_item(w.strip()) for w in wrong[1:])]
+    lines += ["", head, *(_markdown_item(w.strip()) if w.startswith(" ") else f"\n{w}\n" for w in wrong)]
     notes = [_markdown_item(f"{r.pair}: {clean(n)}") for r in rows if r.verdict for n in r.verdict.notes]
     needed = [_markdown_item(line) for line in needs_lines(rows)]
     lines += ["", NEEDED.capitalize(), "", *needed] if needed else []
@@ -289,7 +302,8 @@ def _markdown_cell(row: Row) -> str:
     cause = f" `{row.verdict.cause}`" if row.verdict and row.verdict.cause else ""
     note = " \\*" if _remarked(row) else ""
     base = "➖ not to be had" if row.not_to_be_had else sign + cause + note
-    return base if row.as_expected else base + " **unexpected**"
+    news = " **unexpected pass**" if row.difference is Difference.PASSES else " **unexpected**"
+    return base if row.as_expected else base + news
 
 
 def as_junit(rows: Sequence[Row]) -> str:

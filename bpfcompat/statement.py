@@ -245,10 +245,11 @@ def parse_matrix_statement(payload: bytes) -> Matrix:
 
 
 def parse_expectation(text: str) -> Expectation:
-    """`any`, an answer, or `incompatible:CAUSE`, as Expectation prints itself; ValueError otherwise."""
-    answer, _, cause = text.partition(":")
-    found = Expectation(None if answer == "any" else Answer(answer), cause or None)
-    if str(found) != text:
+    """`any`, `may-fail[:CAUSE]`, `unknown`, or an answer, as Expectation prints itself; ValueError otherwise."""
+    word, _, cause = text.partition(":")
+    lenient = word in ("any", "may-fail", "unknown")
+    found = Expectation(None, cause or None, word) if lenient else Expectation(Answer(word), cause or None)
+    if str(found) != text or (cause and word in ("any", "unknown")):
         raise ValueError(f"expectation {text[:80]!r}")
     return found
 

@@ -54,6 +54,17 @@ class Entry:
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """An action key with two different outputs: whose it is, in which way they differ, their digests, since when."""
+
+    key: str
+    name: str
+    words: str
+    outputs: tuple[str, ...]
+    since: float
+
+
 class Store:
     """A folder of outputs by key; any number of processes may share it."""
 
@@ -273,6 +284,17 @@ class Store:
         """Keep different outputs of one action key side by side; none of them is its entry."""
         found = {"key": key, "name": name, "words": words, "outputs": [b.digest for b in outputs]}
         self._write(self.quarantine_path(key), canonical(found))
+
+    def quarantines(self) -> list[Quarantine]:
+        """Every action key that has two different outputs, the newest last; what is not as we write it is left out."""
+        found = []
+        for path in (self.root / "flaky").glob("*.json"):
+            with contextlib.suppress(StoreError, OSError, *_NOT_OURS):
+                body = json.loads(read_bounded(path, MAX_ENTRY, follow=False))
+                outputs = tuple(map(str, body["outputs"]))
+                found.append(Quarantine(str(body["key"]), str(body["name"]), str(body["words"]), outputs,
+                                        os.lstat(path).st_mtime))  # fmt: skip
+        return sorted(found, key=lambda q: (q.since, q.name))
 
     def release(self, key: str) -> bool:
         """End the quarantine of an action key; True if there was one."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bpfcompat.as_declared import is_remark
+from bpfcompat.builds import from_json
 from bpfcompat.digest import digest_bytes, short
 from bpfcompat.envelope import pae_digest, parse, sign, verify
 from bpfcompat.errors import StoreError, TrustError
@@ -77,11 +78,13 @@ def publish(
     *,
     now: int,
     valid_s: int = VALID_S,
+    inventories: Mapping[str, bytes] | None = None,
     waiting: Callable[[str], None] | None = None,
     explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Published:
     """Add verdicts to a registry and make `rows` its matrix; `now` is in Unix seconds.
 
+    `inventories` are what the builds of the matrix's kernels have, by the kernel's name.
     `explained`: label of a row → explanation.to_json() of it, for its page.
 
     Each conclusive row names a bundle of `items` or one that is in the registry.  StoreError: another format, a damaged
@@ -96,7 +99,8 @@ def publish(
         conflicts = [_index(registry, item.claim, pae_digest(p)) for item, p in zip(items, payloads, strict=True)]
         claims = _check_rows(registry, rows, key)
         matrix, digest, fresh = _write_matrix(registry, tuple(rows), key, now, valid_s)
-        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()), explained)
+        shown = _write_inventories(registry, inventories or {}, fingerprint(key.public_key()))
+        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()), shown, explained)
     found = tuple(c for c in conflicts if c is not None)
     return Published(new, len(payloads) - new, digest, fresh, found)
 
@@ -222,12 +226,28 @@ def _check_rows(registry: Path, rows: Sequence[Row], key: PrivateKey) -> dict[st
     return claims
 
 
+def _write_inventories(registry: Path, found: Mapping[str, bytes], signer: str) -> dict[str, str]:
+    """Each inventory and its page; the pages' paths by kernel.  Two names of one build have one page."""
+    names: dict[bytes, list[str]] = {}
+    for name, data in found.items():
+        names.setdefault(data, []).append(name)
+    shown: dict[str, str] = {}
+    for data, of in names.items():
+        digest = digest_bytes(data)
+        path = layout.kernel_page_path(digest)
+        _write_once(registry / layout.inventory_path(digest), data)
+        _write_changed(registry, {path: pages.kernel(of, from_json(data), digest, signer)})
+        shown |= dict.fromkeys(of, path)
+    return shown
+
+
 def _write_pages(
     registry: Path,
     matrix: Matrix,
     digest: str,
     claims: Mapping[str, Claim],
     signer: str,
+    kernels: Mapping[str, str],
     explained: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Style first, index last: a page that can be seen has what it links to."""
@@ -243,7 +263,7 @@ def _write_pages(
     named = {row.pair: claims[row.bundle] for row in matrix.rows if row.bundle and row.pair}
     noted = {pair for pair, claim in named.items() if any(map(is_remark, claim.verdict.notes))}
     declared = {claim.object_name for claim in named.values() if claim.as_declared}
-    made[layout.INDEX] = pages.index(matrix, digest, signer, conflicting, noted, declared)
+    made[layout.INDEX] = pages.index(matrix, digest, signer, conflicting, noted, declared, kernels)
     _write_changed(registry, made)
 
 

@@ -8,7 +8,7 @@ from bpfcompat import keys, kmods
 from bpfcompat.conditions import keyed
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import locked, read_bounded
-from bpfcompat.gate import Row
+from bpfcompat.gate import NO_ANSWER, Row
 from bpfcompat.model import Answer
 from bpfcompat.plan import Pair
 from bpfcompat.qemu import machine_class
@@ -17,8 +17,6 @@ from bpfcompat.rules.session import Session
 from bpfcompat.statement import NOT_TO_BE_HAD, Claim, row_of
 from bpfcompat.statement import Row as PublishedRow
 from bpfcompat.verdict import CLASSIFIER
-
-NO_ANSWER = "no-answer"  # the published cause of a pair whose kernel could not be asked
 
 
 def items_of(session: Session, rows: Sequence[Row]) -> tuple[list[Item], list[PublishedRow]]:

@@ -132,7 +132,7 @@ def _settled(session: Session, columns: dict[str, plan.Column], objects: dict[st
             object=digest,
             spec=asker.recipe(Pair(name, matrix.columns[0])),
             expect={pattern: str(wanted) for pattern, wanted in matrix.objects[name].expect.items()},
-            required=not matrix.objects[name].optional,
+            required=list(matrix.objects[name].optional_on) or not matrix.objects[name].optional,
             kernels=() if len(matrix.rows[name]) == every else tuple(sorted(matrix.rows[name])),
         )
         for name, digest in objects.items()

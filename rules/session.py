@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfcompat import plan
 from bpfcompat.conditions import based
-from bpfcompat.config import Config, expected_on, load
+from bpfcompat.config import Config, expected_on, load, required_on
 from bpfcompat.control import Controller
 from bpfcompat.errors import BpfcompatError, ConfigError, ControlError, Exit, GuestError, KernelError
 from bpfcompat.gate import Row, decide
@@ -88,7 +88,7 @@ class Session:
         of_object, _, of_kernel = label.partition(":")[2].rpartition("@")
         kernel, found = self.matrix.kernels.get(of_kernel), self.matrix.objects.get(of_object or of_kernel)
         absent = isinstance(error, KernelError) and kernel is not None and kernel.optional
-        return absent or (found is not None and found.optional)
+        return absent or (found is not None and not required_on(found, of_kernel if of_object else ""))
 
     def ask(self, pair: Pair) -> None:
         """Probe a pair, classify it, and say its line."""
@@ -146,7 +146,7 @@ class Session:
         common: dict[str, Any] = {
             "pair": pair,
             "expected": expected_on(spec, pair.kernel),
-            "required": not spec.optional,
+            "required": required_on(spec, pair.kernel),
             "declared": bool(spec.declared),
         }
         try:

@@ -13,7 +13,7 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared"),
+    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared", "slugs", "tomledit"),
     1: (
         *("files", "mounts", "process", "conditions", "libbpfs", "config", "behave", "declare", "loaders"),
         *("fetch", "strictjson", "voice", "console"),
@@ -22,28 +22,20 @@ LAYERS = {
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
+        *("builds", "since", "sincetable"),
         *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo"),
-        *("builds",),
         *("nearby",),
     ),
     3: (
         *("refusals", "fixes", "inventoried", "explanation", "causespage", "telling"),
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
-        *(
-            "judging",
-            "costs",
-            "reports",
-            "buildtext",
-            "fitting",
-            "as_declared",
-            "proposing",
-            "commanded",
-            "outfit",
-            "attachtable",
-        ),
+        *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
+        *("buildtext", "contradictions", "abilities"),
+        *("expecting", "comparing", "veristat"),
     ),
     4: (
-        *("realise", "kmods", "building", "freezing", "assuring", "asking", "control", "keeping", "checking"),
+        *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
+        *("building", "querying"),
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*"),

@@ -14,6 +14,7 @@ from tests.unit.test_fitting import Btf
 CONFIG = b"""# CONFIG_BPF_LIRC_MODE2 is not set
 CONFIG_BPF_SYSCALL=y
 CONFIG_HZ=250
+CONFIG_NET=y
 CONFIG_NF_TABLES=m
 CONFIG_LSM="landlock,lockdown,bpf"
 """

@@ -10,11 +10,12 @@ import toml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfcompat import config
+from bpfcompat import config, verdict
 from bpfcompat.config import SETTINGS, Config
 from bpfcompat.errors import ConfigError
 from bpfcompat.libbpfs import SHIPPED, read_loaders
 from bpfcompat.model import Answer, AptSource, AttachMode, DirSource, Expectation, ObjectSpec, UrlSource
+from bpfcompat.slugs import SLUGS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEYS = [(section, key) for section, keys in SETTINGS.items() for key in keys]
@@ -308,6 +309,9 @@ def test_no_such_home() -> None:
         ("incompatible", Expectation(Answer.INCOMPATIBLE)),
         ("incompatible:helper-missing", Expectation(Answer.INCOMPATIBLE, "helper-missing")),
         ("inconclusive:guest-resources", Expectation(Answer.INCONCLUSIVE, "guest-resources")),
+        ("may-fail", Expectation(None, None, "may-fail")),
+        ("may-fail:helper-missing", Expectation(None, "helper-missing", "may-fail")),
+        ("unknown", Expectation(None, None, "unknown")),
     ],
 )
 def test_expectation(text: str, meaning: Expectation) -> None:
@@ -316,16 +320,29 @@ def test_expectation(text: str, meaning: Expectation) -> None:
     assert str(meaning) == text
 
 
+@pytest.mark.parametrize(("short", "full"), [("pass", "compatible"), ("fail", "incompatible"),
+                                             ("fail:helper-missing", "incompatible:helper-missing")])  # fmt: skip
+def test_short_words(short: str, full: str) -> None:
+    """pass and fail are other words for compatible and incompatible."""
+    assert config.expectation(short, "x") == config.expectation(full, "x")
+
+
+def test_slugs() -> None:
+    """The names of causes that expectations may name are those that verdicts can have."""
+    assert set(verdict.SLUGS) == SLUGS
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "", "yes", "Compatible", "compatible:x", "compatible:", "incompatible:", "incompatible: x", "incompatible:a:b",
+        "", "yes", "pass:x", "unknown:x", "may-fail:", "may_fail", "Compatible", "compatible:x", "compatible:",
+        "incompatible:", "incompatible: x", "incompatible:a:b",
         "incompatible:A", "incompatible:a\n", "incompatible:\u202e", "any:x", "any ", "inconclusive:", ":x",
     ],
 )  # fmt: skip
 def test_no_expectation(text: str) -> None:
     """What could never be met, or only by accident, is refused."""
-    with pytest.raises(ConfigError, match=r"^x: expected compatible, incompatible\[:cause\]"):
+    with pytest.raises(ConfigError, match=r"^x: expected pass, fail\[:cause\], may-fail"):
         config.expectation(text, "x")
 
 
@@ -341,6 +358,15 @@ def test_expected_on() -> None:
         "any",
     ]
     assert config.expected_on(ObjectSpec("x"), "mine") == Expectation(None)
+
+
+def test_required_on() -> None:
+    """An object is required, unless it is optional everywhere or on this kernel, with whatever loader."""
+    table = {"source": "x", "optional": ["debian-1?", "mine+libbpf-1.1"]}
+    some = config.object_spec("x", table, ROOT, "x")
+    asked = ("debian-11", "debian-11+libbpf-1.1", "mine", "mine+libbpf-1.1")
+    assert [config.required_on(some, k) for k in asked] == [False, False, True, False]
+    assert not config.required_on(ObjectSpec("x", optional=True), "mine") and config.required_on(ObjectSpec("x"), "m")
 
 
 @pytest.mark.parametrize("given", ["5", "['compatible']", "{a = 5}", "{a = ['any']}", "{a = {b = 'any'}}"])
@@ -383,7 +409,9 @@ def test_object_of_package() -> None:
         ('source = "a\\u0000b"', "source: expected a string"),
         ("source = 'a'\nattach = 'maybe'", "attach: expected one of load, attach"),
         ("source = 'a'\nkernels = 'all'", "kernels: expected a list of strings"),
-        ("source = 'a'\noptional = 'no'", "optional: expected true or false"),
+        ("source = 'a'\noptional = 'no'", "optional: expected true or false, or a list of kernel patterns"),
+        ("source = 'a'\noptional = []", "optional: expected true or false, or a list of kernel patterns"),
+        ("source = 'a'\noptional = [1]", "optional: expected true or false, or a list of kernel patterns"),
         ("package = 'p'\nmember = 'm'", "package: expected a table with suite and package, got 'p'"),
         ("package = {suite = 's'}\nmember = 'm'", "package: package: expected a string, got None"),
     ],

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpfcompat.errors import Exit
-from bpfcompat.gate import decide, meets
-from bpfcompat.model import Answer
+from bpfcompat.gate import NO_ANSWER, Difference, decide, meets
+from bpfcompat.model import Answer, Expectation
 from tests.rows import ANY, NO, UNKNOWN, YES, expects, row
+
+MAY_FAIL, NOT_SAID = Expectation(None, None, "may-fail"), Expectation(None, None, "unknown")
 
 
 @pytest.mark.parametrize(
@@ -35,11 +37,42 @@ from tests.rows import ANY, NO, UNKNOWN, YES, expects, row
         (expects(UNKNOWN, "x"), UNKNOWN, "x", True),
         (expects(UNKNOWN, "x"), UNKNOWN, "y", False),
         (expects(UNKNOWN, "x"), NO, "x", False),
+        (MAY_FAIL, YES, "", True),
+        (MAY_FAIL, NO, "x", True),
+        (MAY_FAIL, UNKNOWN, "x", False),
+        (Expectation(None, "x", "may-fail"), NO, "x", True),
+        (Expectation(None, "x", "may-fail"), NO, "y", False),
+        (Expectation(None, "x", "may-fail"), YES, "", True),
+        (NOT_SAID, YES, "", True),
+        (NOT_SAID, NO, "x", True),
+        (NOT_SAID, UNKNOWN, "x", True),
+        (NOT_SAID, UNKNOWN, NO_ANSWER, False),
     ],
 )
 def test_meets(wanted: Any, answer: Answer, cause: str, met: bool) -> None:
     """The answer must be the expected one, and the cause where one is named; `any` is never met by no answer."""
     assert meets(wanted, answer, cause) is met
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (row(YES, expected=expects(YES)), Difference.NONE),
+        (row(NO, "x", expects(YES)), Difference.FAILS),
+        (row(NO, "x", expects(UNKNOWN)), Difference.FAILS),
+        (row(YES, expected=expects(NO, "x")), Difference.PASSES),
+        (row(YES, expected=expects(UNKNOWN, "x")), Difference.PASSES),
+        (row(NO, "y", expects(NO, "x")), Difference.CAUSE),
+        (row(NO, "y", Expectation(None, "x", "may-fail")), Difference.CAUSE),
+        (row(UNKNOWN, "y", expects(UNKNOWN, "x")), Difference.CAUSE),
+        (row(UNKNOWN, "x", expects(YES)), Difference.UNANSWERED),
+        (row(None, expected=NOT_SAID), Difference.UNANSWERED),
+        (row(None, not_to_be_had=True, expected=expects(YES)), Difference.NONE),
+    ],
+)
+def test_difference(found: Any, said: Difference) -> None:
+    """An unexpected pass is told apart from an unexpected failure, another cause, and no answer."""
+    assert found.difference is said
 
 
 OKAY = row(YES)
@@ -83,6 +116,7 @@ def test_failed_names_the_rows() -> None:
     """The rows held against the run are the required ones that are not as expected, in their order."""
     rows = [LOST, OKAY, WRONG, *OPTIONAL, ABSENT, UNSURE]
     assert decide(rows).failed == (LOST, WRONG, UNSURE)
+    assert decide(rows).tolerated == tuple(OPTIONAL)
 
 
 def test_counts() -> None:
@@ -96,7 +130,7 @@ ROWS = st.builds(
     row,
     st.sampled_from([YES, NO, UNKNOWN, None]),
     st.sampled_from(["", "x"]),
-    st.sampled_from([ANY, *(expects(a, c) for a, c in product([YES, NO, UNKNOWN], [None, "x"]))]),
+    st.sampled_from([ANY, MAY_FAIL, NOT_SAID, *(expects(a, c) for a, c in product([YES, NO, UNKNOWN], [None, "x"]))]),
     required=st.booleans(),
 )
 
@@ -106,6 +140,7 @@ def test_decision_property(rows: list[Any]) -> None:
     """Exit 0 exactly when nothing failed; no order of the rows changes the code; an answer is needed for a 1."""
     decision = decide(rows)
     assert (decision.exit == Exit.OK) == (decision.failed == ())
+    assert [bool(r.difference) for r in rows] == [not r.as_expected for r in rows]
     assert decide(rows[::-1]).exit == decision.exit
     assert decision.exit in (Exit.OK, Exit.UNEXPECTED, Exit.INCONCLUSIVE)
     assert sum(decision.counts.values()) == len(rows)
@@ -116,7 +151,8 @@ def test_decision_property(rows: list[Any]) -> None:
 @given(ROWS)
 def test_no_answer_is_never_a_yes(row: Any) -> None:
     """A required pair without an answer is as expected only where someone wrote that they expect just that."""
-    if row.required and row.answer is UNKNOWN and row.expected.answer is not UNKNOWN:
+    said = row.expected.answer is UNKNOWN or (row.expected == NOT_SAID and row.verdict is not None)
+    if row.required and row.answer is UNKNOWN and not said:
         assert decide([row]).exit == Exit.INCONCLUSIVE
 
 

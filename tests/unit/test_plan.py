@@ -298,6 +298,7 @@ def test_only() -> None:
 
 
 MISSPELT = {"debian12": Expectation(None)}
+NO_CAUSE = {"*": Expectation(Answer.INCOMPATIBLE, "helper-mising")}
 
 
 @pytest.mark.parametrize(
@@ -311,6 +312,8 @@ MISSPELT = {"debian12": Expectation(None)}
         ({"only_objects": []}, "no pair is left"),
         ({"objects": selected(kernels=("debian-1",))}, r"\[objects.xdp\] kernels: no kernel is named 'debian-1'"),
         ({"objects": selected(expect=MISSPELT)}, r"\[objects.xdp\] expect: no kernel is named 'debian12'.*debian-12"),
+        ({"objects": selected(expect=NO_CAUSE)}, r"expect: .*no cause is named 'helper-mising'.*mean helper-missing"),
+        ({"objects": selected(optional_on=("debian12",))}, r"optional: no kernel is named 'debian12'.*debian-12"),
         ({"objects": {"xdp": selected(kernels=("mine",))["xdp"]}, "only_kernels": ["debian-*"]}, "no pair is left"),
     ],
 )

@@ -20,6 +20,8 @@ ROWS = [
     row(NO, "x", expects(YES), name="c@k1", required=False),
 ]
 
+NEWS = row(YES, "", expects(NO))
+
 # --- for people
 
 
@@ -32,6 +34,7 @@ ROWS = [
         (ROWS[2], "inconclusive  (cached)  no report within 60 s  << expected any"),
         (ROWS[3], "not to be had: 404"),
         (ROWS[4], "incompatible: x  (cached)  << expected compatible (optional)"),
+        (NEWS, "compatible  (cached)  << expected incompatible: it passes, which is news"),
     ],
 )
 def test_line(made: Row, said: str) -> None:
@@ -78,8 +81,23 @@ def test_summary() -> None:
         "2 not as expected:",
         "  a@k2: expected compatible, got incompatible:helper-missing",
         "  b@k1: expected any, got no answer: no report within 60 s",
+        "1 optional, not as expected:",
+        "  c@k1: expected compatible, got incompatible:x",
     ]
     assert reports.summary(ROWS[:1]) == "1 pairs: 1 compatible; 1 ran, 0 already proved; all as expected"
+
+
+def test_summary_sorts_news() -> None:
+    """What fails comes first, then what passes unexpectedly, marked as news, then another cause; pairs are gathered."""
+    rows = [row(NO, "y", expects(NO, "x")), NEWS, row(YES, "", expects(NO), "z@k"), row(NO, "x", expects(YES))]
+    assert reports.summary(rows).splitlines()[2:] == [
+        "  x@k: expected compatible, got incompatible:x",
+        "  x@k, z@k: expected incompatible, got compatible (news: it passes now)",
+        "  x@k: expected incompatible:x, got incompatible:y (another cause)",
+    ]
+    assert "**unexpected pass**" in reports.as_markdown(rows)
+    said = [p["difference"] for p in json.loads(reports.as_json(rows))["pairs"]]
+    assert said == ["other-cause", "unexpected-pass", "unexpected-pass", "unexpected-fail"]
 
 
 def test_summary_is_short() -> None:

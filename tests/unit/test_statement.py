@@ -201,11 +201,17 @@ def test_as_expected() -> None:
     assert not row_of(bad, parse_expectation("incompatible:btf-missing")).as_expected
 
 
-@pytest.mark.parametrize("text", ["", "yes", "Compatible", "any:", "compatible:", ":x"])
+@pytest.mark.parametrize("text", ["", "yes", "Compatible", "any:", "compatible:", ":x", "pass", "any:x", "unknown:x"])
 def test_expectation_has_one_spelling(text: str) -> None:
     """Only what an Expectation prints is read as one."""
     with pytest.raises(ValueError):
         parse_expectation(text)
+
+
+@pytest.mark.parametrize("text", ["any", "may-fail", "may-fail:helper-missing", "unknown", "inconclusive:x"])
+def test_expectation_round_trip(text: str) -> None:
+    """Every expectation is read back as it was printed."""
+    assert str(parse_expectation(text)) == text
 
 
 BROKEN_ROWS = {

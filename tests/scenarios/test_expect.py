@@ -1,0 +1,57 @@
+"""`bpfcompat expect` and `bpfcompat flakes` on whole small projects."""
+
+import json
+
+import pytest
+
+from tests.scenarios.conftest import Repo
+
+pytestmark = pytest.mark.scenario
+
+
+def test_record(proved: Repo) -> None:
+    """Without --write the change is shown and nothing is written; with it the gate passes, once is enough, no boot."""
+    place = proved.root / "bpfcompat.toml"
+    text = place.read_text().replace('expect = "incompatible:verifier-rejected"', 'expect = "compatible"  # mine')
+    place.write_text(text)
+    shown = proved.bpfcompat("expect", code=1).out
+    assert "9 pairs: 6 as expected, 3 not, 0 without an answer" in shown
+    assert "beta@k-a, beta@k-b, beta@k-c: expected compatible, got incompatible:verifier-rejected" in shown
+    assert '+expect = "incompatible:verifier-rejected"  # mine' in shown
+    assert place.read_text() == text
+    assert "+expect" in proved.bpfcompat("expect", "--write").out
+    assert place.read_text() == text.replace('"compatible"  # mine', '"incompatible:verifier-rejected"  # mine')
+    assert "nothing to record" in proved.bpfcompat("expect", "--write").out
+    assert "all as expected" in proved.doit("matrix").out
+    assert proved.boots() == {}
+
+
+def test_news(proved: Repo) -> None:
+    """An unexpected pass fails the gate as news; may-fail and an optional kernel do not."""
+    proved.settings(lambda s: s["objects"]["alpha"].update(expect={"*": "pass", "k-a": "fail:helper-missing"}))
+    assert "alpha@k-a: expected incompatible:helper-missing, got compatible (news: it passes now)" in (
+        proved.doit("matrix", code=1).out
+    )
+    proved.settings(lambda s: s["objects"]["alpha"].update(optional=["k-a"]))
+    assert "1 optional, not as expected:" in proved.doit("matrix").out
+    proved.settings(lambda s: s["objects"]["alpha"].update(expect={"*": "pass", "k-a": "may-fail"}, optional=False))
+    assert "all as expected" in proved.doit("matrix").out
+
+
+def test_no_answer_records_nothing(repo: Repo) -> None:
+    """A pair that was not asked is no expectation, and its absence is an exit code; a lost guest is in the ledger."""
+    assert "9 pairs: 0 as expected, 0 not, 9 without an answer" in repo.bpfcompat("expect", "--write", code=3).out
+    repo.only(alpha="panic-once alpha")
+    repo.doit("matrix", "matrix.kernels=k-a")
+    (entry,) = json.loads(repo.bpfcompat("flakes", "--json").out)["flakes"]
+    assert (entry["pair"], entry["kind"], entry["attempts"]) == ("alpha@k-a", "retried", 2)
+    assert "alpha@k-a" in repo.bpfcompat("flakes").out
+
+
+def test_names_nothing(proved: Repo) -> None:
+    """A pattern, a cause and a kernel that are nobody's are errors with the nearest name."""
+    assert "did you mean alpha" in proved.bpfcompat("expect", "alhpa", code=2).err
+    proved.settings(lambda s: s["objects"]["alpha"].update(expect="fail:helper-mising"))
+    assert (
+        "no cause is named 'helper-mising' (hint: did you mean helper-missing" in proved.bpfcompat("expect", code=2).err
+    )
