@@ -22,6 +22,7 @@ from bpfcompat.causes import (
     section_since,
 )
 from bpfcompat.nearby import Near, renamed, similar
+from bpfcompat.since import since as upstream
 from bpfcompat.verdict import Refusal
 
 # Options without which a way to attach is compiled out, though its number is in every header: kernel/trace/bpf_trace.c,
@@ -74,9 +75,17 @@ _AGAINST = "this kernel's own inventory has it, so something else may be the rea
 _TABLE = "bpfcompat's table of releases"
 
 
-def _listed(build: Build | None, kind: str, name: str, since: str, option: str = "") -> Here:
+def _since(kind: str, name: str, otherwise: str = "") -> tuple[str, str]:
+    """The first upstream release with a name, and who says so; `otherwise` is that of a table of ours."""
+    found = upstream(kind, name)
+    if found is None:
+        return otherwise, _TABLE if otherwise else ""
+    return (f"{found.version} (not in {found.after})" if found.after else found.version), found.source
+
+
+def _listed(build: Build | None, kind: str, name: str, otherwise: str, option: str = "") -> Here:
     """A name of an enum: absent, switched off, or there after all."""
-    source = _TABLE if since else ""
+    since, source = _since(kind, name, otherwise)
     if build is None or not build.names(kind):
         return Here(since=since, since_source=source)
     what, shown = kind.replace("_", " "), f"bpf_{name}" if kind == "helpers" else name
@@ -128,15 +137,17 @@ def _attach_type(case: Case, section: str, asked: Asked) -> Here:
 
 
 def _kfunc(case: Case, name: str, asked: Asked) -> Here:
+    since, source = _since("kfuncs", name)
     if asked.build is None or not asked.build.kfuncs or not re.fullmatch(r"\w+", name) or name.isdigit():
-        return Here()
+        return Here(since=since, since_source=source)
     if name in asked.build.kfuncs:
-        return Here((f"present: {name} is among the kfuncs of this build",), Certainty.GUESSED, _AGAINST)
+        return Here((f"present: {name} is among the kfuncs of this build",), Certainty.GUESSED, _AGAINST, since, source)
     close = similar(name, asked.build.kfuncs)
     lines = [f"absent: {name} is not among the {len(asked.build.kfuncs)} kfuncs of this build's vmlinux"]
     lines += [f"in module {case.homes[name]}, which is not loaded"] if name in case.homes else []
     lines += [f"closest kfuncs: {', '.join(close)}"] if close else []
-    return Here(tuple(lines), Certainty.PROVEN, _PROVEN, closest=tuple(filter(None, [renamed(name, close)])))
+    kin = tuple(filter(None, [renamed(name, close)]))
+    return Here(tuple(lines), Certainty.PROVEN, _PROVEN, since, source, closest=kin)
 
 
 def _kfunc_elsewhere(case: Case, name: str, asked: Asked) -> Here:
