@@ -11,7 +11,7 @@ from bpfcompat.anatomy import Anatomy, Map, Program
 from bpfcompat.corelo import Local, Outcome, Resolved
 from bpfcompat.errors import ObjectError
 from bpfcompat.insns import Reference, To, isa
-from bpfcompat.predicting import NOTICE, Obstacle, Prediction, Target, Word, helper_name, predict, resolve
+from bpfcompat.predicting import NOTICE, Obstacle, Prediction, Target, Word, helper_name, predict, resolve, upstream
 from bpfcompat.sections import printable
 
 FORMAT = 1
@@ -57,6 +57,7 @@ def oldest(looked: Look) -> Target | None:
 def text(looked: Look) -> str:
     """For people: the object, then each kernel."""
     lines = [_head(looked), *_programs(looked.anatomy), *_maps(looked.anatomy), *_needs(looked.anatomy)]
+    lines += _upstream(looked.anatomy)
     lines += _kernels(looked)
     return "".join(f"{printable(line[:MAX_LINE])}\n" for line in lines)
 
@@ -118,6 +119,13 @@ def _needs(anatomy: Anatomy) -> Iterator[str]:
     yield _count(found, "CO-RE relocation") + (f" of {_count(specs, 'thing')}" if found else "")
 
 
+def _upstream(anatomy: Anatomy) -> Iterator[str]:
+    rows = upstream(anatomy)
+    if rows:
+        newest = [need for need, row in rows if row.version == rows[0][1].version]
+        yield f"upstream: {rows[0][1].words} has all that it surely needs ({_few(n.short for n in newest)} came last)"
+
+
 def _kernels(looked: Look) -> Iterator[str]:
     if looked.kernels:
         yield f"kernels: {NOTICE}"
@@ -176,6 +184,10 @@ def to_json(looked: Look) -> dict[str, Any]:
             "externs": [{"name": name, "weak": weak} for name, weak in anatomy.externs],
             "relocations": [_local_json(r) for r in anatomy.relocations],
         },
+        "upstream": [
+            {"kind": need.kind, "name": need.name, "since": row.version, "after": row.after, "source": row.source}
+            for need, row in upstream(anatomy)
+        ],
         "notice": NOTICE,
         "kernels": [_kernel_json(*seen) for seen in looked.kernels],
         "not_looked_at": dict(looked.absent),

@@ -19,6 +19,7 @@ from bpfcompat.btftypes import Kind
 from bpfcompat.corelo import GUARDS, Outcome, Resolved, Resolver
 from bpfcompat.flow import Certain
 from bpfcompat.insns import To
+from bpfcompat.since import Since, since, version
 
 NOTICE = "a prediction from the object's bytes and the kernel's types: no kernel was asked, and this is no verdict"
 MAX_OBSTACLES = 200
@@ -345,6 +346,21 @@ class Need(NamedTuple):
     name: str
     certain: bool
 
+    @property
+    def short(self) -> str:
+        """`helper bpf_loop`, `map type ringbuf`."""
+        word, prefix = _NEEDS[self.kind]
+        return f"{word} {self.name.removeprefix(prefix).lower() if prefix else f'bpf_{self.name}'}"
+
+
+_NEEDS = {
+    "helpers": ("helper", ""),
+    "kfuncs": ("kfunc", "BPF_KFUNC_"),
+    "map_types": ("map type", "BPF_MAP_TYPE_"),
+    "program_types": ("program type", "BPF_PROG_TYPE_"),
+    "attach_types": ("attach type", "BPF_"),
+}
+
 
 def needs(anatomy: Anatomy) -> Iterator[Need]:
     """What an object needs of a kernel, as far as upstream's versions say anything of it."""
@@ -365,3 +381,13 @@ def needs(anatomy: Anatomy) -> Iterator[Need]:
                 yield Need("helpers", helper_name(reference.number).removeprefix("bpf_"), sure)
             elif reference.to is To.KFUNC and not reference.weak:
                 yield Need("kfuncs", essential(reference.name), False)
+
+
+def upstream(anatomy: Anatomy) -> tuple[tuple[Need, Since], ...]:
+    """What an object surely needs of Linux with the first upstream version that has it, the newest first.
+
+    It decides nothing: distributions take back what is newer.
+    """
+    found = {(n.kind, n.name): n for n in needs(anatomy) if n.certain}
+    dated = ((need, row) for need in found.values() if (row := since(need.kind, need.name)) is not None)
+    return tuple(sorted(dated, key=lambda pair: version(pair[1].version), reverse=True))
