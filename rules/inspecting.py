@@ -1,12 +1,18 @@
 """What `bpfcompat inspect` needs of a project: its objects, and where all that is known of its kernels lies."""
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bpfcompat import kmods
-from bpfcompat.errors import BpfcompatError, ConfigError
+from bpfcompat.anatomy import Anatomy, read_anatomy
+from bpfcompat.asking import Asker
+from bpfcompat.errors import BpfcompatError, ConfigError, ObjectError
+from bpfcompat.looking import target
 from bpfcompat.model import DirSource
+from bpfcompat.plan import Pair
+from bpfcompat.predicting import Prediction, Target, predict
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.roots import sessions_of
 from bpfcompat.rules.session import Session
@@ -26,7 +32,7 @@ class Opened:
         session = self.session
         asked = {pair.kernel for pair in session.matrix.pairs}
         plain = {k for k, spec in session.matrix.kernels.items() if not spec.base and not spec.libbpf}
-        return {k: {**facts(session, k), "default": k in asked & plain} for k in session.matrix.kernels}
+        return {k: {**facts(session.asker, k), "default": k in asked & plain} for k in session.matrix.kernels}
 
     def folders(self) -> list[str]:
         """The catalogues that its kernels come from."""
@@ -46,14 +52,37 @@ class Opened:
         return session.asker.shop.store.read(blob), bool(spec.declared), why_not
 
 
+def predicted(asker: Asker) -> Iterator[tuple[Pair, Prediction]]:
+    """A prediction of every pair of which one can be made: libbpf is asked, and the object can be read."""
+    matrix, store = asker.shop.matrix, asker.shop.store
+    objects: dict[str, Anatomy | None] = {}
+    targets: dict[str, Target] = {}
+    for pair in matrix.pairs:
+        if pair.object not in objects:
+            objects[pair.object] = _anatomy(store.read(asker.object(pair.object)))
+        anatomy = objects[pair.object]
+        if anatomy is None or matrix.objects[pair.object].command:
+            continue
+        if pair.kernel not in targets:
+            targets[pair.kernel] = target(pair.kernel, facts(asker, pair.kernel))
+        yield pair, predict(anatomy, targets[pair.kernel], bool(matrix.objects[pair.object].declared))
+
+
+def _anatomy(data: bytes) -> Anatomy | None:
+    try:
+        return read_anatomy(data)
+    except ObjectError:
+        return None
+
+
 def _nearest(session: Session, name: str) -> str:
     near = difflib.get_close_matches(name, session.matrix.objects, 3)
     return f"did you mean {' or '.join(near)}?" if near else "name a file, or an object of bpfcompat.toml"
 
 
-def facts(session: Session, kernel: str) -> dict[str, Any]:
+def facts(asker: Asker, kernel: str) -> dict[str, Any]:
     """Where everything of one kernel lies; `absent` says why it does not."""
-    asker, spec = session.asker, session.matrix.kernels[kernel]
+    spec = asker.shop.matrix.kernels[kernel]
     try:
         found = asker.kernel(kernel, make=False)
     except NotThere:
