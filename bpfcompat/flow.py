@@ -9,26 +9,30 @@ from typing import Literal
 
 from bpfcompat.insns import CALL, EXIT, INSN, JA, JA32, LOAD64, Code, Function, To
 
+MAX_STEPS = 1_000_000
 NO_RETURN = "bpf_throw"  # a kfunc that ends the program where no instruction says so
 
 
-def unavoidable(code: Code, function: Function, insn: int) -> bool:
-    """Whether every way through the function passes this instruction."""
+def unavoidable(code: Code, function: Function, insn: int, most: int = MAX_STEPS) -> tuple[bool, int]:
+    """Whether every way through the function passes this instruction, and how many steps it took to know.
+
+    After `most` steps it is not known, which counts as no.
+    """
     if any(r.name == NO_RETURN for r in function.references):
-        return False
+        return False, 0
     body, little = code.bytes_of(function), code.elf.order == "<"
     count, seen, waiting = len(body) // INSN, {insn}, [0]
     if not 0 <= insn < count:
-        return False
+        return False, 0
     while waiting:
         at = waiting.pop()
         if at in seen:
             continue
-        if not 0 <= at < count or body[at * INSN] == EXIT:
-            return False  # an end that is reached without it, or a way out that is not understood
+        if not 0 <= at < count or body[at * INSN] == EXIT or len(seen) > most:
+            return False, len(seen)  # an end that is reached without it, or a way out that is not understood
         seen.add(at)
         waiting.extend(_next(body[at * INSN : (at + 1) * INSN], at, little))
-    return True
+    return True, len(seen)
 
 
 def _next(insn: bytes, at: int, little: bool) -> tuple[int, ...]:
@@ -49,11 +53,15 @@ def _order(little: bool) -> Literal["little", "big"]:
 
 
 class Certain:
-    """Which instructions of a program's functions are certain; each question is answered once."""
+    """Which instructions of a program's functions are certain; each question is answered once.
+
+    All questions together have MAX_STEPS; after that nothing more is certain.
+    """
 
     def __init__(self, code: Code) -> None:
         self._code = code
         self._known: dict[tuple[str, str, int], bool] = {}
+        self._left = MAX_STEPS
         self._functions: dict[str, frozenset[tuple[str, str]]] = {}
 
     def at(self, program: Function, function: Function, insn: int) -> bool:
@@ -65,7 +73,8 @@ class Certain:
     def _unavoidable(self, function: Function, insn: int) -> bool:
         key = (function.section, function.name, insn)
         if key not in self._known:
-            self._known[key] = unavoidable(self._code, function, insn)
+            self._known[key], steps = unavoidable(self._code, function, insn, self._left)
+            self._left -= steps
         return self._known[key]
 
     def _reached(self, program: Function) -> frozenset[tuple[str, str]]:

@@ -5,6 +5,7 @@ Everything about a kernel here is a prediction; it says so wherever it stands.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from bpfcompat.anatomy import Anatomy, Map, Program
@@ -121,9 +122,11 @@ def _needs(anatomy: Anatomy) -> Iterator[str]:
 
 def _upstream(anatomy: Anatomy) -> Iterator[str]:
     rows = upstream(anatomy)
-    if rows:
-        newest = [need for need, row in rows if row.version == rows[0][1].version]
-        yield f"upstream: {rows[0][1].words} has all that it surely needs ({_few(n.short for n in newest)} came last)"
+    first = next(rows, None)
+    if first is not None:
+        newest = [first, *takewhile(lambda row: row[1].version == first[1].version, rows)]
+        last = _few(need.short for need, _ in newest)
+        yield f"upstream: {first[1].words} has all that it surely needs ({last} came last)"
 
 
 def _kernels(looked: Look) -> Iterator[str]:

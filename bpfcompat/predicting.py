@@ -18,7 +18,7 @@ from bpfcompat.btfindex import KernelTypes, essential
 from bpfcompat.btftypes import Kind
 from bpfcompat.corelo import GUARDS, Outcome, Resolved, Resolver
 from bpfcompat.flow import Certain
-from bpfcompat.insns import To
+from bpfcompat.insns import Function, To
 from bpfcompat.since import Since, since, version
 
 NOTICE = "a prediction from the object's bytes and the kernel's types: no kernel was asked, and this is no verdict"
@@ -237,11 +237,17 @@ class _Predictor:
             yield Obstacle("attach-target-missing", program.target, program.name, certain, words)
 
     def _helpers(self, program: Program) -> Iterator[Obstacle]:
+        settled: set[int] = set()
         for function, reference in self.anatomy.references(program):
             number = reference.number
-            if reference.to is not To.HELPER or number in _REPLACED or not self.target.lacks("bpf_func_id", number):
+            if reference.to is not To.HELPER or number in settled or number in _REPLACED:
+                continue
+            if not self.target.lacks("bpf_func_id", number):
+                settled.add(number)
                 continue
             certain = self.certain.at(program.function, function, reference.insn)
+            if certain:
+                settled.add(number)
             name = helper_name(number)
             guarded = not certain and program.name in self.guarding
             words = f"program '{program.name}' calls {name} (helper {number}), which this kernel does not have"
@@ -340,11 +346,10 @@ def helper_name(number: int) -> str:
 
 
 class Need(NamedTuple):
-    """Something of Linux's that an object needs, `kind` and `name` as in the since table, and whether surely."""
+    """Something of Linux's that an object needs, `kind` and `name` as in the since table."""
 
     kind: str
     name: str
-    certain: bool
 
     @property
     def short(self) -> str:
@@ -355,39 +360,45 @@ class Need(NamedTuple):
 
 _NEEDS = {
     "helpers": ("helper", ""),
-    "kfuncs": ("kfunc", "BPF_KFUNC_"),
     "map_types": ("map type", "BPF_MAP_TYPE_"),
     "program_types": ("program type", "BPF_PROG_TYPE_"),
     "attach_types": ("attach type", "BPF_"),
 }
 
 
-def needs(anatomy: Anatomy) -> Iterator[Need]:
-    """What an object needs of a kernel, as far as upstream's versions say anything of it."""
-    certain = Certain(anatomy.code)
-    for found in anatomy.maps:
-        if 0 < found.number < len(MAP_TYPES):
-            yield Need("map_types", f"BPF_MAP_TYPE_{found.type.upper()}", True)
-    for program in anatomy.programs:
-        if not program.autoload:
-            continue
+_Places = dict[tuple[str, str], list[tuple[Program, Function, int] | None]]
+
+
+def _needs(anatomy: Anatomy) -> _Places:
+    """What an object may need of a kernel, each with the instructions that do; None where it surely does."""
+    found: _Places = {}
+
+    def add(kind: str, name: str, place: tuple[Program, Function, int] | None = None) -> None:
+        found.setdefault((kind, name), []).append(place)
+
+    for declared in anatomy.maps:
+        if 0 < declared.number < len(MAP_TYPES):
+            add("map_types", f"BPF_MAP_TYPE_{declared.type.upper()}")
+    for program in (p for p in anatomy.programs if p.autoload):
         if program.type:
-            yield Need("program_types", f"BPF_PROG_TYPE_{program.type}", True)
-        if program.attach_type:
-            yield Need("attach_types", f"BPF_{program.attach_type}", program.type in _CHECKED)
+            add("program_types", f"BPF_PROG_TYPE_{program.type}")
+        if program.attach_type and program.type in _CHECKED:
+            add("attach_types", f"BPF_{program.attach_type}")
         for function, reference in anatomy.references(program):
             if reference.to is To.HELPER:
-                sure = certain.at(program.function, function, reference.insn)
-                yield Need("helpers", helper_name(reference.number).removeprefix("bpf_"), sure)
-            elif reference.to is To.KFUNC and not reference.weak:
-                yield Need("kfuncs", essential(reference.name), False)
+                name = helper_name(reference.number).removeprefix("bpf_")
+                add("helpers", name, (program, function, reference.insn))
+    return found
 
 
-def upstream(anatomy: Anatomy) -> tuple[tuple[Need, Since], ...]:
+def upstream(anatomy: Anatomy) -> Iterator[tuple[Need, Since]]:
     """What an object surely needs of Linux with the first upstream version that has it, the newest first.
 
     It decides nothing: distributions take back what is newer.
     """
-    found = {(n.kind, n.name): n for n in needs(anatomy) if n.certain}
-    dated = ((need, row) for need in found.values() if (row := since(need.kind, need.name)) is not None)
-    return tuple(sorted(dated, key=lambda pair: version(pair[1].version), reverse=True))
+    found, certain = _needs(anatomy), Certain(anatomy.code)
+    dated = [(row, kind, name) for kind, name in found if (row := since(kind, name)) is not None]
+    for row, kind, name in sorted(dated, key=lambda d: version(d[0].version), reverse=True):
+        places = found[kind, name]
+        if any(place is None or certain.at(place[0].function, place[1], place[2]) for place in places):
+            yield Need(kind, name), row
