@@ -72,7 +72,7 @@ def _in_guest(name: str, asked: Asked | None) -> Iterator[str]:
         yield _entry("in a guest", f"not asked: bpfcompat kernel show {name} --boot")
         return
     hello = asked.hello
-    yield _entry("in a guest", f"security modules {hello.get('lsm')}; lockdown {hello.get('lockdown')}")
+    yield _entry("in a guest", f"lockdown {hello.get('lockdown')}; security modules {' '.join(hello.get('lsm') or ())}")
     yield _entry("sysctls", "  ".join(f"{n} = {value}" for n, value in dict(hello.get("sysctls") or {}).items()))
     able = {kind: names for kind, names in asked.abilities.items() if names is not None}
     yield _entry("may call helpers", "  ".join(f"{kind} {len(names)}" for kind, names in able.items()))
