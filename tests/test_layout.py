@@ -27,7 +27,7 @@ LAYERS = {
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
-        *("expecting", "comparing", "veristat"),
+        *("expecting", "comparing", "veristat", "bisecting"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
