@@ -104,6 +104,10 @@ class Archive:
         self._progress = progress
         self._releases: dict[str, Release] = {}
 
+    def beside(self, suffix: str) -> "Archive":
+        """Another archive of the same mirror, whose address is this one's and a suffix; trusted in the same way."""
+        return Archive(self.mirror + suffix, self._cache, self._verify, self._allow_expired, self._progress)
+
     def release(self, suite: str) -> Release:
         """The suite's Release: signed, of this name, and not expired unless that is allowed."""
         if suite not in self._releases:

@@ -5,7 +5,7 @@ lists what once was uploaded; whether the mirror still has the files is seen whe
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from bpfcompat.errors import KernelError, TrustError
@@ -16,11 +16,12 @@ from bpfcompat.model import AptSource
 
 ARCH = "amd64"
 FLAVOURS = ("cloud", "generic", "rt")
-# Kernels are images until 6.18; from 6.19 on the image is empty and the vmlinuz in linux-binary-*.
+# Kernels are images until 7.1; later the image is empty and the vmlinuz in linux-binary-*.  Two dots: what has one
+# (linux-image-6.12-cloud-amd64) only depends on the newest.
 _PATTERNS = {
-    "cloud": ("linux-image-[0-9]*-cloud-amd64", "linux-binary-[0-9]*-cloud-amd64"),
-    "generic": ("linux-image-[0-9]*[0-9]-amd64", "linux-binary-[0-9]*[0-9]-amd64"),
-    "rt": ("linux-image-[0-9]*-rt-amd64", "linux-binary-[0-9]*-rt-amd64"),
+    "cloud": ("linux-image-[0-9]*.*.*-cloud-amd64", "linux-binary-[0-9]*.*.*-cloud-amd64"),
+    "generic": ("linux-image-[0-9]*.*.*[0-9]-amd64", "linux-binary-[0-9]*.*.*[0-9]-amd64"),
+    "rt": ("linux-image-[0-9]*.*.*-rt-amd64", "linux-binary-[0-9]*.*.*-rt-amd64"),
 }
 _IMAGE, _BINARY = "linux-image-", "linux-binary-"
 CODENAMES = ("bullseye", "bookworm", "trixie", "forky", "sid")
@@ -30,7 +31,7 @@ SUITES = tuple(f"{name}{pocket}" for name in CODENAMES for pocket in (_POCKETS i
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One build: its package as the index has it, and the suites that list this very file."""
+    """One build: its package as the index has it, each file with its address, and the suites that list this file."""
 
     locked: LockedPackage
     suites: tuple[str, ...]
@@ -54,7 +55,15 @@ def is_of(package: LockedPackage, flavour: str) -> bool:
     return any(fnmatchcase(package.package, pattern) for pattern in _PATTERNS[flavour])
 
 
-def listed(archive: Archive, suites: Sequence[str], flavour: str, say: Callable[[str], None]) -> list[Listed]:
+def archives(main: Archive) -> Callable[[str], Archive]:
+    """Which archive has a suite: that of security updates lies beside the main one, as `debian-security`."""
+    security = main.beside("-security")
+    return lambda suite: security if suite.endswith("-security") else main
+
+
+def listed(
+    archive_of: Callable[[str], Archive], suites: Sequence[str], flavour: str, say: Callable[[str], None]
+) -> list[Listed]:
     """The builds of these suites, oldest first, a file that several suites list once.
 
     A suite that the mirror does not have, or whose index is not to be trusted, is said and left out; KernelError where
@@ -63,7 +72,7 @@ def listed(archive: Archive, suites: Sequence[str], flavour: str, say: Callable[
     found: list[LockedPackage] = []
     for suite in suites:
         try:
-            found += _of_suite(archive, suite, flavour)
+            found += _of_suite(archive_of(suite), suite, flavour)
         except (KernelError, TrustError) as error:
             say(f"left out: {error}")
     if not found:
@@ -86,5 +95,5 @@ def arranged(packages: Iterable[LockedPackage]) -> list[Listed]:
 def _of_suite(archive: Archive, suite: str, flavour: str) -> Iterator[LockedPackage]:
     images, binaries = (resolve_all(archive, AptSource(suite, ARCH, pattern)) for pattern in _PATTERNS[flavour])
     split = {p.package.removeprefix(_BINARY) for p in binaries}
-    yield from (p for p in images if p.package.removeprefix(_IMAGE) not in split)
-    yield from binaries
+    for package in (*(p for p in images if p.package.removeprefix(_IMAGE) not in split), *binaries):
+        yield replace(package, files=tuple(replace(f, path=f"{archive.mirror}/{f.path}") for f in package.files))

@@ -17,7 +17,7 @@ from bpfcompat.bisecting import Boundary, Floor, Line, Side, boundary, floor, na
 from bpfcompat.config import object_spec
 from bpfcompat.control import Controller
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
-from bpfcompat.kernels.listing import ARCH, SUITES, Listed, arranged, is_of, listed
+from bpfcompat.kernels.listing import ARCH, SUITES, Listed, archives, arranged, is_of, listed
 from bpfcompat.kernels.lock import LockedPackage
 from bpfcompat.model import Answer, AptSource, KernelSpec, ObjectSpec, Verdict
 from bpfcompat.plan import Pair
@@ -128,7 +128,7 @@ def _builds(session: Session, asking: Asking, say: Callable[[str], None]) -> lis
     found: list[Listed] = []
     if not asking.offline:
         try:
-            found = listed(_archive(session), asking.suites or SUITES, asking.flavour, say)
+            found = listed(archives(_archive(session)), asking.suites or SUITES, asking.flavour, say)
         except BpfcompatError as error:
             if not own or asking.suites:
                 raise
