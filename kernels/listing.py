@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from bpfcompat.errors import KernelError, TrustError
+from bpfcompat.fetch import Gone
 from bpfcompat.kernels.apt import Archive, resolve_all
 from bpfcompat.kernels.lock import LockedPackage
 from bpfcompat.kernels.versions import order
@@ -70,11 +71,17 @@ def listed(
     none is left.
     """
     found: list[LockedPackage] = []
+    absent: list[str] = []
     for suite in suites:
         try:
             found += _of_suite(archive_of(suite), suite, flavour)
         except (KernelError, TrustError) as error:
-            say(f"left out: {error}")
+            if isinstance(error.__cause__, Gone):
+                absent.append(suite)
+            else:
+                say(f"left out: {error}")
+    if absent:
+        say(f"not on this mirror: {', '.join(absent)}")
     if not found:
         raise KernelError(f"no {flavour} kernel in any of {', '.join(suites)}", hint="compare [mirror] debian")
     return arranged(found)
