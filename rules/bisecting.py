@@ -72,8 +72,8 @@ class Ground:
             if error.exit_code is Exit.INPUT:  # the object or the settings are at fault: so they are on every build
                 raise
             side, self.words[index] = Side.SILENT, f"no answer: {clean(error.message, 200)}"
-        how = "booted" if f"probe:{self.pair(index)}" in self.asker.ran else "known"
-        self.voice.say(f"   {self.label(index)}: {self.words[index]} ({how})")
+        how = " (booted)" if f"probe:{self.pair(index)}" in self.asker.ran else ""
+        self.voice.say(f"   {self.label(index)}: {self.words[index]}{how}")
         return side
 
     def _said(self, index: int, question: str, make: bool) -> Side:
