@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bpfcompat.rules import bpf_matrix
+from bpfcompat.rules import bpf_matrix, sincemaking
 from bpfcompat.rules.attachpage import write
 
 
@@ -32,3 +32,13 @@ def task_bench():
 def task_corpora():
     """Fetch real objects of Debian, ask us and Debian's bpftool about them, write docs/agreement.md."""
     return {"actions": ["python -m bench.corpora --fetch --compare --page"], "verbosity": 2}
+
+
+def task_since():
+    """Make bpfcompat/data/since.json again, from headers of Debian's packages, kernels of the catalogue and a seed."""
+    return {"actions": [(sincemaking.write, [Path()])], "verbosity": 2}
+
+
+def task_since_lock():
+    """Pick the newest header packages of each release for `since`, and write bpfcompat/data/since.lock."""
+    return {"actions": [(sincemaking.lock, [Path()])], "verbosity": 2}

@@ -12,7 +12,7 @@ from bpfcompat.action import Action
 from bpfcompat.digest import canonical
 from bpfcompat.errors import ConditionError, GuestError
 from bpfcompat.freezing import Keeper
-from bpfcompat.model import AttachMode
+from bpfcompat.model import AttachMode, Report
 from bpfcompat.realise import Made, refuse_false
 from bpfcompat.strictjson import parse_json
 
@@ -50,20 +50,25 @@ class Assurer(Keeper):
 
     def _make_hello(self, kernel: str) -> Made:
         """Ask about an empty object: the answer is of no interest, and what comes before it is."""
-        from bpfcompat import wire
-        from bpfcompat.guest import run_clone, run_cold
-
-        spec, nonce = self.shop.matrix.kernels[kernel], secrets.token_hex(16)
+        spec = self.shop.matrix.kernels[kernel]
         told = [f"tell={name}\n" for name in asserts.asked_sysctls(spec.asserts, spec.conditions)]
-        asked = wire.spec(nonce, AttachMode.LOAD, time.time_ns(), secrets.token_hex(32))
-        job = self.job(kernel, b"", asked + "".join(told).encode())
         try:
-            if self._cold(kernel):
-                ended = run_cold(self.qemu(kernel), job, self.limits(), wire.is_complete)
-            else:
-                ended = run_clone(self.qemu(kernel), job, self.template(kernel).frozen, self.limits(), wire.is_complete)
-            report = wire.parse(ended.report, nonce)
+            report = self.listen(kernel, b"", "".join(told).encode())
         except GuestError as error:
             said = f"kernel {kernel!r}: cannot be asked whether it is as its entry says: {error.message}"
             raise ConditionError(said, error.hint) from error
         return Made({"hello": canonical(dict(report.guest))})
+
+    def listen(self, kernel: str, content: bytes, more: bytes = b"") -> Report:
+        """Ask one guest whether a kernel loads an object, outside of any pair; `more` are further lines of the spec."""
+        from bpfcompat import wire
+        from bpfcompat.guest import run_clone, run_cold
+
+        nonce = secrets.token_hex(16)
+        asked = wire.spec(nonce, AttachMode.LOAD, time.time_ns(), secrets.token_hex(32)) + more
+        job, limits = self.job(kernel, content, asked), self.limits()
+        if self._cold(kernel):
+            ended = run_cold(self.qemu(kernel), job, limits, wire.is_complete)
+        else:
+            ended = run_clone(self.qemu(kernel), job, self.template(kernel).frozen, limits, wire.is_complete)
+        return wire.parse(ended.report, nonce)

@@ -12,6 +12,7 @@ from enum import IntEnum
 from bpfcompat.errors import ObjectError
 
 MAX_TYPES = 1 << 20
+MAX_TEXT = 512  # bytes of a name
 MAX_HOPS = 64  # of typedefs and qualifiers before a type that has a size
 
 _MAGIC = 0xEB9F
@@ -106,11 +107,18 @@ class Types:
         name, info, size = self._u3.unpack_from(self._data, at)
         return Type(Kind((info >> 24) & 0x1F), self.text(name), bool(info >> 31), info & 0xFFFF, size, at + 12)
 
+    def kind(self, number: int) -> Kind:
+        """The kind alone of a type."""
+        if not 0 < number < len(self._at):
+            raise ObjectError(f"btf: no type has the id {number}")
+        return Kind((self._u3.unpack_from(self._data, self._at[number])[1] >> 24) & 0x1F)
+
     def text(self, offset: int) -> str:
         """A name by its offset among the strings."""
         start = self._strings + offset
-        end = self._data.find(b"\0", start)
-        return self._data[start : end if end >= 0 else len(self._data)][:512].decode("utf-8", "replace")
+        # strings without an end would else be searched to the end of the file, for each name anew
+        end = self._data.find(b"\0", start, start + MAX_TEXT)
+        return self._data[start : end if end >= 0 else start + MAX_TEXT].decode("utf-8", "replace")
 
     def of_kind(self, kind: Kind) -> Iterator[tuple[int, Type]]:
         """All types of a kind with their ids."""

@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     log.set_defaults(call=_log)
     _expect_commands(commands)
     _store_commands(commands)
+    _kernel_commands(commands)
     return top
 
 
@@ -128,6 +129,26 @@ def _store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     check.set_defaults(call=_store_verify)
 
 
+def _kernel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from bpfcompat.buildtext import KINDS
+
+    kernel = commands.add_parser(
+        "kernel", help="what a kernel of the catalogue has, read from its files without a boot"
+    )
+    which = kernel.add_subparsers(metavar="show|diff", required=True)
+    show = which.add_parser("show", help="types, helpers, kfuncs, commands, options that gate them")
+    show.add_argument("kernel")
+    show.add_argument("kind", nargs="*", choices=[[], *KINDS], metavar="KIND", help=f"list all of: {', '.join(KINDS)}")
+    show.add_argument("--json", action="store_true")
+    show.set_defaults(call=_kernel_show)
+    diff = which.add_parser("diff", help="what changed from kernel A to kernel B")
+    diff.add_argument("old", metavar="A")
+    diff.add_argument("new", metavar="B")
+    diff.add_argument("--all", action="store_true", help="options that do not concern BPF too")
+    diff.add_argument("--json", action="store_true")
+    diff.set_defaults(call=_kernel_diff)
+
+
 def _doit(args: list[str]) -> int:
     from doit.doit_cmd import DoitMain
 
@@ -158,6 +179,20 @@ def _log(options: argparse.Namespace) -> int:
     from bpfcompat.rules.logs import whole_log
 
     sys.stdout.write(whole_log(Path.cwd(), options.pair, options.program))
+    return int(Exit.OK)
+
+
+def _kernel_show(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.builds import shown
+
+    sys.stdout.write(shown(Path.cwd(), options.kernel, options.kind, options.json))
+    return int(Exit.OK)
+
+
+def _kernel_diff(options: argparse.Namespace) -> int:
+    from bpfcompat.rules.builds import difference
+
+    sys.stdout.write(difference(Path.cwd(), (options.old, options.new), options.all, options.json))
     return int(Exit.OK)
 
 

@@ -21,6 +21,7 @@ EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
 FILES = 2  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
+INVENTORY = 1  # raise when builds.py reads another inventory from the same kernel
 MODULES = 1  # raise when kernels/modules.py reads another index from the same package
 
 
@@ -166,6 +167,13 @@ def kernel_action(spec: KernelSpec, files: Mapping[str, str]) -> Action:
     return Action("kernel", spec.name, {"arch": spec.arch, "files": dict(files), "extractor": EXTRACTOR})
 
 
+def inventory_action(kernel: Kernel) -> Action:
+    """What one exact build has, read from its BTF, its configuration and the vmlinux inside its image."""
+    files = {role: blob.digest if blob else None for role, blob in
+             (("btf", kernel.btf), ("config", kernel.config), ("image", kernel.image))}  # fmt: skip
+    return Action("inventory", kernel.name, {**files, "release": kernel.release, "reader": INVENTORY})
+
+
 def validator_action(sources: Mapping[str, str], libbpf: str, compiler: str, arch: str) -> Action:
     """The validator and libbpf, from C sources, libbpf's source tarball and the compiler's identity."""
     return Action("validator", "", {"sources": dict(sources), "libbpf": libbpf, "compiler": compiler, "arch": arch})
@@ -279,6 +287,11 @@ def column(
 def hello_action(name: str, column: Column, sysctls: Sequence[str]) -> Action:
     """What a guest of this kernel says of itself; `sysctls` are those that it is to tell beside its usual ones."""
     return Action("hello", name, {**column.inputs, "sysctls": list(sysctls)})
+
+
+def abilities_action(name: str, column: Column, inventory: str, asked: int) -> Action:
+    """Which helper each program type may call, asked of guests; `inventory` is the digest of what there is to call."""
+    return Action("abilities", name, {**column.inputs, "inventory": inventory, "asked": asked})
 
 
 def probe_action(pair: Pair, column: Column, object_digest: str, spec: Mapping[str, Any]) -> Action:

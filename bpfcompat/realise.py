@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfcompat import asserts, conditions, kmods, libbpfs, plan
 from bpfcompat.action import Action
@@ -34,6 +34,9 @@ from bpfcompat.model import (
 from bpfcompat.plan import Matrix, Pair
 from bpfcompat.store import Entry, Store
 from bpfcompat.voice import Voice
+
+if TYPE_CHECKING:
+    from bpfcompat.builds import Build
 
 MAX_OBJECT = 64 << 20
 CHANGED, AGAIN = "changed during this run", "run the same command again"
@@ -206,6 +209,18 @@ class Realiser(Steps):
         """The action of a kernel: from its lock entry, its own files, or its declared digests."""
         spec = self.shop.matrix.kernels[name]
         return self.planned(f"kernel:{name}", lambda: plan.kernel_action(spec, self._kernel_files(spec)))
+
+    def build(self, name: str, make: bool = True) -> "Build":
+        """What a kernel's exact build has, from its own files; KernelError where nothing says so."""
+        from bpfcompat import building
+
+        return building.build(self, name, make)
+
+    def build_action(self, name: str, make: bool = True) -> Action:
+        """The action of reading a kernel's inventory."""
+        from bpfcompat import building
+
+        return building.action_of(self, name, make)
 
     def _kernel_files(self, spec: KernelSpec) -> dict[str, str]:
         source = spec.source

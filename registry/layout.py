@@ -61,6 +61,16 @@ def page_path(pair: str) -> str:
     return f"pair/{pair}.html"
 
 
+def inventory_path(digest: str) -> str:
+    """What a kernel's build has, named by the digest of its bytes; unsigned, and anyone can read it from the kernel."""
+    return f"inventories/{hex_of(digest)}.json"
+
+
+def kernel_page_path(digest: str) -> str:
+    """The page of an inventory."""
+    return f"kernel/{hex_of(digest)}.html"
+
+
 def digest_named(name: str) -> str | None:
     """The digest that a file name such as `<64 hex>.json` holds; None for any other name."""
     digest = "sha256:" + name.removesuffix(".json")
@@ -104,6 +114,6 @@ def parse_index(data: bytes) -> tuple[Entry, ...]:
 
 HEX = "[0-9a-f]{64}"
 SERVED = re.compile(
-    rf"(?P<addressed>(?:bundles|manifests|evidence)/{HEX}\.json|keys/{HEX}\.pem)"
-    rf"|pairs/{HEX}\.json|pair/{HEX}\.html|registry\.json|matrix\.json|index\.html|style\.css"
+    rf"(?P<addressed>(?:bundles|manifests|evidence|inventories)/{HEX}\.json|keys/{HEX}\.pem)"
+    rf"|pairs/{HEX}\.json|(?:pair|kernel)/{HEX}\.html|registry\.json|matrix\.json|index\.html|style\.css"
 )

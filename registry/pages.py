@@ -5,12 +5,14 @@ guests goes through `plain` first; a colour never stands alone, a sign and a wor
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import jinja2
 
+from bpfcompat.builds import ENUMS, Build
+from bpfcompat.buildtext import telling, title
 from bpfcompat.digest import canonical
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
@@ -35,11 +37,12 @@ def index(
     conflicting: Collection[str],
     noted: Collection[str] = (),
     declared: Collection[str] = (),
+    pages: Mapping[str, str] | None = None,
 ) -> str:
     """The matrix as a page: a row an object, a column a kernel.
 
     `conflicting` are pair ids with two signed answers, `noted` those whose verdict says more than its answer does,
-    `declared` objects whose verdicts are as declared.
+    `declared` objects whose verdicts are as declared, `pages` the page of each kernel that has one.
     """
     kernels = list(dict.fromkeys(row.kernel_name for row in matrix.rows))
     objects = list(dict.fromkeys(row.object_name for row in matrix.rows))
@@ -56,7 +59,28 @@ def index(
         conflicting=conflicting,
         noted=noted,
         declared=declared,
+        kernel_pages=pages or {},
         manifest=layout.manifest_path(digest),
+        signer=signer,
+    )
+
+
+def kernel(names: Sequence[str], build: Build, digest: str, signer: str) -> str:
+    """The page of one build: all that its inventory has."""
+    return _render(
+        "kernel.html.j2",
+        names=names,
+        build=build,
+        kinds={kind: build.names(kind) for kind in (*ENUMS, "flags")},
+        compiled_out={
+            (kind, name): option
+            for kind in ENUMS
+            for name in build.names(kind)
+            if (option := build.switched_off(kind, name))
+        },
+        options=telling(build),
+        title=title,
+        inventory=layout.inventory_path(digest),
         signer=signer,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bpfcompat.as_declared import is_remark
+from bpfcompat.builds import from_json
 from bpfcompat.digest import digest_bytes, short
 from bpfcompat.envelope import pae_digest, parse, sign, verify
 from bpfcompat.errors import StoreError, TrustError
@@ -75,9 +76,12 @@ def publish(
     *,
     now: int,
     valid_s: int = VALID_S,
+    inventories: Mapping[str, bytes] | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Published:
     """Add verdicts to a registry and make `rows` its matrix; `now` is in Unix seconds.
+
+    `inventories` are what the builds of the matrix's kernels have, by the kernel's name.
 
     Each conclusive row names a bundle of `items` or one that is in the registry.  StoreError: another format, a damaged
     file, a row without its bundle.  TrustError: a claim that readers would refuse.
@@ -91,7 +95,8 @@ def publish(
         conflicts = [_index(registry, item.claim, pae_digest(p)) for item, p in zip(items, payloads, strict=True)]
         claims = _check_rows(registry, rows, key)
         matrix, digest, fresh = _write_matrix(registry, tuple(rows), key, now, valid_s)
-        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()))
+        shown = _write_inventories(registry, inventories or {}, fingerprint(key.public_key()))
+        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()), shown)
     found = tuple(c for c in conflicts if c is not None)
     return Published(new, len(payloads) - new, digest, fresh, found)
 
@@ -217,7 +222,24 @@ def _check_rows(registry: Path, rows: Sequence[Row], key: PrivateKey) -> dict[st
     return claims
 
 
-def _write_pages(registry: Path, matrix: Matrix, digest: str, claims: Mapping[str, Claim], signer: str) -> None:
+def _write_inventories(registry: Path, found: Mapping[str, bytes], signer: str) -> dict[str, str]:
+    """Each inventory and its page; the pages' paths by kernel.  Two names of one build have one page."""
+    names: dict[bytes, list[str]] = {}
+    for name, data in found.items():
+        names.setdefault(data, []).append(name)
+    shown: dict[str, str] = {}
+    for data, of in names.items():
+        digest = digest_bytes(data)
+        path = layout.kernel_page_path(digest)
+        _write_once(registry / layout.inventory_path(digest), data)
+        _write_changed(registry, {path: pages.kernel(of, from_json(data), digest, signer)})
+        shown |= dict.fromkeys(of, path)
+    return shown
+
+
+def _write_pages(
+    registry: Path, matrix: Matrix, digest: str, claims: Mapping[str, Claim], signer: str, kernels: Mapping[str, str]
+) -> None:
     """Style first, index last: a page that can be seen has what it links to."""
     made = {layout.STYLE: pages.style()}
     conflicting: set[str] = set()
@@ -230,7 +252,7 @@ def _write_pages(registry: Path, matrix: Matrix, digest: str, claims: Mapping[st
     named = {row.pair: claims[row.bundle] for row in matrix.rows if row.bundle and row.pair}
     noted = {pair for pair, claim in named.items() if any(map(is_remark, claim.verdict.notes))}
     declared = {claim.object_name for claim in named.values() if claim.as_declared}
-    made[layout.INDEX] = pages.index(matrix, digest, signer, conflicting, noted, declared)
+    made[layout.INDEX] = pages.index(matrix, digest, signer, conflicting, noted, declared, kernels)
     _write_changed(registry, made)
 
 

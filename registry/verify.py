@@ -153,17 +153,18 @@ class _Check:
                 raise TrustError(f"{path}: says {entry.answer}, bundle {short(entry.bundle)} says something else")
 
     def listed(self) -> None:
-        """Where the source can list: every bundle holds, and every file of evidence is what its name says."""
+        """Where the source can list: every bundle holds, and evidence and inventories are what their names say."""
         for name in self.source.names("bundles") or ():
             digest = layout.digest_named(name)
             if digest is None:
                 self.problems.append(f"bundles/{name}: expected <64 hex digits>.json")
             else:
                 self.bundle(digest)
-        for name in self.source.names("evidence") or ():
-            data = self.source.read(f"evidence/{name}", layout.MAX_EVIDENCE_BYTES)
-            if data is None or digest_bytes(data) != layout.digest_named(name):
-                self.problems.append(f"evidence/{name}: its bytes are not what its name says")
+        for folder in ("evidence", "inventories"):
+            for name in self.source.names(folder) or ():
+                data = self.source.read(f"{folder}/{name}", layout.MAX_EVIDENCE_BYTES)
+                if data is None or digest_bytes(data) != layout.digest_named(name):
+                    self.problems.append(f"{folder}/{name}: its bytes are not what its name says")
 
     def conflicts(self) -> Iterator[str]:
         """Questions that were answered in two ways, by bundles that hold."""

@@ -1,5 +1,6 @@
 """The end of a matrix run: reports, signed results, and the gate; and what reads them back."""
 
+import contextlib
 import os
 import sys
 import time
@@ -8,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bpfcompat import libbpfs
+from bpfcompat import building, libbpfs
 from bpfcompat.action import Action
-from bpfcompat.errors import Exit
+from bpfcompat.errors import BpfcompatError, Exit
 from bpfcompat.files import ensure_dir, write_atomic
 from bpfcompat.gate import decide
 from bpfcompat.process import spawned
@@ -120,14 +121,24 @@ def publish(session: Session) -> None:
     days = session.config["signing.valid_days"]
     place = session.config.path("paths.registry")
     done = put(
-        place, items, entries, key, now=int(time.time()), valid_s=days * 86400, waiting=session.waiting("publish")
-    )
+        place, items, entries, key, now=int(time.time()), valid_s=days * 86400, inventories=_inventories(session),
+        waiting=session.waiting("publish"),
+    )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
         session.conflict = True
     state = "signed anew" if done.manifest_new else "unchanged"
     session.voice.say(f"   published: {done.new} new, {done.known} known; matrix {state}; {_shown(place)}")
     _remember_published(session, days)
+
+
+def _inventories(session: Session) -> dict[str, bytes]:
+    """What the builds of the columns have; one that cannot be read (no BTF) has no page, and no answer less."""
+    found, read = {}, session.asker.shop.store.read
+    for name in session.matrix.columns:
+        with contextlib.suppress(BpfcompatError):
+            found[name] = read(building.blob_of(session.asker, name))
+    return found
 
 
 def _remember_published(session: Session, days: int) -> None:

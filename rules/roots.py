@@ -95,6 +95,7 @@ def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     yield from (partial(asker.validator_action, v) for v in ("", *matrix.loaders))
     yield partial(asker.header_action, False)
     yield from (partial(asker.kernel_action, k) for k in matrix.kernels)  # all that are locked or otherwise known
+    yield from (partial(asker.build_action, k, False) for k in matrix.kernels)
     asked = {p.kernel for p in matrix.pairs}
     yield from (partial(asker.modules_action, k) for k in asked)
     yield from (partial(asker.hello_action, k, False) for k in asked)

@@ -48,8 +48,8 @@ def possible(session: Session) -> Iterator[str]:
     matrix = session.matrix
     yield from ("matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock")
     yield from (f"validator:{v}" for v in (libbpfs.OWN, *matrix.loaders) if matrix.loaders)
-    yield from ("kernel", "guest", "template", "object", "probe", "verdict", "control", "kernels")
-    yield from (f"kernel:{k}" for k in matrix.kernels)
+    yield from ("kernel", "inventory", "guest", "template", "object", "probe", "verdict", "control", "kernels")
+    yield from (f"{kind}:{k}" for k in matrix.kernels for kind in ("kernel", "inventory"))
     yield from (f"{kind}:{k}" for k in matrix.columns for kind in ("guest", "template"))
     yield from (f"object:{o}" for o in matrix.objects)
     yield from (f"{kind}:{p}" for p in matrix.pairs for kind in ("probe", "verdict", "control"))
@@ -81,6 +81,7 @@ def _pairs_named(session: Session) -> list[Pair] | None:
 
 GROUPS = {
     "kernel": "kernel:NAME: fetch and unpack one kernel of the catalogue",
+    "inventory": "inventory:NAME: read what this kernel's exact build has, from its files",
     "guest": "guest:KERNEL: pack what this kernel's guests boot into",
     "template": "template:KERNEL: freeze a booted guest of this kernel, to be thawed for each object",
     "object": "object:NAME: compile, fetch or read one object",
@@ -156,6 +157,8 @@ class Graph:
         for name in asked if selection.plain() else self.session.matrix.kernels:
             if selection.named(f"kernel:{name}"):
                 self.kernel(name)
+            if selection.named(f"inventory:{name}"):
+                self.inventory(name)
         for name in asked:
             if selection.named(f"guest:{name}"):
                 self.guest(name)
@@ -177,6 +180,13 @@ class Graph:
             name,
             ready,
         )
+
+    def inventory(self, name: str) -> str:
+        """`inventory:<name>`: what this build has, without a boot."""
+        asker, doc = self.session.asker, "read what this build has, from its files"
+        ready = asker.there(partial(asker.build, name, make=False))
+        action, deps = partial(asker.build_action, make=False), self._kernels(name)
+        return self._add(f"inventory:{name}", doc, partial(asker.build, name), action, name, ready, deps)
 
     def validator(self, loader: str = "") -> str:
         """`validator`, or `validator:<loader>` where there are several: build the guest's init."""

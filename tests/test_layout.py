@@ -22,15 +22,18 @@ LAYERS = {
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
+        *("builds", "since", "sincetable"),
         *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo"),
     ),
     3: (
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
+        *("buildtext", "contradictions", "abilities"),
         *("expecting", "comparing", "veristat", "bisecting"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
+        *("building", "querying"),
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*"),

@@ -13,9 +13,12 @@ PAIR = DIGEST[7:]
 
 def test_every_path_is_served() -> None:
     """The server's grammar knows every path that the publisher writes, and which ones never change."""
-    fixed = [place(DIGEST) for place in (layout.bundle_path, layout.manifest_path, layout.evidence_path)]
+    fixed = [
+        place(DIGEST)
+        for place in (layout.bundle_path, layout.manifest_path, layout.evidence_path, layout.inventory_path)
+    ]
     fixed += [layout.key_path(PAIR)]
-    moving = [layout.pair_path(PAIR), layout.page_path(PAIR)]
+    moving = [layout.pair_path(PAIR), layout.page_path(PAIR), layout.kernel_page_path(DIGEST)]
     moving += [layout.FORMAT_FILE, layout.MATRIX, layout.INDEX, layout.STYLE]
     for path in fixed + moving:
         found = layout.SERVED.fullmatch(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bpfcompat import envelope
+from bpfcompat.builds import Build, to_bytes
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import Exit, StoreError, TrustError
 from bpfcompat.model import Answer
@@ -36,6 +37,22 @@ def test_first_time(tmp_path: Path) -> None:
     assert {name for name in names if "/" not in name} == {"index.html", "matrix.json", "registry.json", "style.css"}
     found = verify(Folder(tmp_path), [KEY.public_key()], now=NOW)
     assert (found.problems, found.exit_code, found.bundles) == ((), Exit.OK, 2)
+
+
+def test_inventories(tmp_path: Path) -> None:
+    """A build's inventory lies there by its digest, with one page for all its names, and the matrix links to it."""
+    data = to_bytes(Build("6.1.0-<b>", helpers={"loop": 181}, kfuncs={"bpf_x": frozenset(["acquire"])}))
+    made = claim()
+    publish(tmp_path, [item(made)], [row(made)], KEY, now=NOW, inventories={"debian-12": data, "other": data})
+    digest = digest_bytes(data)
+    assert (tmp_path / layout.inventory_path(digest)).read_bytes() == data
+    page = (tmp_path / layout.kernel_page_path(digest)).read_text()
+    assert all(word in page for word in ("debian-12", "other", "6.1.0-&lt;b&gt;", "loop", "bpf_x acquire"))
+    assert f'href="{layout.kernel_page_path(digest)}">debian-12<' in (tmp_path / layout.INDEX).read_text()
+    assert len(list((tmp_path / "kernel").iterdir())) == 1
+    (tmp_path / layout.inventory_path(digest)).write_bytes(data + b" ")
+    found = verify(Folder(tmp_path), [KEY.public_key()], now=NOW)
+    assert found.problems == (f"{layout.inventory_path(digest)}: its bytes are not what its name says",)
 
 
 def test_nothing_new_writes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""The since table, made: uapi headers of releases and a reviewed seed in, rows out.  Pure; refuses what contradicts.
+
+A name is of the first header that has it.  Where the header before is of the release before, that is the answer; where
+releases lie between, the seed says which, and must lie within.  Without either the row says both ends.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from bpfcompat.builds import ENUMS, Build
+from bpfcompat.errors import ConfigError
+from bpfcompat.since import PREFIXES, full_name, version
+
+MAX_HEADER = 4 << 20
+LAST = {2: 6, 3: 19, 4: 20, 5: 19, 6: 19}  # the last release of each major number
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+_NAME = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?:=\s*([^,]+?)\s*)?$")
+_HELPER = re.compile(r"\bFN\(\s*(\w+)\s*(?:,\s*(\d+)[^)]*)?\)")
+_NO_NAME = re.compile(r"_*MAX_|__|unspec$|.*_UNSPEC$")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The names of one release's uapi header, by kind; of helpers with their ids.
+
+    `source` says where it is from, and `builds` where its kfuncs are, which no header has.
+    """
+
+    series: str
+    source: str
+    names: Mapping[str, Mapping[str, Any]]
+    builds: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table: the release, its source, and the newest release that was looked at and lacks it."""
+
+    version: str
+    source: str
+    after: str = ""
+
+
+Table = Mapping[str, Mapping[str, Row]]
+
+
+def read_header(series: str, source: str, text: str) -> Header:
+    """The enums, helpers and flags of include/uapi/linux/bpf.h; ConfigError where one is not found in it."""
+    code = _COMMENT.sub(" ", text)
+    names = {kind: dict(_enum(code, enum)) for kind, enum in ENUMS.items() if kind != "helpers"}
+    names["helpers"] = dict(_helpers(code))
+    names["flags"] = dict.fromkeys(re.findall(r"\bBPF_F_[A-Z0-9_]+\b(?=\s*[=(,]|\s+[(0-9])", code), 0)
+    empty = [kind for kind, found in names.items() if not found]
+    if empty:
+        raise ConfigError(f"since: {source}: no {', '.join(empty)} in its bpf.h")
+    return Header(series, source, names)
+
+
+def _enum(code: str, name: str) -> Iterator[tuple[str, int]]:
+    """The names of an enum and their places; a name that equals another has that one's."""
+    found = re.search(rf"\benum {name}\s*\{{(.*?)\}}", code, re.S)
+    places: dict[str, int] = {}
+    number = 0
+    for entry in found[1].split(",") if found else ():
+        said = _NAME.match(entry)
+        if said:
+            value = said[2]
+            number = places[value] if value in places else int(value, 0) if value and value.isdigit() else number
+            places[said[1]] = number
+            number += 1
+    yield from ((name, place) for name, place in places.items() if not _NO_NAME.match(name))
+
+
+def _helpers(code: str) -> Iterator[tuple[str, int]]:
+    """The names in the list of helpers, with their ids; in older headers an id is a place in it."""
+    listed = _HELPER.findall(code)
+    numbered = [(name, number) for name, number in listed if number] or [(n, at) for at, (n, _) in enumerate(listed)]
+    yield from ((name, int(number)) for name, number in numbered if not _NO_NAME.match(name))
+
+
+def read_seed(raw: Mapping[str, Any], helpers: Mapping[str, int]) -> dict[str, dict[str, Row]]:
+    """A seed's kinds as name → row; helpers come as ranges of ids, of which `helpers` has the names.
+
+    `source` says where the rows are from; `by_date` has further ones, less certain, with a source of their own.
+    """
+    by_id = {number: name for name, number in helpers.items()}
+    found: dict[str, dict[str, Row]] = {kind: {} for kind in PREFIXES}
+    for part in (raw, raw.get("by_date", {})):
+        for kind in PREFIXES:
+            for release, text in part.get(kind, {}).items():
+                words = _of_ids(text, by_id) if kind == "helpers" else text.split()
+                row = Row(release, str(part["source"]))
+                found[kind].update((full_name(kind, word), row) for word in words)
+    return found
+
+
+def _of_ids(text: str, by_id: Mapping[int, str]) -> list[str]:
+    first, _, last = text.partition("-")
+    return [by_id[n] for n in range(int(first), int(last or first) + 1)]
+
+
+def of_builds(series: str, builds: Sequence[Build]) -> Header:
+    """What the builds of a release have, for where no header of it can be had; flags stand in the header alone."""
+    names = {kind: {n: v for build in builds for n, v in build.names(kind).items()} for kind in (*ENUMS, "kfuncs")}
+    source = f"BTF of {', '.join(sorted(build.release for build in builds))}"
+    return Header(series, source, names, source)
+
+
+def with_kfuncs(header: Header, builds: Header | None) -> Header:
+    """A header beside the builds of its release: no header has kfuncs."""
+    if builds is None:
+        return header
+    return Header(header.series, header.source, {**header.names, "kfuncs": builds.names["kfuncs"]}, builds.source)
+
+
+def make(headers: Sequence[Header], seed: Table) -> dict[str, dict[str, Row]]:
+    """The table of all names in the headers, which come oldest first; ConfigError for a seed that one contradicts."""
+    found: dict[str, dict[str, Row]] = {}
+    for kind in PREFIXES:
+        those = [header for header in headers if kind in header.names]
+        every = dict.fromkeys(name for header in those for name in header.names[kind])
+        rows = {name: _row(kind, name, those, seed.get(kind, {}).get(name)) for name in every}
+        found[kind] = {name: row for name, row in rows.items() if row}
+    return found
+
+
+def _row(kind: str, name: str, headers: Sequence[Header], said: Row | None) -> Row | None:
+    first = next(n for n, header in enumerate(headers) if name in header.names[kind])
+    header = headers[first]
+    source = header.builds if kind == "kfuncs" else header.source
+    before = headers[first - 1].series if first else ""
+    if said and not (version(before or "0.0") < version(said.version) <= version(header.series)):
+        hint = f"what was looked at before is {before or 'nothing'}: correct since_seed.toml"
+        raise ConfigError(f"since: {kind} {name}: the seed says {said.version}, the first to have it is {source}", hint)
+    if before and is_next(before, header.series):
+        return Row(header.series, source)
+    if said:
+        return said
+    if not before and kind in ENUMS:  # older than all that was looked at
+        raise ConfigError(f"since: {kind} {name}: no header is without it, and the seed has no row")
+    return Row(header.series, source, before) if before else None
+
+
+def is_next(old: str, new: str) -> bool:
+    """True for two releases without one between."""
+    (major, minor), wanted = version(old), version(new)
+    return wanted == ((major + 1, 0) if LAST.get(major) == minor else (major, minor + 1))
+
+
+def unordered(table: Table, ids: Mapping[str, int]) -> list[str]:
+    """Helpers whose release is before that of one with a smaller id: ids were given in the order of merging."""
+    ordered = sorted((number, name) for name, number in ids.items())
+    return [
+        f"{name} #{number}: {table['helpers'][name].version}, and {below} #{lower} {table['helpers'][below].version}"
+        for (lower, below), (number, name) in pairwise(ordered)
+        if version(table["helpers"][name].version) < version(table["helpers"][below].version)
+    ]
+
+
+def rendered(table: Table) -> bytes:
+    """The table as JSON: `rows` by kind and name as [version, source, after?]; a source is its place in `sources`."""
+    sources = list(dict.fromkeys(row.source for rows in table.values() for row in rows.values()))
+    place = {source: n for n, source in enumerate(sources)}
+    rows = {
+        kind: {n: [r.version, place[r.source], *([r.after] if r.after else [])] for n, r in found.items()}
+        for kind, found in table.items()
+    }
+    head = {"about": "written by `doit since`; do not edit it", "sources": sources}
+    body = ",\n".join(
+        f" {json.dumps(kind)}: {{\n"
+        + ",\n".join(f"  {json.dumps(n)}: {json.dumps(row)}" for n, row in found.items())
+        + "\n }"
+        for kind, found in rows.items()
+    )
+    return (json.dumps(head, indent=1)[:-2] + ',\n "rows": {\n' + body + "\n }\n}\n").encode()

@@ -1,0 +1,55 @@
+"""`bpfcompat kernel show` and `kernel diff`: inventories of this project's kernels, made where they are not there."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bpfcompat import buildtext, kmods
+from bpfcompat.builds import Build
+from bpfcompat.errors import BpfcompatError, ConfigError
+from bpfcompat.realise import NotThere
+from bpfcompat.rules.roots import sessions_of
+from bpfcompat.rules.session import Session
+
+
+def shown(root: Path, name: str, kinds: Sequence[str], as_json: bool) -> str:
+    """One kernel's inventory, as text or as JSON; ConfigError for a kernel that nobody knows."""
+    session = _session(root, name)
+    build, modules = session.asker.build(name), _modules(session, name)
+    if as_json:
+        return _json(buildtext.as_json(name, build, modules))
+    return buildtext.show(name, session.matrix.kernels[name].about, build, modules, kinds) + "\n"
+
+
+def difference(root: Path, names: tuple[str, str], whole: bool, as_json: bool) -> str:
+    """What changed from one kernel to another."""
+    old, new = ((name, _build(root, name)) for name in names)
+    if as_json:
+        return _json(buildtext.difference_as_json(old, new))
+    return buildtext.show_difference(old, new, whole) + "\n"
+
+
+def _build(root: Path, name: str) -> Build:
+    return _session(root, name).asker.build(name)
+
+
+def _session(root: Path, name: str) -> Session:
+    found = sessions_of(root)
+    session = next((s for s in found if name in s.matrix.kernels), None)
+    if session is None:
+        known = sorted({k for s in found for k in s.matrix.kernels})
+        raise ConfigError(f"kernel {name!r}: not in the catalogue", hint=f"one of {', '.join(known)}")
+    return session
+
+
+def _modules(session: Session, name: str) -> dict[str, str] | None:
+    """kfunc → module, where a matrix has read the kernel's modules already; reading them takes longer than all else."""
+    try:
+        index = kmods.index_of(session.asker, name, make=False)
+    except (NotThere, BpfcompatError):
+        return None
+    return index.homes() if index else {}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,58 @@
+"""A verdict and an inventory that cannot both be right are found, and those that can are left alone."""
+
+from typing import Any
+
+import pytest
+
+from bpfcompat.builds import Build
+from bpfcompat.contradictions import contradictions
+from bpfcompat.model import Answer, Attach, Creation, Log, MapReport, ProgramReport, Report, Verdict
+
+BUILD = Build(
+    "6.1.0-x", helpers={"loop": 181}, map_types={"BPF_MAP_TYPE_HASH": 1, "BPF_MAP_TYPE_XSKMAP": 17},
+    program_types={"BPF_PROG_TYPE_XDP": 6, "BPF_PROG_TYPE_LIRC_MODE2": 24}, kfuncs={"bpf_a": frozenset()}, options={},
+)  # fmt: skip
+
+
+def found(cause: str, subject: str, **more: Any) -> list[str]:
+    report = Report({"release": more.pop("release", "6.1.0-x")}, 0, Log(""), 0, Log(""), **more)
+    return contradictions(BUILD, Verdict(Answer.INCOMPATIBLE, cause, "", subject=subject), report, {"bpf_ct": "nf"})
+
+
+@pytest.mark.parametrize(
+    ("cause", "subject", "said"),
+    [
+        ("helper-missing", "bpf_loop", ["helper-missing: the build has loop"]),
+        ("helper-missing", "bpf_new", []),
+        ("helper-not-allowed", "bpf_new", ["helper-not-allowed: the build has no new"]),
+        ("helper-not-allowed", "bpf_loop", []),
+        ("prog-type-missing", "lirc_mode2", []),
+        ("kfunc-missing", "bpf_a", ["kfunc-missing: the build has bpf_a"]),
+        ("kfunc-missing", "bpf_ct", []),
+        ("kfunc-not-allowed", "bpf_ct", []),
+        ("kfunc-not-allowed", "bpf_z", ["kfunc-not-allowed: the build has no bpf_z"]),
+        ("verifier-rejected", "loop", []),
+    ],
+)
+def test_causes(cause: str, subject: str, said: list[str]) -> None:
+    """What is missing must not be there, what is refused to a caller must be, and what is compiled out is missing."""
+    assert found(cause, subject) == said
+
+
+def test_types() -> None:
+    """What was created or loaded is of a type that the build has, not compiled out; a map stands for its type."""
+    maps = (MapReport("m", "arena", 4, 4, 1, Creation.CREATED), MapReport("n", "hash", 4, 4, 1, Creation.CREATED),
+            MapReport("x", "xskmap", 4, 4, 1, Creation.CREATED))  # fmt: skip
+    program = ProgramReport("p", "netfilter", "netfilter", True, 0, Log(""), Attach.NOT_ATTEMPTED)
+    assert found("", "", maps=maps, programs=(program,)) == [
+        "BPF_MAP_TYPE_ARENA works there, and the build has no such type",
+        "BPF_MAP_TYPE_XSKMAP works there, and CONFIG_XDP_SOCKETS is not set",
+        "BPF_PROG_TYPE_NETFILTER works there, and the build has no such type",
+    ]
+    refused = MapReport("n", "hash", 4, 4, 1, Creation.FAILED)
+    assert found("map-type-missing", "n", maps=(refused,)) == ["map-type-missing: the build has BPF_MAP_TYPE_HASH"]
+
+
+def test_release() -> None:
+    """An inventory of another build is told."""
+    assert found("", "", release="6.2.0") == ["the guest is 6.2.0, the inventory is of 6.1.0-x"]
