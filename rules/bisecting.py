@@ -16,6 +16,7 @@ from bpfcompat import plan
 from bpfcompat.bisecting import Boundary, Floor, Line, Side, boundary, floor, named
 from bpfcompat.config import object_spec
 from bpfcompat.control import Controller
+from bpfcompat.elf import ObjectFacts
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 from bpfcompat.kernels.listing import ARCH, SUITES, Listed, archives, arranged, is_of, listed
 from bpfcompat.kernels.lock import LockedPackage
@@ -233,14 +234,31 @@ def place(found: Ground, name: str) -> int:
 
 
 def _changed(found: Ground, old: int, new: int) -> str:
-    """What differs between the inventories of two builds, as `bpfcompat kernel diff` shows it."""
+    """What differs between two builds: of the functions that the object names, and of their inventories."""
     from bpfcompat.buildtext import show_difference
 
     try:
-        one, other = ((found.builds[i].release, found.asker.build(found.names[i])) for i in (old, new))
+        one, other = ((found.builds[i].locked.version, found.asker.build(found.names[i])) for i in (old, new))
+        functions = _functions(found, old, new)
     except BpfcompatError as error:
         return f"their inventories cannot be compared: {error}"
-    return show_difference(one, other, False)
+    return "\n".join([*functions, show_difference(one, other, False)])
+
+
+def _functions(found: Ground, old: int, new: int) -> list[str]:
+    """Kernel functions that the object names, and that only one of the two builds has in its BTF."""
+    from bpfcompat.btftypes import Types
+    from bpfcompat.elf import facts_or_fault
+
+    store = found.asker.shop.store
+    facts = facts_or_fault(store.read(found.asker.object(found.spec.name)))
+    sections = [p.section for p in facts.programs] if isinstance(facts, ObjectFacts) else []
+    named_there = {part for section in sections for part in section.split("/")[1:]}
+    blobs = [found.asker.kernel(found.names[i]).btf for i in (old, new)]
+    before, after = (Types(store.read(blob)).functions() if blob else frozenset[str]() for blob in blobs)
+    lines = [f"-{name}" for name in sorted(named_there & before - after)]
+    lines += [f"+{name}" for name in sorted(named_there & after - before)]
+    return [f"functions that it names: {clean(' '.join(lines), 600)}", ""] if lines else []
 
 
 def bisected_text(found: Bisected) -> str:
