@@ -252,13 +252,14 @@ def _functions(found: Ground, old: int, new: int) -> list[str]:
 
     store = found.asker.shop.store
     facts = facts_or_fault(store.read(found.asker.object(found.spec.name)))
-    sections = [p.section for p in facts.programs] if isinstance(facts, ObjectFacts) else []
-    named_there = {part for section in sections for part in section.split("/")[1:]}
+    if not isinstance(facts, ObjectFacts):
+        return []
+    named_there = {*facts.externs, *(part for p in facts.programs for part in p.section.split("/")[1:])}
     blobs = [found.asker.kernel(found.names[i]).btf for i in (old, new)]
     before, after = (Types(store.read(blob)).functions() if blob else frozenset[str]() for blob in blobs)
     lines = [f"-{name}" for name in sorted(named_there & before - after)]
     lines += [f"+{name}" for name in sorted(named_there & after - before)]
-    return [f"functions that it names: {clean(' '.join(lines), 600)}", ""] if lines else []
+    return [f"kernel functions that it names: {clean(' '.join(lines), 600)}", ""] if lines else []
 
 
 def bisected_text(found: Bisected) -> str:
