@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from bpfcompat import refusals
 from bpfcompat.declared import inner_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
@@ -97,6 +98,14 @@ class Phase(StrEnum):
     ATTACH = "attach"
 
 
+class Certainty(StrEnum):
+    """How sure a cause is: said by kernel or loader (or told by their inventory), read from a table, or guessed."""
+
+    PROVEN = "proven"
+    INFERRED = "inferred"
+    GUESSED = "guessed"
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One refusal and all that is known around it.
@@ -143,22 +152,27 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Why: a sentence for people, lines of the report that prove it, one thing to do, the thing it is about."""
+    """Why: a sentence for people, lines of the report that prove it, one thing to do, the thing it is about.
+
+    `certainty` is None where it is that of the row, or lower than that.
+    """
 
     sentence: str
     evidence: tuple[str, ...]
     hint: str
     subject: str = ""
+    certainty: Certainty | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A row: its slug, the answer it leads to, the phases in which it can be, and what recognises it."""
+    """A row: its slug, the answer it leads to, the phases in which it can be, what recognises it, how sure that is."""
 
     slug: str
     answer: Answer
     phases: tuple[Phase, ...]
     explain: Callable[[Case], Finding | None]
+    certainty: Certainty
 
 
 def errno_name(number: int) -> str:
@@ -257,7 +271,8 @@ def _block(block: str) -> list[str]:
     return found
 
 
-def _suggestion(log: str) -> str:
+def suggestion(log: str) -> str:
+    """What a verifier proposes itself (Linux 7.3 on), in one line; "" where it does not."""
     said = re.search(r"^Suggestion:\n((?:[ \t]+\S.*\n?)+)", log, re.M)
     return clip(" ".join(said[1].split())) if said else ""
 
@@ -409,6 +424,7 @@ def _needs_size(case: Case) -> Finding | None:
         _line(case, said),
         f"declare it: {size_line(found.name, found.type, found.value_size)}",
         found.name,
+        Certainty.INFERRED,
     )
 
 
@@ -426,6 +442,7 @@ def _needs_inner(case: Case) -> Finding | None:
         _line(case, said),
         f"declare it: {inner_line(found.name)}",
         found.name,
+        Certainty.INFERRED,
     )
 
 
@@ -458,6 +475,7 @@ def _needs_choice(case: Case) -> Finding | None:
         "chooses the targets and which ones to load",
         _line(case, said),
         f"declare it: {line}",
+        certainty=Certainty.INFERRED,
     )
 
 
@@ -637,6 +655,7 @@ def _helper_missing(case: Case) -> Finding | None:
         _line(case, said),
         'make the program optional (SEC("?…")) and load a variant with a plain loop on such kernels',
         helper_names()[numbers[0]],
+        Certainty.INFERRED,
     )
 
 
@@ -754,6 +773,7 @@ def _missing_at_attach(case: Case) -> Finding | None:
         last_lines(case.libbpf),
         _TARGET_HINT,
         target,
+        Certainty.INFERRED,
     )
 
 
@@ -792,7 +812,8 @@ def _attach_type_missing(case: Case) -> Finding | None:
     else:
         return None
     hint = "fall back to an older way to attach on such kernels, or enable the option in that kernel"
-    return Finding(sentence, last_lines(case.libbpf, 3), hint, case.program.section)
+    sure = Certainty.INFERRED if unsupported or _by_newer_way(case) else Certainty.GUESSED
+    return Finding(sentence, last_lines(case.libbpf, 3), hint, case.program.section, sure)
 
 
 def _by_newer_way(case: Case) -> bool:
@@ -840,14 +861,82 @@ def _object_malformed(case: Case) -> Finding | None:
     )
 
 
+def kind_of_refusal(log: str) -> refusals.Kind | None:
+    """Which of the kinds in refusals.py a verifier's log tells of; None where none of them."""
+    found = deciding_lines(log)
+    lines = [line for line in found if not re.match(r";|\d+: \(|Verification failed:|Reason:|At:", line)]
+    head = next((line for line in found if line.startswith("Verification failed:")), "")
+    return refusals.row_of(lines, head.partition(":")[2].strip())
+
+
+def _refused_as(row: refusals.Kind) -> Callable[[Case], Finding | None]:
+    def found(case: Case) -> Finding | None:
+        if not case.program or not case.verifier.strip() or kind_of_refusal(case.verifier) is not row:
+            return None
+        words = suggestion(case.verifier) or row.hint
+        return Finding(_refused(case), deciding_lines(case.verifier), words)
+
+    return found
+
+
+def _refused(case: Case) -> str:
+    said = reason(case.verifier) or f"refused with {case.code}"
+    return f"{case.who}: the verifier of {case.kernel} refuses it: {clip(said, 200)}"
+
+
 def _verifier_rejected(case: Case) -> Finding | None:
     if not case.program or not case.verifier.strip():
         return None
-    said = reason(case.verifier) or f"refused with {case.code}"
     return Finding(
-        f"{case.who}: the verifier of {case.kernel} refuses it: {clip(said, 200)}",
+        _refused(case),
         deciding_lines(case.verifier),
-        _suggestion(case.verifier) or "read the log from the source line above the reason",
+        suggestion(case.verifier) or "read the log from the source line above the reason",
+    )
+
+
+def _attach_busy(case: Case) -> Finding | None:
+    if case.errno not in (errno.EBUSY, errno.EEXIST) or not case.program:
+        return None
+    return Finding(
+        f"{case.who}: loads, but section '{clip(case.program.section)}' is taken by something attached already "
+        f"({case.code})",
+        last_lines(case.libbpf),
+        "attach by a way that several programs can share, or replace what is there",
+    )
+
+
+def _not_traceable(case: Case) -> Finding | None:
+    kind, _, target = (case.program.section if case.program else "").removeprefix("?").partition("/")
+    if case.errno not in (errno.EINVAL, errno.EADDRNOTAVAIL) or kind not in ("kprobe", "kretprobe") or not target:
+        return None
+    return Finding(
+        f"{case.who}: loads, but {case.kernel} takes no {kind} on '{clip(target)}' ({case.code}): "
+        "it is there, and on the kernel's list of what may not be probed",
+        last_lines(case.libbpf),
+        "take a caller or a callee of it, or a tracepoint nearby",
+        target,
+    )
+
+
+def _btf_rejected(case: Case) -> Finding | None:
+    said = case.find(r"^.*Error loading \.BTF into kernel: .*BTF is mandatory, can't proceed\.?$")
+    if not said:
+        return None
+    return Finding(
+        f"object: {case.kernel} does not take the object's own BTF, and its programs need it",
+        _line(case, said),
+        "compile with a clang whose BTF this kernel knows, or leave newer kinds out (pahole --skip_encoding_btf_…)",
+    )
+
+
+def _map_memlock(case: Case) -> Finding | None:
+    said = case.find(r"^.*permission error while running as root; try raising 'ulimit -l'.*$")
+    if not said or case.errno != errno.EPERM:
+        return None
+    return Finding(
+        f"{case.who}: the guest's limit on locked memory does not suffice on {case.kernel} (EPERM); that is no answer",
+        _line(case, said),
+        "raise RLIMIT_MEMLOCK before loading (kernels before 5.11 count maps against it)",
     )
 
 
@@ -871,37 +960,43 @@ def _unknown(case: Case) -> Finding:
 
 _O, _L, _A = (Phase.OPEN,), (Phase.LOAD,), (Phase.ATTACH,)
 _NO, _ASK = Answer.INCOMPATIBLE, Answer.INCONCLUSIVE
+_SAID, _TABLE, _GUESS = Certainty.PROVEN, Certainty.INFERRED, Certainty.GUESSED
 
 # Most specific first.  What only looks like something else comes before it: a map that its application must size
 # before a type that is missing, a missing helper and a licence before a rejection.  ENOMEM and its like come before
 # all that would take the refusal for the kernel's opinion; only a verifier that says it gave up comes earlier.
 CAUSES: Sequence[Cause] = (
-    Cause("attach-not-attempted", _ASK, _A, _attach_not_attempted),
-    Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order),
-    Cause("loader-unsupported", _ASK, _O + _L, _loader_unsupported),
-    Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent),
-    Cause("verifier-too-complex", _NO, _L, _too_complex),
-    Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources),
-    Cause("object-malformed", _NO, _O + _L, _object_malformed),
-    Cause("needs-declaration", _ASK, _L, _needs_declaration),
-    Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent),
-    Cause("module-not-loaded", _ASK, _L, _module_not_loaded),
-    Cause("kfunc-missing", _NO, _L, _kfunc_missing),
-    Cause("kfunc-changed", _NO, _L, _kfunc_changed),
-    Cause("extern-unresolved", _NO, _L, _extern_unresolved),
-    Cause("map-type-missing", _NO, _L, _map_type_missing),
-    Cause("map-create-failed", _NO, _L, _map_create_failed),
-    Cause("core-relocation-unresolved", _NO, _L, _core_unresolved),
-    Cause("attach-target-missing", _NO, _L + _A, _attach_target_missing),
-    Cause("prog-type-missing", _NO, _L, _prog_type_missing),
-    Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing),
-    Cause("helper-missing", _NO, _L, _helper_missing),
-    Cause("locked-down", _NO, _L, _locked_down),
-    Cause("helper-not-allowed", _NO, _L, _helper_not_allowed),
-    Cause("kfunc-not-allowed", _NO, _L, _kfunc_not_allowed),
-    Cause("licence-refused", _NO, _L, _licence_refused),
-    Cause("permission", _NO, _L + _A, _permission),
-    Cause("verifier-rejected", _NO, _L, _verifier_rejected),
-    Cause("attach-failed", _NO, _A, _attach_failed),
-    Cause("unknown", _NO, _O + _L + _A, _unknown),
+    Cause("attach-not-attempted", _ASK, _A, _attach_not_attempted, _SAID),
+    Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order, _SAID),
+    Cause("loader-unsupported", _ASK, _O + _L, _loader_unsupported, _SAID),
+    Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent, _SAID),
+    Cause("verifier-too-complex", _NO, _L, _too_complex, _SAID),
+    Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources, _TABLE),
+    Cause("object-malformed", _NO, _O + _L, _object_malformed, _SAID),
+    Cause("btf-rejected", _NO, _L, _btf_rejected, _SAID),
+    Cause("needs-declaration", _ASK, _L, _needs_declaration, _SAID),
+    Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent, _SAID),
+    Cause("module-not-loaded", _ASK, _L, _module_not_loaded, _SAID),
+    Cause("kfunc-missing", _NO, _L, _kfunc_missing, _SAID),
+    Cause("kfunc-changed", _NO, _L, _kfunc_changed, _SAID),
+    Cause("extern-unresolved", _NO, _L, _extern_unresolved, _SAID),
+    Cause("map-memlock", _ASK, _L, _map_memlock, _SAID),
+    Cause("map-type-missing", _NO, _L, _map_type_missing, _TABLE),
+    Cause("map-create-failed", _NO, _L, _map_create_failed, _TABLE),
+    Cause("core-relocation-unresolved", _NO, _L, _core_unresolved, _SAID),
+    Cause("attach-target-missing", _NO, _L + _A, _attach_target_missing, _SAID),
+    Cause("prog-type-missing", _NO, _L, _prog_type_missing, _TABLE),
+    Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing, _TABLE),
+    Cause("helper-missing", _NO, _L, _helper_missing, _SAID),
+    Cause("locked-down", _NO, _L, _locked_down, _SAID),
+    Cause("helper-not-allowed", _NO, _L, _helper_not_allowed, _SAID),
+    Cause("kfunc-not-allowed", _NO, _L, _kfunc_not_allowed, _SAID),
+    Cause("licence-refused", _NO, _L, _licence_refused, _SAID),
+    Cause("permission", _NO, _L + _A, _permission, _TABLE),
+    *(Cause(row.slug, _NO, _L, _refused_as(row), _SAID) for row in refusals.ROWS),
+    Cause("verifier-rejected", _NO, _L, _verifier_rejected, _TABLE),
+    Cause("attach-busy", _NO, _A, _attach_busy, _TABLE),
+    Cause("attach-not-traceable", _NO, _A, _not_traceable, _TABLE),
+    Cause("attach-failed", _NO, _A, _attach_failed, _GUESS),
+    Cause("unknown", _NO, _O + _L + _A, _unknown, _GUESS),
 )

@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
     init.add_argument("object", nargs="+", type=Path, help="a BPF object, or a program that has some inside")
     init.set_defaults(call=_init)
+    why = commands.add_parser("explain", help="say why a pair is as it is, where, since when, and what to change")
+    why.add_argument("pair", help="OBJECT@KERNEL")
+    why.add_argument("program", nargs="?", default="", help="this program alone; without, what decides of the object")
+    why.add_argument("--json", action="store_true", help="for machines; docs/explain.md has the fields")
+    why.set_defaults(call=_explain)
     log = commands.add_parser("log", help="print the whole verifier log of a pair that was asked")
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
@@ -293,6 +298,18 @@ def _keygen(options: argparse.Namespace) -> int:
                 f"{options.passphrase_env}: not set or empty", hint="export it, or leave --passphrase-env out"
             )
     print(f"{keygen(options.path, passphrase)}  {options.path} (private), {options.path}.pub (public)")
+    return int(Exit.OK)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    import json
+
+    from bpfcompat.explanation import to_json
+    from bpfcompat.rules.explained import explain_named
+    from bpfcompat.telling import as_text
+
+    found = explain_named(Path.cwd(), options.pair, options.program)
+    sys.stdout.write(json.dumps(to_json(found), indent=1) + "\n" if options.json else as_text(found))
     return int(Exit.OK)
 
 

@@ -24,8 +24,10 @@ LAYERS = {
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
         *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo"),
+        *("nearby",),
     ),
     3: (
+        *("refusals", "fixes", "inventoried", "explanation", "causespage", "telling"),
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
         *("buildtext", "contradictions", "abilities"),
