@@ -144,6 +144,7 @@ def _kernel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     show = which.add_parser("show", help="types, helpers, kfuncs, commands, options that gate them")
     show.add_argument("kernel")
     show.add_argument("kind", nargs="*", choices=[[], *KINDS], metavar="KIND", help=f"list all of: {', '.join(KINDS)}")
+    show.add_argument("--boot", action="store_true", help="ask guests what no file says: who may call which helper, …")
     show.add_argument("--json", action="store_true")
     show.set_defaults(call=_kernel_show)
     diff = which.add_parser("diff", help="what changed from kernel A to kernel B")
@@ -190,7 +191,7 @@ def _log(options: argparse.Namespace) -> int:
 def _kernel_show(options: argparse.Namespace) -> int:
     from bpfcompat.rules.builds import shown
 
-    sys.stdout.write(shown(Path.cwd(), options.kernel, options.kind, options.json))
+    sys.stdout.write(shown(Path.cwd(), options.kernel, options.kind, options.json, options.boot))
     return int(Exit.OK)
 
 
