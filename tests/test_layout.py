@@ -31,7 +31,7 @@ LAYERS = {
         *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
         *("buildtext", "contradictions", "abilities"),
-        *("expecting", "comparing", "veristat"),
+        *("expecting", "comparing", "veristat", "bisecting"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking"),
