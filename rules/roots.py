@@ -11,7 +11,7 @@ from pathlib import Path
 from doit import loader as doit_loader
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
-from bpfcompat import kmods, plan
+from bpfcompat import kmods, plan, querying
 from bpfcompat.action import Action
 from bpfcompat.config import FILE
 from bpfcompat.control import Controller
@@ -101,6 +101,7 @@ def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     yield from (partial(_types_of, asker, k) for k in matrix.kernels)
     yield from (partial(asker.modules_action, k) for k in asked)
     yield from (partial(asker.hello_action, k, False) for k in asked)
+    yield from (partial(querying.action_of, asker, k, False) for k in asked)
     yield from (partial(kmods.packed_action, asker, p) for p in matrix.pairs if matrix.objects[p.object].modules)
     yield from (partial(asker.initramfs_action, k, False) for k in asked)
     yield from (partial(asker.object_action, o, False) for o in {p.object for p in matrix.pairs})

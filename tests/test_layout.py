@@ -32,7 +32,7 @@ LAYERS = {
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
         *("predicting", "inspecting"),
         *("buildtext", "contradictions", "abilities"),
-        *("expecting", "comparing", "veristat"),
+        *("expecting", "comparing", "veristat", "bisecting"),
     ),
     4: (
         *("realise", "kmods", "freezing", "assuring", "asking", "control", "keeping", "checking", "looking"),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bpfcompat import kmods
 from bpfcompat.asking import Asker
 from bpfcompat.btfindex import KernelTypes
+from bpfcompat.contradictions import contradictions
 from bpfcompat.corelo import Resolver, relocations
 from bpfcompat.insns import read_code
 from bpfcompat.lineinfo import Debug
@@ -69,6 +71,18 @@ def test_trusted(first: subprocess.CompletedProcess[str], outputs: Path) -> None
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "trusted, and as expected" in done.stdout
+
+
+def test_no_contradictions(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
+    """No verdict of the matrix says what the inventory of the same build denies, or the other way round."""
+    wrong = [
+        f"{pair}: {line}"
+        for pair in asker.shop.matrix.pairs
+        for line in contradictions(
+            asker.build(pair.kernel), asker.verdict(pair), asker.report(pair), kmods.homes(asker, pair.kernel)
+        )
+    ]
+    assert wrong == []
 
 
 def test_one_frame_of_truth(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
