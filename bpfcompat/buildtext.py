@@ -125,7 +125,12 @@ def _in_modules(modules: Mapping[str, str] | None) -> str:
 
 
 def _callers(helper: str, asked: Asked) -> str:
-    return " ".join(kind for kind, names in asked.abilities.items() if names and helper in names)
+    """The types that may call a helper; the others where that is shorter."""
+    able = {kind: helper in names for kind, names in asked.abilities.items() if names is not None}
+    may, may_not = ([kind for kind, can in able.items() if can is wanted] for wanted in (True, False))
+    if len(may) <= len(may_not):
+        return " ".join(may) or "-"
+    return f"all but {' '.join(may_not)}" if may_not else "all"
 
 
 def _whole(kind: str, build: Build, modules: Mapping[str, str], asked: Asked | None) -> Iterator[str]:

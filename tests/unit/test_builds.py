@@ -149,7 +149,7 @@ def test_shown_guest() -> None:
     )
     assert "does not load: lirc_mode2" in screen
     listed = buildtext.show("k", "", build, None, ["helpers"], asked).splitlines()[2:]
-    assert [line.split() for line in listed] == [["loop", "181", "xdp", "kprobe"], ["probe_read", "4", "kprobe"]]
+    assert [line.split() for line in listed] == [["loop", "181", "all"], ["probe_read", "4", "kprobe"]]
     said = buildtext.as_json("k", build, None, asked)["guest"]
     assert (
         said == {"hello": hello, "helpers": dict(asked.abilities)}
