@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bpfcompat.rules.bisecting import Ground
 
 DOIT = ("matrix", "plan", "publish", "report", "list", "info", "forget", "clean", "why", "run")
+# as buildtext.KINDS, which to import takes longer than most of these commands
+KINDS = ("helpers", "program_types", "map_types", "attach_types", "link_types", "commands", "kfuncs", "flags",
+         "options")  # fmt: skip
 EPILOG = """exit codes:
   0 everything as expected   1 a verdict not as expected   2 your input   3 inconclusive   4 not trusted
 
@@ -66,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
     init.add_argument("object", nargs="+", type=Path, help="a BPF object, or a program that has some inside")
     init.set_defaults(call=_init)
+    inspect = commands.add_parser("inspect", help="look at an object before any boot, and predict; no verdict")
+    inspect.add_argument("object", help="a file, or an object of bpfcompat.toml")
+    inspect.add_argument("--kernel", action="append", metavar="K", help="this kernel; repeatable (the project's own)")
+    inspect.add_argument("--json", action="store_true", help="everything, for machines")
+    inspect.set_defaults(call=_inspect)
     why = commands.add_parser("explain", help="say why a pair is as it is, where, since when, and what to change")
     why.add_argument("pair", help="OBJECT@KERNEL")
     why.add_argument("program", nargs="?", default="", help="this program alone; without, what decides of the object")
@@ -135,8 +143,6 @@ def _store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _kernel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from bpfcompat.buildtext import KINDS
-
     kernel = commands.add_parser(
         "kernel", help="what a kernel of the catalogue has, read from its files without a boot"
     )
@@ -178,6 +184,18 @@ def _init(options: argparse.Namespace) -> int:
     from bpfcompat.rules.proposing import proposals
 
     print("\n".join(proposals(options.object, Path())), end="")
+    return int(Exit.OK)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from bpfcompat.looking import Project, inspect
+
+    def opened() -> Project:
+        from bpfcompat.rules.inspecting import Opened
+
+        return Opened(Path.cwd())
+
+    sys.stdout.write(inspect(Path.cwd(), options.object, options.kernel, options.json, opened))
     return int(Exit.OK)
 
 

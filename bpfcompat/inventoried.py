@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from bpfcompat.builds import Build
 from bpfcompat.causes import (
-    MAP_SINCE,
-    PROGRAM_SINCE,
     Case,
     Certainty,
     Phase,
@@ -114,7 +112,7 @@ def _map(case: Case, name: str, asked: Asked) -> Here:
     found = next((m for m in case.maps if m.name == name), None)
     if found is None:
         return Here()
-    return _listed(asked.build, "map_types", f"BPF_MAP_TYPE_{found.type.upper()}", MAP_SINCE.get(found.type, ""))
+    return _listed(asked.build, "map_types", f"BPF_MAP_TYPE_{found.type.upper()}", "")
 
 
 def _map_refused(case: Case, name: str, asked: Asked) -> Here:
@@ -126,7 +124,7 @@ def _map_refused(case: Case, name: str, asked: Asked) -> Here:
 
 def _program_type(case: Case, _: str, asked: Asked) -> Here:
     kind = case.program.type if case.program else ""
-    return _listed(asked.build, "program_types", f"BPF_PROG_TYPE_{kind.upper()}", PROGRAM_SINCE.get(kind, ""))
+    return _listed(asked.build, "program_types", f"BPF_PROG_TYPE_{kind.upper()}", "")
 
 
 def _attach_type(case: Case, section: str, asked: Asked) -> Here:
