@@ -131,7 +131,7 @@ def test_shown() -> None:
     assert "its modules were not read" in buildtext.show("k", "", build, None)
     listed = buildtext.show("k", "", build, {"bpf_ct": "nf_conntrack"}, ["kfuncs"])
     assert [line.split() for line in listed.splitlines()[2:]] == [
-        ["bpf_task_acquire", "acquire"],
+        ["bpf_task_acquire", "acquire", "since", "6.2"],
         ["bpf_ct", "in", "module", "nf_conntrack"],
     ]
 
@@ -149,7 +149,10 @@ def test_shown_guest() -> None:
     )
     assert "does not load: lirc_mode2" in screen
     listed = buildtext.show("k", "", build, None, ["helpers"], asked).splitlines()[2:]
-    assert [line.split() for line in listed] == [["loop", "181", "xdp", "kprobe"], ["probe_read", "4", "kprobe"]]
+    assert [line.split() for line in listed] == [
+        ["loop", "181", "since", "5.17", "all"],
+        ["probe_read", "4", "since", "4.1", "kprobe"],
+    ]
     said = buildtext.as_json("k", build, None, asked)["guest"]
     assert (
         said == {"hello": hello, "helpers": dict(asked.abilities)}
