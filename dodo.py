@@ -54,3 +54,8 @@ def task_since():
 def task_since_lock():
     """Pick the newest header packages of each release for `since`, and write bpfcompat/data/since.lock."""
     return {"actions": [(_since, ["lock"])], "verbosity": 2}
+
+
+def task_fuzz():
+    """Fuzz the readers of objects, BTF, logs and reports, a minute each; what is found lies in .bpfcompat/fuzz."""
+    return {"actions": ["python -m tests.fuzz --seconds 60"], "verbosity": 2}

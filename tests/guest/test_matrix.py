@@ -14,13 +14,13 @@ from bpfcompat.asking import Asker
 from bpfcompat.btfindex import KernelTypes
 from bpfcompat.contradictions import Around, contradictions
 from bpfcompat.corelo import Resolver, relocations
+from bpfcompat.foreseeing import predicted
 from bpfcompat.insns import read_code
 from bpfcompat.libbpf import section_type
 from bpfcompat.lineinfo import Debug
 from bpfcompat.model import Answer, Blob
 from bpfcompat.plan import Pair
 from bpfcompat.predicting import Word
-from bpfcompat.rules.inspecting import predicted
 
 pytestmark = pytest.mark.guest
 ROOT = Path(__file__).resolve().parents[2]
