@@ -2,11 +2,11 @@
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bpfcompat.builds import ENUMS, Build, Change, differences, to_json
-from bpfcompat.since import Since, table
+from bpfcompat.since import Since, since, table
 
 WIDTH = 112
 _LABEL = 17
@@ -43,15 +43,41 @@ def telling(build: Build) -> dict[str, str]:
     return {name: build.option(name) for name in sorted(found | set(_TELLING) | {"CONFIG_BPF_LIRC_MODE2"})}
 
 
-def show(name: str, about: str, build: Build, modules: Mapping[str, str] | None, kinds: Iterable[str] = ()) -> str:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a booted guest of a kernel said: of itself (its hello frame), and which helpers each program type may call.
+
+    None for a type that the kernel does not have.
+    """
+
+    hello: Mapping[str, Any]
+    abilities: Mapping[str, tuple[str, ...] | None]
+
+
+def show(name: str, about: str, build: Build, modules: Mapping[str, str] | None, kinds: Iterable[str] = (),
+         asked: Asked | None = None) -> str:  # fmt: skip
     """One kernel; of the `kinds` that are named everything.  `modules`: kfunc → module, None where nobody looked."""
     head = [f"{name}  {build.release}", *([about] if about else []), ""]
     wanted = tuple(kinds)
     if wanted:
-        return "\n".join([*head, *(line for kind in wanted for line in _whole(kind, build, modules or {}))])
+        return "\n".join([*head, *(line for kind in wanted for line in _whole(kind, build, modules or {}, asked))])
     lines = [line for kind in KINDS for line in _brief(kind, build, modules)]
     more = f"bpfcompat kernel show {name} KIND lists one kind whole: {', '.join(KINDS)}"
-    return "\n".join([*head, *_facts(build), "", *lines, "", more])
+    return "\n".join([*head, *_facts(build), "", *lines, "", *_in_guest(name, asked), "", more])
+
+
+def _in_guest(name: str, asked: Asked | None) -> Iterator[str]:
+    """What no file says: how the kernel runs, and how many helpers each program type may call."""
+    if asked is None:
+        yield _entry("in a guest", f"not asked: bpfcompat kernel show {name} --boot")
+        return
+    hello = asked.hello
+    yield _entry("in a guest", f"lockdown {hello.get('lockdown')}; security modules {' '.join(hello.get('lsm') or ())}")
+    yield _entry("sysctls", "  ".join(f"{n} = {value}" for n, value in dict(hello.get("sysctls") or {}).items()))
+    able = {kind: names for kind, names in asked.abilities.items() if names is not None}
+    yield _entry("may call helpers", "  ".join(f"{kind} {len(names)}" for kind, names in able.items()))
+    unable = [kind for kind, names in asked.abilities.items() if names is None]
+    yield _entry("", f"does not load: {' '.join(unable) or '-'}")
 
 
 def _facts(build: Build) -> Iterator[str]:
@@ -83,7 +109,7 @@ def _beside_upstream(kind: str, build: Build) -> Iterator[str]:
     early = {n: row for n, row in rows.items() if n in build.names(kind) and row.newer_than(build.release)}
     for label, found in (("not here", absent), ("taken back from newer Linux", early)):
         if len(found) > _MOST:
-            yield f"{label}: {len(found)} that Linux has"
+            yield f"{label}: {len(found)} that upstream's releases have"
         elif found:
             yield f"{label}: {', '.join(_dated(n, row) for n, row in found.items())}"
 
@@ -98,18 +124,34 @@ def _in_modules(modules: Mapping[str, str] | None) -> str:
     return f" in vmlinux, {len(modules)} in modules"
 
 
-def _whole(kind: str, build: Build, modules: Mapping[str, str]) -> Iterator[str]:
-    """Every name of a kind, one a line, with its number, flags or value."""
+def _callers(helper: str, asked: Asked) -> str:
+    """The types that may call a helper; the others where that is shorter."""
+    able = {kind: helper in names for kind, names in asked.abilities.items() if names is not None}
+    may, may_not = ([kind for kind, can in able.items() if can is wanted] for wanted in (True, False))
+    if len(may) <= len(may_not):
+        return " ".join(may) or "-"
+    return f"all but {' '.join(may_not)}" if may_not else "all"
+
+
+def _whole(kind: str, build: Build, modules: Mapping[str, str], asked: Asked | None) -> Iterator[str]:
+    """Every name of a kind, one a line: its number, flags or value, since which Linux; of a helper who may call it."""
     if kind == "options":
         yield from (f"{name}={value}" for name, value in telling(build).items())
         return
+    for name, value in build.names(kind).items():
+        row = since(kind, name)
+        dated = f"{'by' if row.after else 'since'} {row.version}" if row else ""
+        said = " ".join(sorted(value)) if kind == "kfuncs" else str(value)
+        yield f"{name:44} {said:{32 if kind == 'kfuncs' else 6}} {dated:14} {_more(kind, name, build, asked)}".rstrip()
     if kind == "kfuncs":
-        yield from (f"{n:44} {' '.join(sorted(words))}".rstrip() for n, words in sorted(build.kfuncs.items()))
         yield from (f"{n:44} in module {module}" for n, module in sorted(modules.items()) if n not in build.kfuncs)
-        return
-    for name, number in build.names(kind).items():
-        off = build.switched_off(kind, name)
-        yield f"{name:44} {number}{f'  compiled out: {off} is not set' if off else ''}"
+
+
+def _more(kind: str, name: str, build: Build, asked: Asked | None) -> str:
+    off = build.switched_off(kind, name)
+    if off:
+        return f"compiled out: {off} is not set"
+    return _callers(name, asked) if kind == "helpers" and asked else ""
 
 
 def _entry(label: str, text: str) -> str:
@@ -132,20 +174,34 @@ def show_difference(old: tuple[str, Build], new: tuple[str, Build], whole: bool 
 
 
 def _changed(kind: str, change: Change, whole: bool) -> Iterator[str]:
+    """The entries of one kind; only the first has its name before it."""
+    lines = list(_changes(kind, change, whole))
+    yield from (_entry(title(kind) if n == 0 else "", line) for n, line in enumerate(lines))
+
+
+def _changes(kind: str, change: Change, whole: bool) -> Iterator[str]:
     left_out = 0
     if kind == "options" and not whole:
         change, left_out = _about_bpf(change)
-    if change.added:
-        yield _entry(title(kind), f"+{len(change.added)}: " + " ".join(map(short_name, change.added)))
-    if change.removed:
-        yield _entry(
-            "" if change.added else title(kind), f"-{len(change.removed)}: " + " ".join(map(short_name, change.removed))
-        )
-    if change.changed:
-        yield _entry("" if change.added or change.removed else title(kind), f"{len(change.changed)} changed:")
-        yield from (_entry("", f"  {short_name(n)}: {a or '-'} -> {b or '-'}") for n, (a, b) in change.changed.items())
+    for sign, names in (("+", change.added), ("-", change.removed)):
+        if names:
+            yield f"{sign}{len(names)}: {' '.join(map(short_name, names))}"
+    if kind == "kfuncs":
+        yield from (f"{words}: {' '.join(names)}" for words, names in _by_words(change).items())
+    else:
+        yield from (f"{short_name(n)}: {a or '-'} -> {b or '-'}" for n, (a, b) in change.changed.items())
     if left_out:
-        yield _entry("" if change else title(kind), f"and {left_out} options that do not name BPF or BTF (--all)")
+        yield f"and {left_out} options that do not name BPF or BTF (--all)"
+
+
+def _by_words(change: Change) -> dict[str, list[str]]:
+    """Functions by what came and went of their flags: one change of the kernel's is of many at once."""
+    found: dict[str, list[str]] = {}
+    for name, (old, new) in change.changed.items():
+        before, after = set(old.split()), set(new.split())
+        words = [*(f"-{w}" for w in sorted(before - after)), *(f"+{w}" for w in sorted(after - before))]
+        found.setdefault(" ".join(words), []).append(name)
+    return found
 
 
 def _about_bpf(change: Change) -> tuple[Change, int]:
@@ -166,9 +222,15 @@ def _about_bpf(change: Change) -> tuple[Change, int]:
 # --- as JSON
 
 
-def as_json(name: str, build: Build, modules: Mapping[str, str] | None) -> dict[str, Any]:
-    """One kernel as JSON values: the inventory, and which module holds which further kfunc."""
-    return {"kernel": name, **to_json(build), "module_kfuncs": None if modules is None else dict(modules)}
+def as_json(name: str, build: Build, modules: Mapping[str, str] | None, asked: Asked | None = None) -> dict[str, Any]:
+    """One kernel as JSON values: the inventory, which module holds which further kfunc, what a guest said; or null."""
+    guest = None if asked is None else {"hello": dict(asked.hello), "helpers": dict(asked.abilities)}
+    return {
+        "kernel": name,
+        **to_json(build),
+        "module_kfuncs": None if modules is None else dict(modules),
+        "guest": guest,
+    }
 
 
 def difference_as_json(old: tuple[str, Build], new: tuple[str, Build]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bpfcompat import refusals
 from bpfcompat.declared import inner_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
+from bpfcompat.since import Since, since, version
 from bpfcompat.twins import has_twin, split, variant_line
 
 MAX_LINES = 14
@@ -43,18 +44,6 @@ _ERRNO = {
     **{4000 + n: f"LIBBPF_ERRNO__{name}" for n, name in enumerate(_LIBBPF_ERRNO)},
 }
 
-# The first Linux that had a type, by release tags; checked against the BTF enums of 5.10, 6.1, 6.12 and 7.3.  Only to
-# word a refusal that did happen: distributions backport, so a version alone decides nothing.
-MAP_SINCE = {
-    "queue": "4.20", "stack": "4.20", "sk_storage": "5.2", "devmap_hash": "5.4", "struct_ops": "5.6", "ringbuf": "5.8",
-    "inode_storage": "5.10", "task_storage": "5.11", "bloom_filter": "5.16", "user_ringbuf": "6.1",
-    "cgrp_storage": "6.2", "arena": "6.9", "insn_array": "6.19",
-}  # fmt: skip
-PROGRAM_SINCE = {
-    "flow_dissector": "4.20", "cgroup_sysctl": "5.2", "raw_tracepoint_writable": "5.2", "cgroup_sockopt": "5.3",
-    "tracing": "5.5", "struct_ops": "5.6", "ext": "5.6", "lsm": "5.7", "sk_lookup": "5.9", "syscall": "5.14",
-    "netfilter": "6.4",
-}  # fmt: skip
 # Types that a kernel of any release may be built without.
 PROGRAM_OPTION = {"lirc_mode2": "CONFIG_BPF_LIRC_MODE2"}
 # Helpers that take a function; the first came with the pointers to functions themselves,
@@ -67,16 +56,12 @@ SIZED_BY_ITSELF = frozenset((
 ))  # fmt: skip
 # Attached by a link whose type an older kernel does not know, which it says with EINVAL.
 LINK_SECTIONS = ("kprobe.multi", "kretprobe.multi", "kprobe.session", "uprobe.", "uretprobe.", "tcx/", "netkit/")
-# The first Linux with a way to attach, where a program of that section loads on older ones too.
-ATTACH_SINCE = {
-    "tcx/": "6.6",
-    "tc/": "6.6",
-    "netkit/": "6.7",
-    "uprobe.multi": "6.6",
-    "uretprobe.multi": "6.6",
-    "uprobe.session": "6.13",
-    "sk_skb/verdict": "5.13",
-}
+# The attach types of sections that load on older kernels too, and only attaching tells.
+ATTACH_TYPES = {
+    "tcx/": "TCX_INGRESS", "tc/": "TCX_INGRESS", "netkit/": "NETKIT_PRIMARY", "uprobe.multi": "TRACE_UPROBE_MULTI",
+    "uretprobe.multi": "TRACE_UPROBE_MULTI", "uprobe.session": "TRACE_UPROBE_SESSION",
+    "sk_skb/verdict": "SK_SKB_VERDICT",
+}  # fmt: skip
 # Sections that an older libbpf has no type for, with the first of Debian's packages (1.1, 1.4, 1.5, 1.7) whose table of
 # sections has them: what is 1.4 here came in upstream's 1.2, 1.3 or 1.4.
 SECTION_SINCE = {
@@ -145,9 +130,17 @@ class Case:
         """First match of a pattern, `^` and `$` at lines, in libbpf's words and then the verifier's."""
         return re.search(pattern, self.libbpf, re.M) or re.search(pattern, self.verifier, re.M)
 
-    def older_than(self, since: str | None) -> bool:
+    def older_than(self, release: str | None) -> bool:
         """True if the guest's release is before `5.8` or the like; False when either is not known."""
-        return older(self.guest, since)
+        return older(self.guest, release)
+
+    def too_old(self, kind: str, name: str) -> Since | None:
+        """The row of the since table by which this kernel is older than a name; None where none says so.
+
+        Only to word a refusal that did happen: distributions backport, so a version alone decides nothing.
+        """
+        found = since(kind, name)
+        return found if found and found.newer_than(str(self.guest.get("release", ""))) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +210,18 @@ def last_lines(text: str, count: int = 6) -> tuple[str, ...]:
     return tuple(clip(line.removeprefix("libbpf: ").rstrip()) for line in text.splitlines() if line.strip())[-count:]
 
 
-def older(guest: Mapping[str, Any], since: str | None) -> bool:
+def older(guest: Mapping[str, Any], release: str | None) -> bool:
     """True if a guest's release is before `5.8` or the like; False when either is not known."""
     own = re.match(r"(\d{1,4})\.(\d{1,4})", str(guest.get("release", "")))
-    return own is not None and since is not None and _version(own[0]) < _version(since)
+    return own is not None and release is not None and version(own[0]) < version(release)
 
 
 def attach_since(section: str) -> str | None:
     """The first Linux that attaches this kind of section, where only attaching tells; None where loading does."""
     name = section.removeprefix("?")
-    return next((since for prefix, since in ATTACH_SINCE.items() if name.startswith(prefix)), None)
+    kind = next((kind for prefix, kind in ATTACH_TYPES.items() if name.startswith(prefix)), None)
+    found = since("attach_types", kind) if kind else None
+    return found.version if found and not found.after else None
 
 
 def deciding_lines(log: str) -> tuple[str, ...]:
@@ -277,11 +272,6 @@ def suggestion(log: str) -> str:
     return clip(" ".join(said[1].split())) if said else ""
 
 
-def _version(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)
-
-
 def _line(case: Case, match: re.Match[str]) -> tuple[str, ...]:
     """The whole line in which a match begins."""
     start = match.string.rfind("\n", 0, match.start()) + 1
@@ -309,19 +299,19 @@ def _wrong_byte_order(case: Case) -> Finding | None:
 def section_since(section: str) -> str | None:
     """The first libbpf of Debian's packages that has a type for a section which older ones have none for."""
     name = section.removeprefix("?")
-    return next((since for prefix, since in SECTION_SINCE.items() if name.startswith(prefix)), None)
+    return next((first for prefix, first in SECTION_SINCE.items() if name.startswith(prefix)), None)
 
 
 def _loader_too_old(case: Case) -> Finding | None:
     said, own = missing_type(case.libbpf), re.match(r"\d{1,4}\.\d{1,4}", str(case.guest.get("libbpf", "")))
-    since = section_since(said[2]) if said else None
-    if not said or not since or not own or _version(own[0]) >= _version(since):
+    first = section_since(said[2]) if said else None
+    if not said or not first or not own or version(own[0]) >= version(first):
         return None
-    version, section = clip(str(case.guest["libbpf"]), 20), clip(said[2])
+    old, section = clip(str(case.guest["libbpf"]), 20), clip(said[2])
     return Finding(
-        f"program '{clip(said[1])}': libbpf {version} knows no type for section '{section}', libbpf {since} does",
+        f"program '{clip(said[1])}': libbpf {old} knows no type for section '{section}', libbpf {first} does",
         _line(case, said),
-        f"load it with libbpf {since} or newer",
+        f"load it with libbpf {first} or newer",
         said[1],
     )
 
@@ -488,10 +478,10 @@ def _map_type_missing(case: Case) -> Finding | None:
     said, found = _failed_map(case)
     if not said or not found or case.errno not in (errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP):
         return None
-    since = MAP_SINCE.get(found.type)
-    if case.errno == errno.EINVAL and not case.older_than(since):
+    row = case.too_old("map_types", found.type)
+    if case.errno == errno.EINVAL and row is None:
         return None
-    came = f"; upstream has it since Linux {since}" if since else ""
+    came = f"; upstream has it since {row.words}" if row else ""
     return Finding(
         f"map '{clip(found.name)}': {case.kernel} has no maps of type {found.type} ({case.code}){came}",
         _line(case, said),
@@ -788,10 +778,10 @@ def _unheard(case: Case) -> bool:
 def _prog_type_missing(case: Case) -> Finding | None:
     if not case.program or not _unheard(case) or case.errno != errno.EINVAL:
         return None
-    since, option = PROGRAM_SINCE.get(case.program.type), PROGRAM_OPTION.get(case.program.type)
-    if not case.older_than(since) and not option:
+    row, option = case.too_old("program_types", case.program.type), PROGRAM_OPTION.get(case.program.type)
+    if row is None and not option:
         return None
-    upstream = f"upstream has it with {option}" if option else f"upstream has it since Linux {since}"
+    upstream = f"upstream has it since {row.words}" if row and not option else f"upstream has it with {option}"
     return Finding(
         f"{case.who}: {case.kernel} has no programs of type {case.program.type} "
         f"({case.code}, empty verifier log); {upstream}",

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from bpfcompat.builds import Build
 from bpfcompat.causes import (
-    MAP_SINCE,
-    PROGRAM_SINCE,
     Case,
     Certainty,
     Phase,
@@ -24,17 +22,6 @@ from bpfcompat.causes import (
 from bpfcompat.nearby import Near, renamed, similar
 from bpfcompat.since import since as upstream
 from bpfcompat.verdict import Refusal
-
-# Options without which a way to attach is compiled out, though its number is in every header: kernel/trace/bpf_trace.c,
-# net/core/dev.c, drivers/net/netkit.c, net/netfilter/nf_bpf_link.c, kernel/bpf/bpf_lsm.c, kernel/bpf/cgroup.c.
-ATTACH_OPTION = {
-    "BPF_TRACE_KPROBE_MULTI": "CONFIG_FPROBE", "BPF_TRACE_KPROBE_SESSION": "CONFIG_FPROBE",
-    "BPF_TRACE_UPROBE_MULTI": "CONFIG_UPROBES", "BPF_TRACE_UPROBE_SESSION": "CONFIG_UPROBES",
-    "BPF_TCX_INGRESS": "CONFIG_NET_XGRESS", "BPF_TCX_EGRESS": "CONFIG_NET_XGRESS",
-    "BPF_NETKIT_PRIMARY": "CONFIG_NETKIT", "BPF_NETKIT_PEER": "CONFIG_NETKIT",
-    "BPF_NETFILTER": "CONFIG_NETFILTER_BPF_LINK", "BPF_LSM_MAC": "CONFIG_BPF_LSM", "BPF_LSM_CGROUP": "CONFIG_BPF_LSM",
-    "BPF_LIRC_MODE2": "CONFIG_BPF_LIRC_MODE2",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +101,7 @@ def _map(case: Case, name: str, asked: Asked) -> Here:
     found = next((m for m in case.maps if m.name == name), None)
     if found is None:
         return Here()
-    return _listed(asked.build, "map_types", f"BPF_MAP_TYPE_{found.type.upper()}", MAP_SINCE.get(found.type, ""))
+    return _listed(asked.build, "map_types", f"BPF_MAP_TYPE_{found.type.upper()}", "")
 
 
 def _map_refused(case: Case, name: str, asked: Asked) -> Here:
@@ -126,14 +113,14 @@ def _map_refused(case: Case, name: str, asked: Asked) -> Here:
 
 def _program_type(case: Case, _: str, asked: Asked) -> Here:
     kind = case.program.type if case.program else ""
-    return _listed(asked.build, "program_types", f"BPF_PROG_TYPE_{kind.upper()}", PROGRAM_SINCE.get(kind, ""))
+    return _listed(asked.build, "program_types", f"BPF_PROG_TYPE_{kind.upper()}", "")
 
 
 def _attach_type(case: Case, section: str, asked: Asked) -> Here:
     if section.removeprefix("?").startswith("xdp.frags") and case.phase is Phase.LOAD:
         return _listed(asked.build, "flags", "BPF_F_XDP_HAS_FRAGS", "5.18")
     name, since = asked.attach_type(section), attach_since(section) or ""
-    return _listed(asked.build, "attach_types", name, since, ATTACH_OPTION.get(name, "")) if name else Here(since=since)
+    return _listed(asked.build, "attach_types", name, since) if name else Here(since=since)
 
 
 def _kfunc(case: Case, name: str, asked: Asked) -> Here:

@@ -21,7 +21,7 @@ EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
 FILES = 2  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
-INVENTORY = 1  # raise when builds.py reads another inventory from the same kernel
+INVENTORY = 3  # raise when builds.py reads another inventory from the same kernel
 MODULES = 1  # raise when kernels/modules.py reads another index from the same package
 
 
@@ -187,6 +187,13 @@ def loader_action(name: str, own: Action, libbpf: str) -> Action:
 def header_action(btf: str, libbpf: str) -> Action:
     """vmlinux.h from one kernel's BTF, written by libbpf."""
     return Action("header", "", {"btf": btf, "libbpf": libbpf, "writer": HEADER})
+
+
+def types_action(btf: str) -> Action:
+    """The index of one kernel's types, from its BTF."""
+    from bpfcompat.btfindex import VERSION
+
+    return Action("types", "", {"btf": btf, "index": VERSION})
 
 
 def compiled_action(
