@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bpfcompat.rules import bpf_matrix, sincemaking
 from bpfcompat.rules.attachpage import write
+from bpfcompat.rules.causespage import write as write_causes
 
 
 def task_bpf():
@@ -14,6 +15,11 @@ def task_bpf():
 def task_attach_page():
     """Write the tables of docs/validator.md: from the validator's code, and from the reports that `matrix` left."""
     return {"actions": [(write, [Path()])], "verbosity": 2}
+
+
+def task_causes_page():
+    """Write the tables and examples of docs/causes.md, from the table of causes and the reports that the tests keep."""
+    return {"actions": [(write_causes, [Path()])], "verbosity": 2}
 
 
 def task_test():

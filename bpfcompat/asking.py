@@ -29,8 +29,9 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
     from bpfcompat.trying import Attempt, Flaky
 
 HERE = Path(__file__).resolve().parent
-CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "commanded.py", "fates.py", "elf.py", "declared.py", "as_declared.py",
-                      "twins.py", "judging.py", "costs.py", "data/helpers.json")  # fmt: skip
+CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "refusals.py", "commanded.py", "fates.py", "elf.py", "declared.py",
+                      "as_declared.py", "twins.py", "judging.py", "costs.py", "since.py", "data/helpers.json",
+                      "data/since.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 

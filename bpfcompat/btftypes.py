@@ -6,8 +6,9 @@ says is an ObjectError.  Either byte order; nothing is kept but an index of wher
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+from mmap import mmap
+from typing import NamedTuple
 
 from bpfcompat.errors import ObjectError
 
@@ -52,8 +53,7 @@ _EXTRA = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(NamedTuple):
     """One type: its kind, name, size in bytes or the id of the type it is made of, and where its members stand."""
 
     kind: Kind
@@ -64,8 +64,7 @@ class Type:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A member of a structure: offset in bits, and in a bit field its width (else 0)."""
 
     name: str
@@ -77,7 +76,7 @@ class Member:
 class Types:
     """All types of one section, by id; 0 is void."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
         self._data = data
         try:
             self._order, self._strings, start, end = read_header(data)
@@ -214,7 +213,7 @@ def extra_of(kind: int, number: int) -> tuple[int, int]:
     return _KNOWN[kind]
 
 
-def read_header(data: bytes) -> tuple[str, int, int, int]:
+def read_header(data: bytes | mmap) -> tuple[str, int, int, int]:
     """Byte order, where the strings start, where the types start and end."""
     order = "<" if data[:2] == b"\x9f\xeb" else ">"
     magic, version, _, length, types, size, strings, _ = struct.unpack_from(f"{order}HBBIIIII", data)

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bpfcompat.builds import ENUMS, Build, Change, differences, to_json
@@ -43,15 +43,41 @@ def telling(build: Build) -> dict[str, str]:
     return {name: build.option(name) for name in sorted(found | set(_TELLING) | {"CONFIG_BPF_LIRC_MODE2"})}
 
 
-def show(name: str, about: str, build: Build, modules: Mapping[str, str] | None, kinds: Iterable[str] = ()) -> str:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a booted guest of a kernel said: of itself (its hello frame), and which helpers each program type may call.
+
+    None for a type that the kernel does not have.
+    """
+
+    hello: Mapping[str, Any]
+    abilities: Mapping[str, tuple[str, ...] | None]
+
+
+def show(name: str, about: str, build: Build, modules: Mapping[str, str] | None, kinds: Iterable[str] = (),
+         asked: Asked | None = None) -> str:  # fmt: skip
     """One kernel; of the `kinds` that are named everything.  `modules`: kfunc → module, None where nobody looked."""
     head = [f"{name}  {build.release}", *([about] if about else []), ""]
     wanted = tuple(kinds)
     if wanted:
-        return "\n".join([*head, *(line for kind in wanted for line in _whole(kind, build, modules or {}))])
+        return "\n".join([*head, *(line for kind in wanted for line in _whole(kind, build, modules or {}, asked))])
     lines = [line for kind in KINDS for line in _brief(kind, build, modules)]
     more = f"bpfcompat kernel show {name} KIND lists one kind whole: {', '.join(KINDS)}"
-    return "\n".join([*head, *_facts(build), "", *lines, "", more])
+    return "\n".join([*head, *_facts(build), "", *lines, "", *_in_guest(name, asked), "", more])
+
+
+def _in_guest(name: str, asked: Asked | None) -> Iterator[str]:
+    """What no file says: how the kernel runs, and how many helpers each program type may call."""
+    if asked is None:
+        yield _entry("in a guest", f"not asked: bpfcompat kernel show {name} --boot")
+        return
+    hello = asked.hello
+    yield _entry("in a guest", f"lockdown {hello.get('lockdown')}; security modules {' '.join(hello.get('lsm') or ())}")
+    yield _entry("sysctls", "  ".join(f"{n} = {value}" for n, value in dict(hello.get("sysctls") or {}).items()))
+    able = {kind: names for kind, names in asked.abilities.items() if names is not None}
+    yield _entry("may call helpers", "  ".join(f"{kind} {len(names)}" for kind, names in able.items()))
+    unable = [kind for kind, names in asked.abilities.items() if names is None]
+    yield _entry("", f"does not load: {' '.join(unable) or '-'}")
 
 
 def _facts(build: Build) -> Iterator[str]:
@@ -98,8 +124,15 @@ def _in_modules(modules: Mapping[str, str] | None) -> str:
     return f" in vmlinux, {len(modules)} in modules"
 
 
-def _whole(kind: str, build: Build, modules: Mapping[str, str]) -> Iterator[str]:
-    """Every name of a kind, one a line, with its number, flags or value."""
+def _callers(helper: str, asked: Asked) -> str:
+    return " ".join(kind for kind, names in asked.abilities.items() if names and helper in names)
+
+
+def _whole(kind: str, build: Build, modules: Mapping[str, str], asked: Asked | None) -> Iterator[str]:
+    """Every name of a kind, one a line, with its number, flags or value; of a helper who may call it."""
+    if kind == "helpers" and asked:
+        yield from (f"{name:36} {number:3}  {_callers(name, asked)}".rstrip() for name, number in build.helpers.items())
+        return
     if kind == "options":
         yield from (f"{name}={value}" for name, value in telling(build).items())
         return
@@ -166,9 +199,15 @@ def _about_bpf(change: Change) -> tuple[Change, int]:
 # --- as JSON
 
 
-def as_json(name: str, build: Build, modules: Mapping[str, str] | None) -> dict[str, Any]:
-    """One kernel as JSON values: the inventory, and which module holds which further kfunc."""
-    return {"kernel": name, **to_json(build), "module_kfuncs": None if modules is None else dict(modules)}
+def as_json(name: str, build: Build, modules: Mapping[str, str] | None, asked: Asked | None = None) -> dict[str, Any]:
+    """One kernel as JSON values: the inventory, which module holds which further kfunc, what a guest said; or null."""
+    guest = None if asked is None else {"hello": dict(asked.hello), "helpers": dict(asked.abilities)}
+    return {
+        "kernel": name,
+        **to_json(build),
+        "module_kfuncs": None if modules is None else dict(modules),
+        "guest": guest,
+    }
 
 
 def difference_as_json(old: tuple[str, Build], new: tuple[str, Build]) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from bpfcompat import refusals
 from bpfcompat.declared import inner_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
+from bpfcompat.since import Since, since, version
 from bpfcompat.twins import has_twin, split, variant_line
 
 MAX_LINES = 14
@@ -42,18 +44,6 @@ _ERRNO = {
     **{4000 + n: f"LIBBPF_ERRNO__{name}" for n, name in enumerate(_LIBBPF_ERRNO)},
 }
 
-# The first Linux that had a type, by release tags; checked against the BTF enums of 5.10, 6.1, 6.12 and 7.3.  Only to
-# word a refusal that did happen: distributions backport, so a version alone decides nothing.
-MAP_SINCE = {
-    "queue": "4.20", "stack": "4.20", "sk_storage": "5.2", "devmap_hash": "5.4", "struct_ops": "5.6", "ringbuf": "5.8",
-    "inode_storage": "5.10", "task_storage": "5.11", "bloom_filter": "5.16", "user_ringbuf": "6.1",
-    "cgrp_storage": "6.2", "arena": "6.9", "insn_array": "6.19",
-}  # fmt: skip
-PROGRAM_SINCE = {
-    "flow_dissector": "4.20", "cgroup_sysctl": "5.2", "raw_tracepoint_writable": "5.2", "cgroup_sockopt": "5.3",
-    "tracing": "5.5", "struct_ops": "5.6", "ext": "5.6", "lsm": "5.7", "sk_lookup": "5.9", "syscall": "5.14",
-    "netfilter": "6.4",
-}  # fmt: skip
 # Types that a kernel of any release may be built without.
 PROGRAM_OPTION = {"lirc_mode2": "CONFIG_BPF_LIRC_MODE2"}
 # Helpers that take a function; the first came with the pointers to functions themselves,
@@ -66,16 +56,12 @@ SIZED_BY_ITSELF = frozenset((
 ))  # fmt: skip
 # Attached by a link whose type an older kernel does not know, which it says with EINVAL.
 LINK_SECTIONS = ("kprobe.multi", "kretprobe.multi", "kprobe.session", "uprobe.", "uretprobe.", "tcx/", "netkit/")
-# The first Linux with a way to attach, where a program of that section loads on older ones too.
-ATTACH_SINCE = {
-    "tcx/": "6.6",
-    "tc/": "6.6",
-    "netkit/": "6.7",
-    "uprobe.multi": "6.6",
-    "uretprobe.multi": "6.6",
-    "uprobe.session": "6.13",
-    "sk_skb/verdict": "5.13",
-}
+# The attach types of sections that load on older kernels too, and only attaching tells.
+ATTACH_TYPES = {
+    "tcx/": "TCX_INGRESS", "tc/": "TCX_INGRESS", "netkit/": "NETKIT_PRIMARY", "uprobe.multi": "TRACE_UPROBE_MULTI",
+    "uretprobe.multi": "TRACE_UPROBE_MULTI", "uprobe.session": "TRACE_UPROBE_SESSION",
+    "sk_skb/verdict": "SK_SKB_VERDICT",
+}  # fmt: skip
 # Sections that an older libbpf has no type for, with the first of Debian's packages (1.1, 1.4, 1.5, 1.7) whose table of
 # sections has them: what is 1.4 here came in upstream's 1.2, 1.3 or 1.4.
 SECTION_SINCE = {
@@ -95,6 +81,14 @@ class Phase(StrEnum):
     OPEN = "open"
     LOAD = "load"
     ATTACH = "attach"
+
+
+class Certainty(StrEnum):
+    """How sure a cause is: said by kernel or loader (or told by their inventory), read from a table, or guessed."""
+
+    PROVEN = "proven"
+    INFERRED = "inferred"
+    GUESSED = "guessed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,29 +130,42 @@ class Case:
         """First match of a pattern, `^` and `$` at lines, in libbpf's words and then the verifier's."""
         return re.search(pattern, self.libbpf, re.M) or re.search(pattern, self.verifier, re.M)
 
-    def older_than(self, since: str | None) -> bool:
+    def older_than(self, release: str | None) -> bool:
         """True if the guest's release is before `5.8` or the like; False when either is not known."""
-        return older(self.guest, since)
+        return older(self.guest, release)
+
+    def too_old(self, kind: str, name: str) -> Since | None:
+        """The row of the since table by which this kernel is older than a name; None where none says so.
+
+        Only to word a refusal that did happen: distributions backport, so a version alone decides nothing.
+        """
+        found = since(kind, name)
+        return found if found and found.newer_than(str(self.guest.get("release", ""))) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Why: a sentence for people, lines of the report that prove it, one thing to do, the thing it is about."""
+    """Why: a sentence for people, lines of the report that prove it, one thing to do, the thing it is about.
+
+    `certainty` is None where it is that of the row, or lower than that.
+    """
 
     sentence: str
     evidence: tuple[str, ...]
     hint: str
     subject: str = ""
+    certainty: Certainty | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A row: its slug, the answer it leads to, the phases in which it can be, and what recognises it."""
+    """A row: its slug, the answer it leads to, the phases in which it can be, what recognises it, how sure that is."""
 
     slug: str
     answer: Answer
     phases: tuple[Phase, ...]
     explain: Callable[[Case], Finding | None]
+    certainty: Certainty
 
 
 def errno_name(number: int) -> str:
@@ -203,16 +210,18 @@ def last_lines(text: str, count: int = 6) -> tuple[str, ...]:
     return tuple(clip(line.removeprefix("libbpf: ").rstrip()) for line in text.splitlines() if line.strip())[-count:]
 
 
-def older(guest: Mapping[str, Any], since: str | None) -> bool:
+def older(guest: Mapping[str, Any], release: str | None) -> bool:
     """True if a guest's release is before `5.8` or the like; False when either is not known."""
     own = re.match(r"(\d{1,4})\.(\d{1,4})", str(guest.get("release", "")))
-    return own is not None and since is not None and _version(own[0]) < _version(since)
+    return own is not None and release is not None and version(own[0]) < version(release)
 
 
 def attach_since(section: str) -> str | None:
     """The first Linux that attaches this kind of section, where only attaching tells; None where loading does."""
     name = section.removeprefix("?")
-    return next((since for prefix, since in ATTACH_SINCE.items() if name.startswith(prefix)), None)
+    kind = next((kind for prefix, kind in ATTACH_TYPES.items() if name.startswith(prefix)), None)
+    found = since("attach_types", kind) if kind else None
+    return found.version if found and not found.after else None
 
 
 def deciding_lines(log: str) -> tuple[str, ...]:
@@ -257,14 +266,10 @@ def _block(block: str) -> list[str]:
     return found
 
 
-def _suggestion(log: str) -> str:
+def suggestion(log: str) -> str:
+    """What a verifier proposes itself (Linux 7.3 on), in one line; "" where it does not."""
     said = re.search(r"^Suggestion:\n((?:[ \t]+\S.*\n?)+)", log, re.M)
     return clip(" ".join(said[1].split())) if said else ""
-
-
-def _version(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)
 
 
 def _line(case: Case, match: re.Match[str]) -> tuple[str, ...]:
@@ -294,19 +299,19 @@ def _wrong_byte_order(case: Case) -> Finding | None:
 def section_since(section: str) -> str | None:
     """The first libbpf of Debian's packages that has a type for a section which older ones have none for."""
     name = section.removeprefix("?")
-    return next((since for prefix, since in SECTION_SINCE.items() if name.startswith(prefix)), None)
+    return next((first for prefix, first in SECTION_SINCE.items() if name.startswith(prefix)), None)
 
 
 def _loader_too_old(case: Case) -> Finding | None:
     said, own = missing_type(case.libbpf), re.match(r"\d{1,4}\.\d{1,4}", str(case.guest.get("libbpf", "")))
-    since = section_since(said[2]) if said else None
-    if not said or not since or not own or _version(own[0]) >= _version(since):
+    first = section_since(said[2]) if said else None
+    if not said or not first or not own or version(own[0]) >= version(first):
         return None
-    version, section = clip(str(case.guest["libbpf"]), 20), clip(said[2])
+    old, section = clip(str(case.guest["libbpf"]), 20), clip(said[2])
     return Finding(
-        f"program '{clip(said[1])}': libbpf {version} knows no type for section '{section}', libbpf {since} does",
+        f"program '{clip(said[1])}': libbpf {old} knows no type for section '{section}', libbpf {first} does",
         _line(case, said),
-        f"load it with libbpf {since} or newer",
+        f"load it with libbpf {first} or newer",
         said[1],
     )
 
@@ -409,6 +414,7 @@ def _needs_size(case: Case) -> Finding | None:
         _line(case, said),
         f"declare it: {size_line(found.name, found.type, found.value_size)}",
         found.name,
+        Certainty.INFERRED,
     )
 
 
@@ -426,6 +432,7 @@ def _needs_inner(case: Case) -> Finding | None:
         _line(case, said),
         f"declare it: {inner_line(found.name)}",
         found.name,
+        Certainty.INFERRED,
     )
 
 
@@ -458,6 +465,7 @@ def _needs_choice(case: Case) -> Finding | None:
         "chooses the targets and which ones to load",
         _line(case, said),
         f"declare it: {line}",
+        certainty=Certainty.INFERRED,
     )
 
 
@@ -470,10 +478,10 @@ def _map_type_missing(case: Case) -> Finding | None:
     said, found = _failed_map(case)
     if not said or not found or case.errno not in (errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP):
         return None
-    since = MAP_SINCE.get(found.type)
-    if case.errno == errno.EINVAL and not case.older_than(since):
+    row = case.too_old("map_types", found.type)
+    if case.errno == errno.EINVAL and row is None:
         return None
-    came = f"; upstream has it since Linux {since}" if since else ""
+    came = f"; upstream has it since {row.words}" if row else ""
     return Finding(
         f"map '{clip(found.name)}': {case.kernel} has no maps of type {found.type} ({case.code}){came}",
         _line(case, said),
@@ -637,6 +645,7 @@ def _helper_missing(case: Case) -> Finding | None:
         _line(case, said),
         'make the program optional (SEC("?…")) and load a variant with a plain loop on such kernels',
         helper_names()[numbers[0]],
+        Certainty.INFERRED,
     )
 
 
@@ -754,6 +763,7 @@ def _missing_at_attach(case: Case) -> Finding | None:
         last_lines(case.libbpf),
         _TARGET_HINT,
         target,
+        Certainty.INFERRED,
     )
 
 
@@ -767,10 +777,10 @@ def _unheard(case: Case) -> bool:
 def _prog_type_missing(case: Case) -> Finding | None:
     if not case.program or not _unheard(case) or case.errno != errno.EINVAL:
         return None
-    since, option = PROGRAM_SINCE.get(case.program.type), PROGRAM_OPTION.get(case.program.type)
-    if not case.older_than(since) and not option:
+    row, option = case.too_old("program_types", case.program.type), PROGRAM_OPTION.get(case.program.type)
+    if row is None and not option:
         return None
-    upstream = f"upstream has it with {option}" if option else f"upstream has it since Linux {since}"
+    upstream = f"upstream has it since {row.words}" if row and not option else f"upstream has it with {option}"
     return Finding(
         f"{case.who}: {case.kernel} has no programs of type {case.program.type} "
         f"({case.code}, empty verifier log); {upstream}",
@@ -792,7 +802,8 @@ def _attach_type_missing(case: Case) -> Finding | None:
     else:
         return None
     hint = "fall back to an older way to attach on such kernels, or enable the option in that kernel"
-    return Finding(sentence, last_lines(case.libbpf, 3), hint, case.program.section)
+    sure = Certainty.INFERRED if unsupported or _by_newer_way(case) else Certainty.GUESSED
+    return Finding(sentence, last_lines(case.libbpf, 3), hint, case.program.section, sure)
 
 
 def _by_newer_way(case: Case) -> bool:
@@ -840,14 +851,82 @@ def _object_malformed(case: Case) -> Finding | None:
     )
 
 
+def kind_of_refusal(log: str) -> refusals.Kind | None:
+    """Which of the kinds in refusals.py a verifier's log tells of; None where none of them."""
+    found = deciding_lines(log)
+    lines = [line for line in found if not re.match(r";|\d+: \(|Verification failed:|Reason:|At:", line)]
+    head = next((line for line in found if line.startswith("Verification failed:")), "")
+    return refusals.row_of(lines, head.partition(":")[2].strip())
+
+
+def _refused_as(row: refusals.Kind) -> Callable[[Case], Finding | None]:
+    def found(case: Case) -> Finding | None:
+        if not case.program or not case.verifier.strip() or kind_of_refusal(case.verifier) is not row:
+            return None
+        words = suggestion(case.verifier) or row.hint
+        return Finding(_refused(case), deciding_lines(case.verifier), words)
+
+    return found
+
+
+def _refused(case: Case) -> str:
+    said = reason(case.verifier) or f"refused with {case.code}"
+    return f"{case.who}: the verifier of {case.kernel} refuses it: {clip(said, 200)}"
+
+
 def _verifier_rejected(case: Case) -> Finding | None:
     if not case.program or not case.verifier.strip():
         return None
-    said = reason(case.verifier) or f"refused with {case.code}"
     return Finding(
-        f"{case.who}: the verifier of {case.kernel} refuses it: {clip(said, 200)}",
+        _refused(case),
         deciding_lines(case.verifier),
-        _suggestion(case.verifier) or "read the log from the source line above the reason",
+        suggestion(case.verifier) or "read the log from the source line above the reason",
+    )
+
+
+def _attach_busy(case: Case) -> Finding | None:
+    if case.errno not in (errno.EBUSY, errno.EEXIST) or not case.program:
+        return None
+    return Finding(
+        f"{case.who}: loads, but section '{clip(case.program.section)}' is taken by something attached already "
+        f"({case.code})",
+        last_lines(case.libbpf),
+        "attach by a way that several programs can share, or replace what is there",
+    )
+
+
+def _not_traceable(case: Case) -> Finding | None:
+    kind, _, target = (case.program.section if case.program else "").removeprefix("?").partition("/")
+    if case.errno not in (errno.EINVAL, errno.EADDRNOTAVAIL) or kind not in ("kprobe", "kretprobe") or not target:
+        return None
+    return Finding(
+        f"{case.who}: loads, but {case.kernel} takes no {kind} on '{clip(target)}' ({case.code}): "
+        "it is there, and on the kernel's list of what may not be probed",
+        last_lines(case.libbpf),
+        "take a caller or a callee of it, or a tracepoint nearby",
+        target,
+    )
+
+
+def _btf_rejected(case: Case) -> Finding | None:
+    said = case.find(r"^.*Error loading \.BTF into kernel: .*BTF is mandatory, can't proceed\.?$")
+    if not said:
+        return None
+    return Finding(
+        f"object: {case.kernel} does not take the object's own BTF, and its programs need it",
+        _line(case, said),
+        "compile with a clang whose BTF this kernel knows, or leave newer kinds out (pahole --skip_encoding_btf_…)",
+    )
+
+
+def _map_memlock(case: Case) -> Finding | None:
+    said = case.find(r"^.*permission error while running as root; try raising 'ulimit -l'.*$")
+    if not said or case.errno != errno.EPERM:
+        return None
+    return Finding(
+        f"{case.who}: the guest's limit on locked memory does not suffice on {case.kernel} (EPERM); that is no answer",
+        _line(case, said),
+        "raise RLIMIT_MEMLOCK before loading (kernels before 5.11 count maps against it)",
     )
 
 
@@ -871,37 +950,43 @@ def _unknown(case: Case) -> Finding:
 
 _O, _L, _A = (Phase.OPEN,), (Phase.LOAD,), (Phase.ATTACH,)
 _NO, _ASK = Answer.INCOMPATIBLE, Answer.INCONCLUSIVE
+_SAID, _TABLE, _GUESS = Certainty.PROVEN, Certainty.INFERRED, Certainty.GUESSED
 
 # Most specific first.  What only looks like something else comes before it: a map that its application must size
 # before a type that is missing, a missing helper and a licence before a rejection.  ENOMEM and its like come before
 # all that would take the refusal for the kernel's opinion; only a verifier that says it gave up comes earlier.
 CAUSES: Sequence[Cause] = (
-    Cause("attach-not-attempted", _ASK, _A, _attach_not_attempted),
-    Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order),
-    Cause("loader-unsupported", _ASK, _O + _L, _loader_unsupported),
-    Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent),
-    Cause("verifier-too-complex", _NO, _L, _too_complex),
-    Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources),
-    Cause("object-malformed", _NO, _O + _L, _object_malformed),
-    Cause("needs-declaration", _ASK, _L, _needs_declaration),
-    Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent),
-    Cause("module-not-loaded", _ASK, _L, _module_not_loaded),
-    Cause("kfunc-missing", _NO, _L, _kfunc_missing),
-    Cause("kfunc-changed", _NO, _L, _kfunc_changed),
-    Cause("extern-unresolved", _NO, _L, _extern_unresolved),
-    Cause("map-type-missing", _NO, _L, _map_type_missing),
-    Cause("map-create-failed", _NO, _L, _map_create_failed),
-    Cause("core-relocation-unresolved", _NO, _L, _core_unresolved),
-    Cause("attach-target-missing", _NO, _L + _A, _attach_target_missing),
-    Cause("prog-type-missing", _NO, _L, _prog_type_missing),
-    Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing),
-    Cause("helper-missing", _NO, _L, _helper_missing),
-    Cause("locked-down", _NO, _L, _locked_down),
-    Cause("helper-not-allowed", _NO, _L, _helper_not_allowed),
-    Cause("kfunc-not-allowed", _NO, _L, _kfunc_not_allowed),
-    Cause("licence-refused", _NO, _L, _licence_refused),
-    Cause("permission", _NO, _L + _A, _permission),
-    Cause("verifier-rejected", _NO, _L, _verifier_rejected),
-    Cause("attach-failed", _NO, _A, _attach_failed),
-    Cause("unknown", _NO, _O + _L + _A, _unknown),
+    Cause("attach-not-attempted", _ASK, _A, _attach_not_attempted, _SAID),
+    Cause("wrong-byte-order", _NO, _O + _L, _wrong_byte_order, _SAID),
+    Cause("loader-unsupported", _ASK, _O + _L, _loader_unsupported, _SAID),
+    Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent, _SAID),
+    Cause("verifier-too-complex", _NO, _L, _too_complex, _SAID),
+    Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources, _TABLE),
+    Cause("object-malformed", _NO, _O + _L, _object_malformed, _SAID),
+    Cause("btf-rejected", _NO, _L, _btf_rejected, _SAID),
+    Cause("needs-declaration", _ASK, _L, _needs_declaration, _SAID),
+    Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent, _SAID),
+    Cause("module-not-loaded", _ASK, _L, _module_not_loaded, _SAID),
+    Cause("kfunc-missing", _NO, _L, _kfunc_missing, _SAID),
+    Cause("kfunc-changed", _NO, _L, _kfunc_changed, _SAID),
+    Cause("extern-unresolved", _NO, _L, _extern_unresolved, _SAID),
+    Cause("map-memlock", _ASK, _L, _map_memlock, _SAID),
+    Cause("map-type-missing", _NO, _L, _map_type_missing, _TABLE),
+    Cause("map-create-failed", _NO, _L, _map_create_failed, _TABLE),
+    Cause("core-relocation-unresolved", _NO, _L, _core_unresolved, _SAID),
+    Cause("attach-target-missing", _NO, _L + _A, _attach_target_missing, _SAID),
+    Cause("prog-type-missing", _NO, _L, _prog_type_missing, _TABLE),
+    Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing, _TABLE),
+    Cause("helper-missing", _NO, _L, _helper_missing, _SAID),
+    Cause("locked-down", _NO, _L, _locked_down, _SAID),
+    Cause("helper-not-allowed", _NO, _L, _helper_not_allowed, _SAID),
+    Cause("kfunc-not-allowed", _NO, _L, _kfunc_not_allowed, _SAID),
+    Cause("licence-refused", _NO, _L, _licence_refused, _SAID),
+    Cause("permission", _NO, _L + _A, _permission, _TABLE),
+    *(Cause(row.slug, _NO, _L, _refused_as(row), _SAID) for row in refusals.ROWS),
+    Cause("verifier-rejected", _NO, _L, _verifier_rejected, _TABLE),
+    Cause("attach-busy", _NO, _A, _attach_busy, _TABLE),
+    Cause("attach-not-traceable", _NO, _A, _not_traceable, _TABLE),
+    Cause("attach-failed", _NO, _A, _attach_failed, _GUESS),
+    Cause("unknown", _NO, _O + _L + _A, _unknown, _GUESS),
 )

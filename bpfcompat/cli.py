@@ -1,15 +1,23 @@
 """The command line: parse, call, print, exit code.  What doit does, doit does (`bpfcompat matrix` is `doit matrix`)."""
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpfcompat import __version__
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
+if TYPE_CHECKING:
+    from bpfcompat.rules.bisecting import Ground
+
 DOIT = ("matrix", "plan", "publish", "report", "list", "info", "forget", "clean", "why", "run")
+# as buildtext.KINDS, which to import takes longer than most of these commands
+KINDS = ("helpers", "program_types", "map_types", "attach_types", "link_types", "commands", "kfuncs", "flags",
+         "options")  # fmt: skip
 EPILOG = """exit codes:
   0 everything as expected   1 a verdict not as expected   2 your input   3 inconclusive   4 not trusted
 
@@ -61,6 +69,16 @@ def parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
     init.add_argument("object", nargs="+", type=Path, help="a BPF object, or a program that has some inside")
     init.set_defaults(call=_init)
+    inspect = commands.add_parser("inspect", help="look at an object before any boot, and predict; no verdict")
+    inspect.add_argument("object", help="a file, or an object of bpfcompat.toml")
+    inspect.add_argument("--kernel", action="append", metavar="K", help="this kernel; repeatable (the project's own)")
+    inspect.add_argument("--json", action="store_true", help="everything, for machines")
+    inspect.set_defaults(call=_inspect)
+    why = commands.add_parser("explain", help="say why a pair is as it is, where, since when, and what to change")
+    why.add_argument("pair", help="OBJECT@KERNEL")
+    why.add_argument("program", nargs="?", default="", help="this program alone; without, what decides of the object")
+    why.add_argument("--json", action="store_true", help="for machines; docs/explain.md has the fields")
+    why.set_defaults(call=_explain)
     log = commands.add_parser("log", help="print the whole verifier log of a pair that was asked")
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
@@ -69,6 +87,12 @@ def parser() -> argparse.ArgumentParser:
     _store_commands(commands)
     _kernel_commands(commands)
     return top
+
+
+SEARCHES = {
+    "bisect": "find the two builds between which an object's answer changes",
+    "floor": "find the oldest build of each distribution series on which an object works",
+}
 
 
 def _expect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -85,6 +109,20 @@ def _expect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     compare.add_argument("--key", type=Path, action="append", default=[], help="public key (PEM) of a registry")
     compare.add_argument("--veristat", metavar="DIR", type=Path, help="also write a.csv and b.csv for veristat -C")
     compare.set_defaults(call=_compare)
+    for command, words in SEARCHES.items():
+        search = commands.add_parser(command, help=words)
+        search.add_argument("object", help="an object of the project, or a file")
+        search.add_argument("--flavour", choices=("cloud", "generic", "rt"), default="cloud", help="of the kernels")
+        search.add_argument("--suite", action="append", default=[], help="only builds of these suites; repeatable")
+        search.add_argument("--offline", action="store_true", help="only the lock's kernels, without the mirror's list")
+        search.add_argument("--json", action="store_true")
+        search.set_defaults(call=_bisect if command == "bisect" else _floor)
+        if command == "bisect":
+            search.add_argument("--good", required=True, metavar="A", help="a build on which it works")
+            search.add_argument("--bad", required=True, metavar="B", help="one on which it does not, older or newer")
+            search.add_argument("--question", choices=("attaches", "loads"), default="attaches")
+        else:
+            search.add_argument("--series", action="append", default=[], help="patterns of series; all without")
     flakes = commands.add_parser("flakes", help="pairs that were answered in two ways, or only after lost guests")
     flakes.add_argument("--json", action="store_true")
     flakes.set_defaults(call=_flakes)
@@ -105,8 +143,6 @@ def _store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _kernel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from bpfcompat.buildtext import KINDS
-
     kernel = commands.add_parser(
         "kernel", help="what a kernel of the catalogue has, read from its files without a boot"
     )
@@ -114,6 +150,7 @@ def _kernel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     show = which.add_parser("show", help="types, helpers, kfuncs, commands, options that gate them")
     show.add_argument("kernel")
     show.add_argument("kind", nargs="*", choices=[[], *KINDS], metavar="KIND", help=f"list all of: {', '.join(KINDS)}")
+    show.add_argument("--boot", action="store_true", help="ask guests what no file says: who may call which helper, …")
     show.add_argument("--json", action="store_true")
     show.set_defaults(call=_kernel_show)
     diff = which.add_parser("diff", help="what changed from kernel A to kernel B")
@@ -150,6 +187,18 @@ def _init(options: argparse.Namespace) -> int:
     return int(Exit.OK)
 
 
+def _inspect(options: argparse.Namespace) -> int:
+    from bpfcompat.looking import Project, inspect
+
+    def opened() -> Project:
+        from bpfcompat.rules.inspecting import Opened
+
+        return Opened(Path.cwd())
+
+    sys.stdout.write(inspect(Path.cwd(), options.object, options.kernel, options.json, opened))
+    return int(Exit.OK)
+
+
 def _log(options: argparse.Namespace) -> int:
     from bpfcompat.rules.logs import whole_log
 
@@ -160,7 +209,7 @@ def _log(options: argparse.Namespace) -> int:
 def _kernel_show(options: argparse.Namespace) -> int:
     from bpfcompat.rules.builds import shown
 
-    sys.stdout.write(shown(Path.cwd(), options.kernel, options.kind, options.json))
+    sys.stdout.write(shown(Path.cwd(), options.kernel, options.kind, options.json, options.boot))
     return int(Exit.OK)
 
 
@@ -190,6 +239,51 @@ def _compare(options: argparse.Namespace) -> int:
     for place in comparing.export(found, options.veristat) if options.veristat else ():
         print(f"written: {place}", file=sys.stderr)
     return int(found.exit_code(options.fail_on))
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    from bpfcompat.rules import bisecting
+
+    with _searching(options) as found:
+        edge = bisecting.bisect(found, options.good, options.bad, options.question)
+    text = bisecting.bisected_text(edge)
+    print(_json_text(bisecting.bisected_json(edge)) if options.json else text)
+    return int(Exit.INCONCLUSIVE if edge.between else Exit.OK)
+
+
+def _floor(options: argparse.Namespace) -> int:
+    from bpfcompat.rules import bisecting
+
+    with _searching(options) as found:
+        told = bisecting.floors(found, options.series)
+    print(_json_text(bisecting.floors_json(found, told)) if options.json else bisecting.floors_text(found, told))
+    return int(Exit.OK)
+
+
+@contextlib.contextmanager
+def _searching(options: argparse.Namespace) -> Iterator["Ground"]:
+    """What a search asks, with guests that end when it is stopped; progress goes to stderr."""
+    from bpfcompat import process
+    from bpfcompat.rules import bisecting
+    from bpfcompat.rules.commands import stops_in_order
+    from bpfcompat.voice import Terminal
+
+    asking = bisecting.Asking(options.object, options.flavour, tuple(options.suite), options.offline)
+    with stops_in_order():
+        found = bisecting.ground(Path.cwd(), asking, Terminal(sys.stderr))
+        try:
+            yield found
+        except KeyboardInterrupt:
+            process.end_all()
+            raise
+        finally:
+            found.asker.shop.memo.save()
+
+
+def _json_text(value: object) -> str:
+    import json
+
+    return json.dumps(value, indent=1)
 
 
 def _flakes(options: argparse.Namespace) -> int:
@@ -223,6 +317,18 @@ def _keygen(options: argparse.Namespace) -> int:
                 f"{options.passphrase_env}: not set or empty", hint="export it, or leave --passphrase-env out"
             )
     print(f"{keygen(options.path, passphrase)}  {options.path} (private), {options.path}.pub (public)")
+    return int(Exit.OK)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    import json
+
+    from bpfcompat.explanation import to_json
+    from bpfcompat.rules.explained import explain_named
+    from bpfcompat.telling import as_text
+
+    found = explain_named(Path.cwd(), options.pair, options.program)
+    sys.stdout.write(json.dumps(to_json(found), indent=1) + "\n" if options.json else as_text(found))
     return int(Exit.OK)
 
 

@@ -7,9 +7,8 @@ guests report of the same relocations is held against this by a test.  Pure; dep
 """
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -46,6 +45,7 @@ class RelocationKind(IntEnum):
 
 
 _K = RelocationKind
+_KINDS = {int(kind): kind for kind in RelocationKind}
 _TYPE_BASED = (_K.LOCAL_TYPE_ID, _K.TARGET_TYPE_ID, _K.TYPE_EXISTS, _K.TYPE_SIZE, _K.TYPE_MATCHES)
 _ENUM_BASED = (_K.ENUMVAL_EXISTS, _K.ENUMVAL_VALUE)
 GUARDS = (_K.FIELD_EXISTS, _K.TYPE_EXISTS, _K.TYPE_MATCHES, _K.ENUMVAL_EXISTS)
@@ -63,17 +63,15 @@ class Outcome(StrEnum):
     INVALID = "invalid"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One step of an access: in this type the member (or element) of this number; `name` is "" for an element."""
 
     type: int
-    index: int
+    number: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """A parsed access: the type it begins at, its named steps, and the offset in bits that they add up to."""
 
     root: int
@@ -81,8 +79,7 @@ class Access:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(NamedTuple):
     """One relocation as the object has it: `insn` counts in `function`.
 
     `kind` and `spec` are libbpf's words (`byte_off`, `struct task_struct.pid`), as in a guest's report.
@@ -95,6 +92,7 @@ class Local:
     spec: str
     access: Access | None
     fault: str = ""
+    same: int = 0  # equal for relocations that are equal but for their place
 
     @property
     def word(self) -> str:
@@ -102,8 +100,7 @@ class Local:
         return self.kind.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What a kernel has for a relocation.
 
     `values` are before and after, None where there is no match: then the instruction is `poisoned` and must not be
@@ -125,23 +122,13 @@ class _InvalidError(Exception):
     """A relocation that libbpf refuses outright; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(NamedTuple):
     """What a relocation comes to: the number, whether there is none, and the size and type of the field it is of."""
 
     number: int
     poison: bool = False
     size: int = 0
     type: int = 0
-
-
-class _Key(NamedTuple):
-    """What makes two relocations equal."""
-
-    spec: str
-    fault: str
-    root: int
-    kind: RelocationKind
 
 
 class _Side:
@@ -177,7 +164,7 @@ class _Side:
 
     def is_flexible(self, step: Step, count: int) -> bool:
         """Whether an array that this step led to has no bounds: the last member of its structure, of no length."""
-        return bool(step.name) and count == 0 and step.index == self.types[step.type].vlen - 1
+        return bool(step.name) and count == 0 and step.number == self.types[step.type].vlen - 1
 
     def title(self, number: int) -> str:
         """`struct task_struct`, as libbpf writes a type."""
@@ -196,32 +183,36 @@ def relocations(debug: Debug) -> tuple[Local, ...]:
     types = debug.types
     if types is None:
         return ()
-    side, starts = _Side(types), _functions_by_section(debug.code)
-    known: dict[tuple[int, int, int], tuple[str, Access | None, str]] = {}
+    side, places = _Side(types), _by_section(debug.code)
+    known: dict[tuple[int, int, int], tuple[str, Access | None, str, int]] = {}
     found = []
     for section, rows in debug.ext.relocations.items():
         for row in rows:
-            function = _function_at(starts.get(section, []), row.offset // INSN)
-            if function is None or row.kind > max(RelocationKind):
+            function = _function_at(places.get(section, ([], [])), row.offset // INSN)
+            if function is None or row.kind not in _KINDS:
                 continue
             key = (row.type, row.access, row.kind)
             if key not in known:
-                known[key] = _parsed(side, row)
-            spec, access, fault = known[key]
+                known[key] = (*_parsed(side, row), len(known))
+            spec, access, fault, same = known[key]
             insn = row.offset // INSN - function.start
-            found.append(Local(function.name, section, insn, RelocationKind(row.kind), spec, access, fault))
+            found.append(Local(function.name, section, insn, _KINDS[row.kind], spec, access, fault, same))
     return tuple(found)
 
 
-def _functions_by_section(code: Code) -> dict[str, list[Function]]:
-    found: dict[str, list[Function]] = {}
-    for function in code.functions:
-        found.setdefault(function.section, []).append(function)
+def _by_section(code: Code) -> dict[str, tuple[list[int], list[Function]]]:
+    found: dict[str, tuple[list[int], list[Function]]] = {}
+    for function in sorted(code.functions, key=lambda f: f.start):
+        starts, functions = found.setdefault(function.section, ([], []))
+        starts.append(function.start)
+        functions.append(function)
     return found
 
 
-def _function_at(functions: list[Function], insn: int) -> Function | None:
-    return next((f for f in functions if f.start <= insn < f.start + f.insns), None)
+def _function_at(there: tuple[list[int], list[Function]], insn: int) -> Function | None:
+    starts, functions = there
+    number = bisect_right(starts, insn) - 1
+    return functions[number] if number >= 0 and insn < starts[number] + functions[number].insns else None
 
 
 def _parsed(side: _Side, row: CoreRelo) -> tuple[str, Access | None, str]:
@@ -295,7 +286,7 @@ def _spec_text(side: _Side, access: Access, kind: RelocationKind) -> str:
         step = access.steps[0]
         value = side.types.enumerators(side.types[step.type])[step.name]
         return f"{title}::{step.name} = {value}"
-    named = (f".{s.name}" if s.name else f"[{s.index}]" for n, s in enumerate(access.steps) if s.name or n or s.index)
+    named = (f".{s.name}" if s.name else f"[{s.number}]" for n, s in enumerate(access.steps) if s.name or n or s.number)
     return title + "".join(named)
 
 
@@ -313,21 +304,22 @@ class Resolver:
         self._local, self._target = _Side(types, self._little), _Side(target, self._little)
         self._kernel, self._code = target, debug.code
         self._candidates: dict[int, list[int]] = {}
-        self._known: dict[_Key, Resolved] = {}
-        self._sizes: dict[_Key, str] = {}
+        self._known: dict[int, Resolved] = {}
+        self._sizes: dict[int, str] = {}
         self._sections: dict[str, bytes] = {}
 
     def all(self, locals_: Iterable[Local]) -> Iterator[Resolved]:
         """The relocations, each with its outcome; of equal ones only the first is worked out."""
+        known = self._known
         for local in locals_:
-            key = _Key(local.spec, local.fault, local.access.root if local.access else 0, local.kind)
-            known = self._known.get(key)
-            if known is None:
-                known = self._known[key] = self._resolve(local)
-            fault = self._as_used(local, known, key)
+            found = known.get(local.same)
+            if found is None:
+                found = known[local.same] = self._resolve(local)
+            fault = self._as_used(local) if local.kind is _K.BYTE_OFF and found.values else ""
             if fault:
-                known = replace(known, values=None, poisoned=True, fault=fault)
-            yield replace(known, local=local)
+                yield found._replace(local=local, values=None, poisoned=True, fault=fault)
+            else:
+                yield Resolved(local, *found[1:])
 
     def _resolve(self, local: Local) -> Resolved:
         if local.access is None:
@@ -374,7 +366,7 @@ class Resolver:
         else:
             found = Resolved(local, Outcome.MISSING, poisoned=True)
         where, wanted, closest = self._closest(local, access)
-        return replace(found, where=where, wanted=wanted, closest=closest)
+        return found._replace(where=where, wanted=wanted, closest=closest)
 
     # --- matching
 
@@ -415,11 +407,11 @@ class Resolver:
                 if found.kind is not Kind.ARRAY:
                     return None, at, number
                 element, count = self._target.types.element(found)
-                if step.index >= count and not self._target.is_flexible(steps[-1], count):
+                if step.number >= count and not self._target.is_flexible(steps[-1], count):
                     return None, at, number
                 number, _ = self._target.behind(element)
-            steps.append(Step(number, step.index, ""))
-            bits += step.index * _size(self._target, number) * 8
+            steps.append(Step(number, step.number, ""))
+            bits += step.number * _size(self._target, number) * 8
         return Access(root, tuple(steps), bits), len(access.steps), number
 
     def _member(self, step: Step, number: int, found: Type, depth: int) -> tuple[Step, int, int] | None:
@@ -432,7 +424,7 @@ class Resolver:
                 if inner is not None:
                     return inner[0], member.offset + inner[1], inner[2]
             elif member.name == step.name:
-                mine = self._local.members(step.type, self._local.types[step.type])[step.index].type
+                mine = self._local.members(step.type, self._local.types[step.type])[step.number].type
                 if not self._fields_compatible(mine, member.type):
                     return None
                 return Step(number, index, member.name), member.offset, member.type
@@ -575,7 +567,7 @@ class Resolver:
             if kind is _K.BYTE_SZ:
                 return _Value(size)
             raise _InvalidError(f"{kind.name.lower()} of an element of an array")
-        member = side.members(step.type, side.types[step.type])[step.index]
+        member = side.members(step.type, side.types[step.type])[step.number]
         number, found = side.behind(member.type)
         size, width = _size(side, number), member.bits
         offset = access.bits // 8
@@ -594,20 +586,20 @@ class Resolver:
         left = 64 - (access.bits + width - offset * 8) if side.little else (8 - size) * 8 + (access.bits - offset * 8)
         return _Value(left)
 
-    def _as_used(self, local: Local, found: Resolved, key: "_Key") -> str:
+    def _as_used(self, local: Local) -> str:
         """What is wrong with a load or store of a field that has another size in the kernel."""
-        if found.outcome is not Outcome.FOUND or local.kind is not _K.BYTE_OFF or local.access is None:
-            return ""
         function = self._code.named(local.function)
-        at = ((function.start + local.insn) * INSN) if function else 0
+        if function is None or local.access is None:
+            return ""
         whole = self._sections.get(local.section)
         if whole is None:
             whole = self._sections[local.section] = self._code.elf.contents(self._code.elf.named(local.section))
+        at = (function.start + local.insn) * INSN
         if at >= len(whole) or whole[at] & 7 not in _ACCESSES:
             return ""
-        if key not in self._sizes:
-            self._sizes[key] = self._resized(local.kind, local.access)
-        return self._sizes[key]
+        if local.same not in self._sizes:
+            self._sizes[local.same] = self._resized(local.kind, local.access)
+        return self._sizes[local.same]
 
     def _resized(self, kind: RelocationKind, access: Access) -> str:
         mine = self._value(kind, self._local, access)
@@ -637,7 +629,7 @@ class Resolver:
             return self._target.title(candidates[0]), wanted, closest(wanted, there)
         _, fitted, number = max((self._field(access, n) for n in candidates), key=lambda found: found[1])
         step = access.steps[min(fitted, len(access.steps) - 1)]
-        wanted = step.name or f"[{step.index}]"
+        wanted = step.name or f"[{step.number}]"
         names = self._names(number, MAX_DEPTH)
         return self._target.title(number), wanted, closest(step.name, names)
 
@@ -653,6 +645,8 @@ class Resolver:
 
 def closest(wanted: str, names: Iterable[str]) -> tuple[str, ...]:
     """The names that are most like the wanted one, best first: those that hold it, then those spelt much like it."""
+    from difflib import get_close_matches  # only where something is missing
+
     there = list(dict.fromkeys(name for name in names if name))
     bare = wanted.strip("_")
     holding = sorted((n for n in there if bare and bare in n), key=len)

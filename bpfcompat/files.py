@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +61,7 @@ def ensure_dir(path: Path) -> Path:
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Put bytes at a path, whole or not at all, and on disk when this returns."""
     ensure_dir(path.parent)
-    temporary = path.parent / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+    temporary = path.parent / f"{TEMP_PREFIX}{os.urandom(8).hex()}"
     try:
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -152,7 +151,7 @@ def remove(path: Path, aside: Path) -> None:
     except (IsADirectoryError, PermissionError):
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             raise
-        os.rename(path, ensure_dir(aside) / f"{TEMP_PREFIX}{secrets.token_hex(8)}")
+        os.rename(path, ensure_dir(aside) / f"{TEMP_PREFIX}{os.urandom(8).hex()}")
 
 
 # --- locks

@@ -9,8 +9,8 @@ looked for (most instructions) costs no Python at all.
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from bpfcompat import sections as elf
 from bpfcompat.errors import ObjectError
@@ -18,7 +18,7 @@ from bpfcompat.sections import Elf, Symbol, read_elf
 
 INSN = 8
 MAX_FUNCTIONS = 65536
-MAX_LAYOUT = 4096  # functions in one program
+MAX_WORK = 2_000_000  # references of all programs, those of a function once for each program that calls it
 CALL, EXIT, JA, JA32, LOAD64 = 0x85, 0x95, 0x05, 0x06, 0x18
 
 
@@ -34,8 +34,7 @@ class To(StrEnum):
     EXTERN = "extern"  # a kernel symbol or Kconfig value
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """Instruction `insn` of its function refers to something: a helper by `number`, all else by `name`.
 
     `weak`: it may be missing, and is then null.
@@ -48,8 +47,7 @@ class Reference:
     weak: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function: where it stands, in instructions, and what it refers to.  `entry`: libbpf makes a program of it."""
 
     name: str
@@ -69,6 +67,8 @@ class Code:
         self.functions = functions
         self._subprograms = {f.name: f for f in reversed(functions) if not f.entry}
         self._programs = {f.name: f for f in reversed(functions) if f.entry}
+        self._layouts: dict[Function, tuple[tuple[int, Function], ...]] = {}
+        self._work = 0
 
     def named(self, name: str) -> Function | None:
         """The function of this name, a program before another."""
@@ -87,22 +87,30 @@ class Code:
     def layout(self, program: Function) -> tuple[tuple[int, Function], ...]:
         """The functions of a program as libbpf joins them: the instruction at which each starts in what is loaded.
 
-        libbpf appends a function where it is first referred to, and what that one needs right after it.
+        libbpf appends a function where it is first referred to, and what that one needs right after it.  ObjectError
+        where programs and functions are so many that joining them has no end.
         """
-        placed: dict[str, int] = {program.name: 0}
-        order, size, waiting = [(0, program)], program.insns, [iter(self._callees(program))]
+        if program not in self._layouts:
+            self._layouts[program] = tuple(self._joined(program))
+        return self._layouts[program]
+
+    def _joined(self, program: Function) -> Iterator[tuple[int, Function]]:
+        placed, size, waiting = {program.name}, program.insns, [iter(self._callees(program))]
+        yield 0, program
         while waiting:
             callee = next(waiting[-1], None)
             if callee is None:
                 waiting.pop()
-            elif callee.name not in placed and len(order) < MAX_LAYOUT:
-                placed[callee.name] = size
-                order.append((size, callee))
+            elif callee.name not in placed:
+                placed.add(callee.name)
+                yield size, callee
                 size += callee.insns
                 waiting.append(iter(self._callees(callee)))
-        return tuple(order)
 
     def _callees(self, function: Function) -> list[Function]:
+        self._work += len(function.references) + 1
+        if self._work > MAX_WORK:
+            raise ObjectError(f"elf: more than {MAX_WORK} references in all programs with what they call")
         names = (r.name for r in function.references if r.to in (To.FUNCTION, To.CALLBACK))
         return [self._subprograms[name] for name in names if name in self._subprograms]
 

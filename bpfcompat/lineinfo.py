@@ -6,8 +6,8 @@ that is cut give no place, never a wrong one.
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from bpfcompat.btfext import Ext, LineInfo, read_ext
 from bpfcompat.btftypes import Types
@@ -18,8 +18,7 @@ from bpfcompat.sections import printable
 MAX_TEXT = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where in the source an instruction comes from; `insn` counts in `function`, `text` is the line, stripped."""
 
     file: str
@@ -52,10 +51,10 @@ class Debug:
         """The object's BTF.ext."""
         data = self.code.elf.contents(self.code.elf.named(".BTF.ext"))
         try:
-            return read_ext(data, self.types) if data and self.types is not None else Ext({}, {}, {})
+            return read_ext(data, self.types) if data and self.types is not None else Ext()
         except ObjectError as error:
             self.fault = error.message
-            return Ext({}, {}, {})
+            return Ext()
 
     @cached_property
     def _offsets(self) -> Mapping[str, tuple[list[int], list[LineInfo]]]:

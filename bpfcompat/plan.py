@@ -189,6 +189,13 @@ def header_action(btf: str, libbpf: str) -> Action:
     return Action("header", "", {"btf": btf, "libbpf": libbpf, "writer": HEADER})
 
 
+def types_action(btf: str) -> Action:
+    """The index of one kernel's types, from its BTF."""
+    from bpfcompat.btfindex import VERSION
+
+    return Action("types", "", {"btf": btf, "index": VERSION})
+
+
 def compiled_action(
     spec: ObjectSpec, sources: Mapping[str, str], header: str, libbpf: str, compiler: str, flags: Sequence[str]
 ) -> Action:

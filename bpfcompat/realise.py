@@ -407,6 +407,15 @@ class Realiser(Steps):
         deb = obtain_file(locked, self.mirror, self.downloads, self.bar(f"object:{spec.name}"))
         return deb_member(deb, spec.member or "", MAX_OBJECT)
 
+    def types_index(self, btf: Blob, make: bool = True) -> Blob:
+        """The index of a kernel's types, by which a name is found at once."""
+        return self.have(plan.types_action(btf.digest), lambda _: self._make_index(btf), make).outputs["index"]
+
+    def _make_index(self, btf: Blob) -> Made:
+        from bpfcompat.btfindex import make_index
+
+        return Made({"index": make_index(self.shop.store.read(btf))})
+
     def header(self, make: bool = True) -> Blob:
         """vmlinux.h of the kernel that [build] vmlinux names."""
         btf, action = self._header_btf(make), self.header_action(make)

@@ -7,7 +7,7 @@ Format: elf(5).  What is not as the format says is an ObjectError.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bpfcompat.errors import ObjectError
 
@@ -28,8 +28,7 @@ _ET_REL = 1
 _MACHINES = (0, 247)  # EM_NONE of the first compilers, EM_BPF
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One section: `offset` and `size` in bytes, `link` and `info` as its type means them."""
 
     name: str
@@ -46,8 +45,7 @@ class Section:
         return bool(self.flags & SHF_EXECINSTR) and self.type == SHT_PROGBITS
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """One symbol; `section` is an index, 0 for what another file must define, or from 0xff00 on none."""
 
     name: str
@@ -58,8 +56,7 @@ class Symbol:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Elf:
+class Elf(NamedTuple):
     """A file's parts.  `order` is `<` or `>`, as struct writes it."""
 
     data: bytes

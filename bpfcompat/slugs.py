@@ -4,12 +4,15 @@ The table itself is `verdict.SLUGS`, which costs a null run too much; tests/unit
 """
 
 SLUGS = frozenset((
-    "attach-failed", "attach-not-attempted", "attach-target-missing", "attach-type-missing", "behaviour-failed",
-    "behaviour-not-attempted", "contradictory", "core-relocation-unresolved", "declaration-unfit", "extern-unresolved",
-    "guest-resources", "helper-missing", "helper-not-allowed", "kernel-btf-absent", "kernel-config-absent",
-    "kernel-crash", "kernel-hang", "kernel-splat", "kfunc-changed", "kfunc-missing", "kfunc-not-allowed",
-    "licence-refused", "loader-exit", "loader-not-started", "loader-out-of-memory", "loader-timed-out",
-    "loader-unsupported", "locked-down", "map-create-failed", "map-type-missing", "module-not-loaded",
-    "needs-declaration", "no-variant", "object-malformed", "permission", "prog-type-missing", "unknown",
-    "verifier-rejected", "verifier-too-complex", "wrong-byte-order",
+    "attach-busy", "attach-failed", "attach-not-attempted", "attach-not-traceable", "attach-target-missing",
+    "attach-type-missing", "behaviour-failed", "behaviour-not-attempted", "btf-rejected", "contradictory",
+    "core-relocation-unresolved", "declaration-unfit", "extern-unresolved", "guest-resources", "helper-missing",
+    "helper-not-allowed", "isa-unsupported", "kernel-btf-absent", "kernel-config-absent", "kernel-crash",
+    "kernel-hang", "kernel-splat", "kfunc-changed", "kfunc-missing", "kfunc-not-allowed", "licence-refused",
+    "loader-exit", "loader-not-started", "loader-out-of-memory", "loader-timed-out", "loader-unsupported",
+    "locked-down", "map-create-failed", "map-memlock", "map-type-missing", "module-not-loaded", "needs-declaration",
+    "no-variant", "object-malformed", "permission", "prog-type-missing", "unknown", "verifier-bounds",
+    "verifier-context", "verifier-loop", "verifier-null", "verifier-reference", "verifier-rejected",
+    "verifier-return-code", "verifier-sleepable", "verifier-too-complex", "verifier-type", "verifier-uninit",
+    "wrong-byte-order",
 ))  # fmt: skip

@@ -45,7 +45,7 @@ from bpfcompat.model import (
     Verdict,
 )
 
-CLASSIFIER = 1  # raise it whenever the same report may give another verdict
+CLASSIFIER = 2  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
 SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *COMMANDED,
          *(cause.slug for cause in CAUSES))  # fmt: skip
@@ -53,13 +53,16 @@ MAX_NOTES = 50
 MAX_NAMED = 8
 
 __all__ = [
-    "CLASSIFIER", "SLUGS", "classify", "errno_name", "verdict_from_bytes", "verdict_from_json", "verdict_to_json",
+    "CLASSIFIER", "SLUGS", "Refusal", "classify", "errno_name", "refusal_of", "verdict_from_bytes", "verdict_from_json",
+    "verdict_to_json",
 ]  # fmt: skip
 _Word = TypeVar("_Word", Answer, Attach, Creation, Outcome)
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class Refusal:
+    """What decides against an object, or a program: all that is known of it, the row that explains it, and how."""
+
     case: Case
     cause: Cause
     finding: Finding
@@ -89,6 +92,17 @@ def classify(
     return (
         replace(_doubtful(report, doubt, found.programs), maps=found.maps) if doubt else _behaved(report, found, tests)
     )
+
+
+def refusal_of(
+    report: Report, facts: ObjectFacts | str, attach: AttachMode, homes: Mapping[str, str], program: str = ""
+) -> Refusal | None:
+    """What decides against an object, or against one of its programs asked alone; None when no kernel refused it."""
+    asker = _Asker(report, facts, homes)
+    if not program:
+        return asker.refusal(attach) if report.command is None and report.ending is None else None
+    found = next((p for p in report.programs if p.name == program), None)
+    return asker.refused(found, attach) if found else None
 
 
 def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> Verdict:
@@ -159,7 +173,7 @@ class _Asker:
         self.facts = None if isinstance(facts, str) else facts
         self.fault = facts if isinstance(facts, str) else ""
 
-    def refusal(self, attach: AttachMode) -> _Refusal | None:
+    def refusal(self, attach: AttachMode) -> Refusal | None:
         """What decides against the object, or None when nothing does."""
         report = self.report
         if report.open_errno:
@@ -173,17 +187,13 @@ class _Asker:
         decisive = failed or missing
         return self._attach(decisive) if decisive else None
 
-    def load(self, program: ProgramReport) -> _Refusal:
+    def load(self, program: ProgramReport) -> Refusal:
         """Why a program does not load."""
         return self._ask(Phase.LOAD, program.load_errno, program.libbpf.text, program.log.text, program)
 
     def program(self, program: ProgramReport, attach: AttachMode) -> ProgramVerdict:
         """One program's own answer."""
-        refusal, mode = None, self.mode(program, attach)
-        if program.load_errno:
-            refusal = self.load(program)
-        elif (program.attach is Attach.FAILED and mode.attaches) or _is_missing(program, mode):
-            refusal = self._attach(program)
+        refusal = self.refused(program, attach)
         return ProgramVerdict(
             name=clip(program.name),
             section=clip(program.section),
@@ -196,22 +206,30 @@ class _Asker:
             how=clip(program.how),
         )
 
+    def refused(self, program: ProgramReport, attach: AttachMode) -> Refusal | None:
+        """What one program, asked alone, was refused for."""
+        mode = self.mode(program, attach)
+        if program.load_errno:
+            return self.load(program)
+        failed = program.attach is Attach.FAILED and mode.attaches
+        return self._attach(program) if failed or _is_missing(program, mode) else None
+
     def mode(self, program: ProgramReport, attach: AttachMode) -> AttachMode:
         """How far this program was asked to go: as declared for it, else as its object."""
         return as_declared.attach_mode(self.report, program, attach)
 
-    def _whole(self, load_errno: int) -> _Refusal:
+    def _whole(self, load_errno: int) -> Refusal:
         words = self.report.load_log.text
         return self._ask(Phase.LOAD, load_errno, words, words, None)
 
-    def _attach(self, program: ProgramReport) -> _Refusal:
+    def _attach(self, program: ProgramReport) -> Refusal:
         return self._ask(Phase.ATTACH, program.attach_errno, program.libbpf.text, program.log.text, program)
 
-    def _ask(self, phase: Phase, number: int, libbpf: str, verifier: str, program: ProgramReport | None) -> _Refusal:
+    def _ask(self, phase: Phase, number: int, libbpf: str, verifier: str, program: ProgramReport | None) -> Refusal:
         report = self.report
         case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program,
                     self.homes)  # fmt: skip
-        return _Refusal(case, *explain(case))
+        return Refusal(case, *explain(case))
 
 
 def _is_missing(program: ProgramReport, attach: AttachMode) -> bool:

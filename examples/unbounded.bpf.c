@@ -1,5 +1,5 @@
 /* The packet is read without asking whether it is that long. The verifier refuses on every kernel, in words that
- * differ from release to release (verifier-rejected).
+ * differ from release to release (verifier-bounds).
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

@@ -104,6 +104,10 @@ class Archive:
         self._progress = progress
         self._releases: dict[str, Release] = {}
 
+    def beside(self, suffix: str) -> "Archive":
+        """Another archive of the same mirror, whose address is this one's and a suffix; trusted in the same way."""
+        return Archive(self.mirror + suffix, self._cache, self._verify, self._allow_expired, self._progress)
+
     def release(self, suite: str) -> Release:
         """The suite's Release: signed, of this name, and not expired unless that is allowed."""
         if suite not in self._releases:
@@ -152,17 +156,33 @@ def resolve(archive: Archive, source: AptSource) -> LockedPackage:
     From 6.19 on Debian splits kernels: with `linux-binary-RELEASE` (vmlinuz) come `linux-base-RELEASE` (config) and
     `linux-modules-RELEASE`, if the index still has them; superseded kernels lose theirs.
     """
-    patterns = (source.package, *(p + source.package.removeprefix(_SPLIT) for p in _COMPANIONS))
-    index = archive.index(source.suite, f"{source.component}/binary-{source.arch}/Packages")
-    found = list(control.paragraphs(index, lambda name: any(fnmatch.fnmatchcase(name, p) for p in patterns)))
+    found = _matching(archive, source)
     chosen = newest(p for p in found if _wanted(need(p, "Package"), source.package))
     if chosen is None:
         raise _no_match(source, "package", source.package)
+    return _with_companions(chosen, found, source.suite)
+
+
+def resolve_all(archive: Archive, source: AptSource) -> list[LockedPackage]:
+    """Every package that matches, in the index's order, each as `resolve` would give it; perhaps none."""
+    found = _matching(archive, source)
+    wanted = [p for p in found if _wanted(need(p, "Package"), source.package)]
+    return [_with_companions(p, found, source.suite) for p in wanted]
+
+
+def _matching(archive: Archive, source: AptSource) -> list[Paragraph]:
+    """The paragraphs of a source's packages, and of what goes with them."""
+    patterns = (source.package, *(p + source.package.removeprefix(_SPLIT) for p in _COMPANIONS))
+    index = archive.index(source.suite, f"{source.component}/binary-{source.arch}/Packages")
+    return list(control.paragraphs(index, lambda name: any(fnmatch.fnmatchcase(name, p) for p in patterns)))
+
+
+def _with_companions(chosen: Paragraph, found: list[Paragraph], suite: str) -> LockedPackage:
     names = [p + chosen["Package"].removeprefix(_SPLIT) for p in _COMPANIONS]
     others = {p["Package"]: p for p in found if p["Package"] in names and p.get("Version") == chosen["Version"]}
     split = chosen["Package"].startswith(_SPLIT)
     companions = [others[n] for n in names if split and n in others]
-    return _locked(chosen, source.suite, [_deb(p) for p in (chosen, *companions)])
+    return _locked(chosen, suite, [_deb(p) for p in (chosen, *companions)])
 
 
 def resolve_source(archive: Archive, source: AptSource, version: str) -> LockedPackage:

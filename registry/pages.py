@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -20,6 +21,7 @@ from bpfcompat.registry.layout import Entry
 from bpfcompat.registry.text import plain, when
 from bpfcompat.reports import costs_of
 from bpfcompat.statement import Claim, Matrix, Row
+from bpfcompat.telling import passes
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SIGNS = {Answer.COMPATIBLE: "✓", Answer.INCOMPATIBLE: "✕", Answer.INCONCLUSIVE: "?"}
@@ -85,8 +87,13 @@ def kernel(names: Sequence[str], build: Build, digest: str, signer: str) -> str:
     )
 
 
-def pair(claim: Claim, row: Row, entries: Sequence[Entry], signer: str) -> str:
-    """The page of one pair, from the claim that its row names; `entries` is the pair's index."""
+def pair(
+    claim: Claim, row: Row, entries: Sequence[Entry], signer: str, explained: Mapping[str, Any] | None = None
+) -> str:
+    """The page of one pair, from the claim that its row names; `entries` is the pair's index.
+
+    `explained` is explanation.to_json(), which nobody signed: the page says so.
+    """
     return _render(
         "pair.html.j2",
         claim=claim,
@@ -97,6 +104,8 @@ def pair(claim: Claim, row: Row, entries: Sequence[Entry], signer: str) -> str:
         bundle=layout.bundle_path(row.bundle or ""),
         evidence=layout.evidence_path(claim.report),
         signer=signer,
+        why=explained,
+        passes=passes(explained["nearest_pass"]) if explained else (),
     )
 
 

@@ -8,6 +8,8 @@ again.  Another answer to a known question is a conflict: kept beside the first,
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from bpfcompat.as_declared import is_remark
 from bpfcompat.builds import from_json
@@ -78,10 +80,12 @@ def publish(
     valid_s: int = VALID_S,
     inventories: Mapping[str, bytes] | None = None,
     waiting: Callable[[str], None] | None = None,
+    explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Published:
     """Add verdicts to a registry and make `rows` its matrix; `now` is in Unix seconds.
 
     `inventories` are what the builds of the matrix's kernels have, by the kernel's name.
+    `explained`: label of a row → explanation.to_json() of it, for its page.
 
     Each conclusive row names a bundle of `items` or one that is in the registry.  StoreError: another format, a damaged
     file, a row without its bundle.  TrustError: a claim that readers would refuse.
@@ -96,7 +100,7 @@ def publish(
         claims = _check_rows(registry, rows, key)
         matrix, digest, fresh = _write_matrix(registry, tuple(rows), key, now, valid_s)
         shown = _write_inventories(registry, inventories or {}, fingerprint(key.public_key()))
-        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()), shown)
+        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()), shown, explained)
     found = tuple(c for c in conflicts if c is not None)
     return Published(new, len(payloads) - new, digest, fresh, found)
 
@@ -238,7 +242,13 @@ def _write_inventories(registry: Path, found: Mapping[str, bytes], signer: str) 
 
 
 def _write_pages(
-    registry: Path, matrix: Matrix, digest: str, claims: Mapping[str, Claim], signer: str, kernels: Mapping[str, str]
+    registry: Path,
+    matrix: Matrix,
+    digest: str,
+    claims: Mapping[str, Claim],
+    signer: str,
+    kernels: Mapping[str, str],
+    explained: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Style first, index last: a page that can be seen has what it links to."""
     made = {layout.STYLE: pages.style()}
@@ -246,7 +256,8 @@ def _write_pages(
     for row in matrix.rows:
         if row.bundle and row.pair:
             entries = read_index(registry / layout.pair_path(row.pair))
-            made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, entries, signer)
+            why = explained.get(row.label)
+            made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, entries, signer, why)
             if len({entry.answer for entry in entries}) > 1:
                 conflicting.add(row.pair)
     named = {row.pair: claims[row.bundle] for row in matrix.rows if row.bundle and row.pair}

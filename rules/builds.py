@@ -4,21 +4,33 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpfcompat import buildtext, kmods
+from bpfcompat import buildtext, kmods, querying
 from bpfcompat.builds import Build
+from bpfcompat.buildtext import Asked
 from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.roots import sessions_of
 from bpfcompat.rules.session import Session
 
 
-def shown(root: Path, name: str, kinds: Sequence[str], as_json: bool) -> str:
-    """One kernel's inventory, as text or as JSON; ConfigError for a kernel that nobody knows."""
+def shown(root: Path, name: str, kinds: Sequence[str], as_json: bool, boot: bool = False) -> str:
+    """One kernel's inventory, as text or as JSON; ConfigError for a kernel that nobody knows.
+
+    With `boot`, guests are asked what no file says, if they were not before.
+    """
     session = _session(root, name)
-    build, modules = session.asker.build(name), _modules(session, name)
+    build, modules, asked = session.asker.build(name), _modules(session, name), _asked(session, name, boot)
     if as_json:
-        return _json(buildtext.as_json(name, build, modules))
-    return buildtext.show(name, session.matrix.kernels[name].about, build, modules, kinds) + "\n"
+        return _json(buildtext.as_json(name, build, modules, asked))
+    return buildtext.show(name, session.matrix.kernels[name].about, build, modules, kinds, asked) + "\n"
+
+
+def _asked(session: Session, name: str, boot: bool) -> Asked | None:
+    asker = session.asker
+    try:
+        return Asked(asker.hello(name, boot), querying.abilities(asker, name, boot))
+    except NotThere:
+        return None
 
 
 def difference(root: Path, names: tuple[str, str], whole: bool, as_json: bool) -> str:

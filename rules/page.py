@@ -1,8 +1,10 @@
 """The result of one run as a self-contained page: no script, nothing fetched, nothing hostile unescaped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import jinja2
 
@@ -10,13 +12,17 @@ from bpfcompat import libbpfs, reports
 from bpfcompat.as_declared import is_remark
 from bpfcompat.gate import Row, decide
 from bpfcompat.reports import to_declare
+from bpfcompat.telling import passes
 from bpfcompat.voice import clean
 
 SIGNS = {"compatible": "✓", "incompatible": "✕", "inconclusive": "?"}
 
 
-def render(rows: Sequence[Row]) -> str:
-    """The matrix at a glance, then each pair that is not compatible with its cause, evidence and command."""
+def render(rows: Sequence[Row], explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> str:
+    """The matrix at a glance, then each pair with its cause, evidence and command.
+
+    `explained`: pair → explanation.to_json() of it.
+    """
     objects, names, cells = reports.grid(rows)
     releases = {libbpfs.split(r.pair.kernel)[0]: r.release for r in rows if r.release}
     return _template().render(
@@ -28,6 +34,7 @@ def render(rows: Sequence[Row]) -> str:
         decision=decide(rows),
         declared={name for name, heading in objects.items() if heading != name},
         signs=SIGNS,
+        explained=explained,
     )
 
 
@@ -43,4 +50,5 @@ def _template() -> jinja2.Template:
     made.filters["clean"] = clean
     made.tests["is_remark"] = is_remark
     made.globals["to_declare"] = to_declare
+    made.globals["passes"] = passes
     return made.get_template("matrix.html.j2")

@@ -73,10 +73,16 @@ def report(session: Session) -> None:
     """Write all report files; each appears whole."""
     from bpfcompat import reports
     from bpfcompat.rules import page
+    from bpfcompat.rules.explained import explanations
 
     rows = session.rows()
     folder = ensure_dir(session.config.path("paths.reports"))
-    texts = (reports.as_json(rows), reports.as_markdown(rows), page.render(rows), reports.as_junit(rows))
+    texts = (
+        reports.as_json(rows),
+        reports.as_markdown(rows),
+        page.render(rows, explanations(session, rows)),
+        reports.as_junit(rows),
+    )
     for name, text in zip(REPORTS, texts, strict=True):
         write_atomic(folder / name, text.encode("utf-8", "replace"))
     action = _report_action(session, survey(session).settled)
@@ -110,6 +116,7 @@ def publish(session: Session) -> None:
     """Sign every conclusive verdict and the matrix; conflicts are said and fail the gate."""
     from bpfcompat.registry.publish import publish as put
     from bpfcompat.rules import claims
+    from bpfcompat.rules.explained import explanations
 
     rows = session.rows()
     silent = [r for r in rows if r.required and r.verdict is None and not r.not_to_be_had]
@@ -123,6 +130,7 @@ def publish(session: Session) -> None:
     done = put(
         place, items, entries, key, now=int(time.time()), valid_s=days * 86400, inventories=_inventories(session),
         waiting=session.waiting("publish"),
+        explained=explanations(session, rows),
     )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")

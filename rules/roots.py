@@ -11,9 +11,10 @@ from pathlib import Path
 from doit import loader as doit_loader
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
-from bpfcompat import kmods
+from bpfcompat import kmods, plan, querying
 from bpfcompat.action import Action
 from bpfcompat.config import FILE
+from bpfcompat.control import Controller
 from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.keeping import Roots
 from bpfcompat.model import UrlSource
@@ -97,14 +98,23 @@ def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     yield from (partial(asker.kernel_action, k) for k in matrix.kernels)  # all that are locked or otherwise known
     yield from (partial(asker.build_action, k, False) for k in matrix.kernels)
     asked = {p.kernel for p in matrix.pairs}
+    yield from (partial(_types_of, asker, k) for k in matrix.kernels)
     yield from (partial(asker.modules_action, k) for k in asked)
     yield from (partial(asker.hello_action, k, False) for k in asked)
+    yield from (partial(querying.action_of, asker, k, False) for k in asked)
     yield from (partial(kmods.packed_action, asker, p) for p in matrix.pairs if matrix.objects[p.object].modules)
     yield from (partial(asker.initramfs_action, k, False) for k in asked)
     yield from (partial(asker.object_action, o, False) for o in {p.object for p in matrix.pairs})
     yield from (partial(asker.packing_action, o) for o in {p.object for p in matrix.pairs})
     yield from (partial(asker.probe_action, p, False) for p in matrix.pairs)
     yield from (partial(asker.verdict_action, p, False) for p in matrix.pairs)
+
+
+def _types_of(asker: Controller, kernel: str) -> Action:
+    btf = asker.kernel(kernel, make=False).btf
+    if btf is None:
+        raise NotThere(f"kernel:{kernel}")
+    return plan.types_action(btf.digest)
 
 
 def _downloads(session: Session) -> Iterator[str]:

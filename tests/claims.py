@@ -90,3 +90,25 @@ def registry(folder: Path, *made: Claim, key: PrivateKey = KEY, now: int = NOW) 
     """Publish claims, as expected, into a folder; two_claims() when none are given."""
     claims = made or two_claims()
     return publish(folder, [item(c) for c in claims], [row(c) for c in claims], key, now=now)
+
+
+def explanation(text: str = "") -> dict[str, Any]:
+    """The JSON of an explanation; with `text`, a stranger's words wherever there can be some."""
+    passed = {"kernel": text or "debian-12", "release": text or "6.1.0", "answer": "compatible", "cause": ""}
+    refused = {**passed, "kernel": text or "debian-11", "answer": "incompatible", "cause": text or "x"}
+    subject = {"program": text or "emit", "section": text or "kprobe/do_exit", "map": "", "helper": text or "bpf_loop"}
+    lines = [{"number": 7, "text": text or "invalid func bpf_loop#181"}, {"number": None, "text": text}]
+    return {
+        "subject": subject,
+        "confidence": "proven",
+        "because": text or "its own words",
+        "since": text or "5.17",
+        "since_source": text or "uapi",
+        "on_this_kernel": [text or "absent: bpf_loop"],
+        "source": {"file": text or "probe.bpf.c", "line": 14, "text": text or "bpf_loop(4, f, 0, 0);",
+                   "function": text or "emit", "instruction": 3},
+        "nearest_pass": {"oldest": passed, "newest": passed, "flips": [[refused, passed]], "asked": 4},
+        "evidence": {"log": text or "verifier", "digest": "sha256:" + "0" * 64, "errno": text or "EINVAL",
+                     "lines": lines},
+        "fix": [text or "use a bounded loop"],
+    }  # fmt: skip

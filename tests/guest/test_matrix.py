@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from bpfcompat import kmods
 from bpfcompat.asking import Asker
 from bpfcompat.btfindex import KernelTypes
+from bpfcompat.contradictions import contradictions
 from bpfcompat.corelo import Resolver, relocations
 from bpfcompat.insns import read_code
 from bpfcompat.lineinfo import Debug
-from bpfcompat.model import Blob
+from bpfcompat.model import Answer, Blob
 from bpfcompat.plan import Pair
+from bpfcompat.predicting import Word
+from bpfcompat.rules.inspecting import predicted
 
 pytestmark = pytest.mark.guest
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +73,18 @@ def test_trusted(first: subprocess.CompletedProcess[str], outputs: Path) -> None
     assert "trusted, and as expected" in done.stdout
 
 
+def test_no_contradictions(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
+    """No verdict of the matrix says what the inventory of the same build denies, or the other way round."""
+    wrong = [
+        f"{pair}: {line}"
+        for pair in asker.shop.matrix.pairs
+        for line in contradictions(
+            asker.build(pair.kernel), asker.verdict(pair), asker.report(pair), kmods.homes(asker, pair.kernel)
+        )
+    ]
+    assert wrong == []
+
+
 def test_one_frame_of_truth(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
     """Asking again gives the same report, byte for byte: nothing in it depends on the run."""
     pair = Pair("ringbuf", "debian-12")
@@ -93,3 +109,15 @@ def test_relocations_as_reported(first: subprocess.CompletedProcess[str], asker:
         assert {(r.function, r.kind, r.spec, r.found) for r in told} <= found, str(pair)
         compared += len(told)
     assert compared > 300
+
+
+def test_never_more_pessimistic(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
+    """What is called impossible no kernel found compatible; most of what is called possible works."""
+    counted: dict[tuple[Word, Answer], int] = {}
+    for pair, found in predicted(asker):
+        answer = asker.verdict(pair).answer
+        assert (found.word, answer) != (Word.IMPOSSIBLE, Answer.COMPATIBLE), f"{pair}: {found.obstacles}"
+        counted[found.word, answer] = counted.get((found.word, answer), 0) + 1
+    print(counted)
+    assert counted[Word.IMPOSSIBLE, Answer.INCOMPATIBLE] >= 38
+    assert counted[Word.POSSIBLE, Answer.COMPATIBLE] >= 4 * counted[Word.POSSIBLE, Answer.INCOMPATIBLE]

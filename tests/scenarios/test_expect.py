@@ -55,3 +55,24 @@ def test_names_nothing(proved: Repo) -> None:
     assert (
         "no cause is named 'helper-mising' (hint: did you mean helper-missing" in proved.bpfcompat("expect", code=2).err
     )
+
+
+def test_compare(proved: Repo) -> None:
+    """Two kernels and two objects are compared from the store, and veristat's files are written, without a boot."""
+    ran = proved.bpfcompat("compare", "k-a", "k-b", "--veristat", "csv", code=1)
+    assert "k-a against k-b: 3 compared, 1 flip" in ran.out
+    assert "gamma: now passes: incompatible:helper-missing -> compatible" in ran.out
+    assert (proved.root / "csv/a.csv").read_text().splitlines()[1] == "alpha,handle,success,0,0,0"
+    made = json.loads(proved.bpfcompat("compare", "alpha", "beta", "--format", "json", code=1).out)
+    assert [f["key"] for f in made["flips"]] == ["k-a", "k-b", "k-c"]
+    assert "did you mean k-a" in proved.bpfcompat("compare", "k-a", "k-aa", code=2).err
+    proved.bpfcompat("compare", ".bpfcompat/reports", ".bpfcompat/registry")
+    assert proved.boots() == {}
+
+
+def test_search_without_builds(proved: Repo) -> None:
+    """Without a mirror only the lock's kernels are known; an object and a build that are nobody's are errors."""
+    assert "did you mean alpha" in proved.bpfcompat("floor", "alhpa", "--offline", code=2).err
+    ran = proved.bpfcompat("bisect", "alpha", "--offline", "--good", "5.4", "--bad", "6.1", code=2)
+    assert "5.4: no build here has this name" in ran.err
+    assert proved.boots() == {}

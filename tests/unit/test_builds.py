@@ -136,6 +136,27 @@ def test_shown() -> None:
     ]
 
 
+def test_shown_guest() -> None:
+    """What a guest said is shown where one was asked, and who may call a helper where helpers are listed."""
+    build = Build("6.1", helpers={"loop": 181, "probe_read": 4})
+    assert "not asked: bpfcompat kernel show k --boot" in buildtext.show("k", "", build, None)
+    hello = {"lsm": ["lockdown", "bpf"], "lockdown": "none", "sysctls": {"net.core.bpf_jit_enable": 1}}
+    asked = buildtext.Asked(hello, {"xdp": ("loop",), "kprobe": ("loop", "probe_read"), "lirc_mode2": None})
+    screen = buildtext.show("k", "", build, None, asked=asked)
+    assert all(
+        word in screen
+        for word in ("lockdown none; security modules lockdown bpf", "net.core.bpf_jit_enable = 1", "xdp 1  kprobe 2")
+    )
+    assert "does not load: lirc_mode2" in screen
+    listed = buildtext.show("k", "", build, None, ["helpers"], asked).splitlines()[2:]
+    assert [line.split() for line in listed] == [["loop", "181", "xdp", "kprobe"], ["probe_read", "4", "kprobe"]]
+    said = buildtext.as_json("k", build, None, asked)["guest"]
+    assert (
+        said == {"hello": hello, "helpers": dict(asked.abilities)}
+        and buildtext.as_json("k", build, None)["guest"] is None
+    )
+
+
 def test_shown_difference() -> None:
     """Options that do not concern BPF are counted; `whole` lists them."""
     old, new = Build("1", options={"CONFIG_BPF_JIT": "y"}), Build("2", options={"CONFIG_SOUND": "y"})

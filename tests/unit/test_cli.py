@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bpfcompat import buildtext, cli
 from bpfcompat.keys import public_pem
 from tests import claims
 
@@ -120,3 +121,8 @@ def test_usage() -> None:
     helped = bpfcompat("--help")
     assert helped.returncode == 0
     assert "exit codes" in helped.stdout
+
+
+def test_kinds_of_a_build() -> None:
+    """The kinds that `kernel show` takes are those that there are."""
+    assert cli.KINDS == buildtext.KINDS

@@ -1,7 +1,5 @@
 """CO-RE relocations by libbpf's rules: one object, one kernel, both made of C that says what it is about."""
 
-from dataclasses import replace
-
 import pytest
 
 from bpfcompat.btfindex import KernelTypes, essential, make_index
@@ -188,7 +186,7 @@ def test_matches(name: str, same: bool) -> None:
     debug = Debug(read_code(compiled(LOCAL)))
     local = next(r for r in relocations(debug) if r.access and r.spec.startswith(f"struct {name}"))
     assert local.access is not None
-    asked = replace(local, kind=RelocationKind.TYPE_MATCHES, access=replace(local.access, steps=(), bits=0))
+    asked = local._replace(kind=RelocationKind.TYPE_MATCHES, access=local.access._replace(steps=(), bits=0))
     (found,) = Resolver(debug, kernel()).all([asked])
     assert (found.outcome, found.values) == ((Outcome.FOUND, (1, 1)) if same else (Outcome.MISSING, (1, 0)))
 

@@ -12,7 +12,7 @@ from bpfcompat.digest import digest_bytes
 from bpfcompat.model import Answer, Expectation
 from bpfcompat.registry import layout, pages
 from bpfcompat.statement import NOT_TO_BE_HAD, Claim, Matrix, Row, pair_id
-from tests.claims import BAD, NOW, claim, registry, row, two_claims
+from tests.claims import BAD, NOW, claim, explanation, registry, row, two_claims
 
 HOSTILE = "{{ 7*7 }}<script>alert(1)</script>\"'><img src=x onerror=x> \u202e\x1b[31m\x00" + "x" * 20_000
 
@@ -48,6 +48,10 @@ def pair_of(made: Claim, expected: str | None = None) -> str:
     return pages.pair(made, row(made, expected), (), "SHA256:x")
 
 
+def explained(made: Claim, text: str = "") -> str:
+    return pages.pair(made, row(made), (), "SHA256:x", explanation(text))
+
+
 def hostile_claim() -> Claim:
     """A claim whose every text comes from an attacker."""
     program = replace(BAD.programs[0], name=HOSTILE, section=HOSTILE, type=HOSTILE, cause=HOSTILE, detail=HOSTILE)
@@ -59,7 +63,11 @@ def hostile_claim() -> Claim:
                  verdict=verdict)  # fmt: skip
 
 
-@pytest.mark.parametrize("text", [index_of(row(hostile_claim())), pair_of(hostile_claim())], ids=["index", "pair"])
+@pytest.mark.parametrize(
+    "text",
+    [index_of(row(hostile_claim())), pair_of(hostile_claim()), explained(hostile_claim(), HOSTILE)],
+    ids=["index", "pair", "explained"],
+)
 def test_hostile_names(text: str) -> None:
     """Nothing out of an object becomes a tag, an attribute, an invisible character, or a flood."""
     tags = Tags(text)
@@ -93,6 +101,18 @@ def test_pair() -> None:
                   "kprobe/do_exit", "doit probe:ringbuf@debian-10", "EINVAL", "use a perf buffer"):  # fmt: skip
         assert words in text, words
     assert "Evidence" not in pair_of(claim()) and "Kernel config" not in pair_of(claim(config=None))
+
+
+def test_explained() -> None:
+    """With an explanation a page has the source line, what to change, how sure it is, and the log folded; unsigned."""
+    text = explained(two_claims()[1])
+    tags = Tags(text).tags
+    for words in ("probe.bpf.c:14", "bpf_loop(4, f, 0, 0);", "use a bounded loop", "proven", "upstream Linux 5.17",
+                  "flips between debian-11", "absent: bpf_loop", "   7</span> invalid",
+                  "this explanation is not"):  # fmt: skip
+        assert words in text, words
+    assert "details" in tags and "<details open" not in text
+    assert text.index("What to change") < text.index("<details")
 
 
 def test_links_lead_somewhere(tmp_path: Path) -> None:

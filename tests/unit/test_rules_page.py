@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from bpfcompat.gate import Row
 from bpfcompat.rules import page
+from tests.claims import explanation
 from tests.rows import HOSTILE, NO, UNKNOWN, YES, expects, row
 
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "table", "thead", "tbody", "tr",
     "th", "td", "a", "small", "details", "summary", "strong", "pre", "code",
+    "dl", "dt", "dd", "ol", "li", "br",
 }  # fmt: skip
 
 
@@ -34,10 +36,10 @@ class Reader(html.parser.HTMLParser):
         self.text += data
 
 
-def read(rows: list[Row]) -> Reader:
-    """A rendered page, parsed."""
+def read(rows: list[Row], text: str = "") -> Reader:
+    """A rendered page, parsed; with `text`, each pair is explained with it."""
     reader = Reader()
-    reader.feed(page.render(rows))
+    reader.feed(page.render(rows, {str(r.pair): explanation(text) for r in rows if text}))
     reader.close()
     return reader
 
@@ -55,7 +57,7 @@ def hostile_rows(text: str) -> list[Row]:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text(text: str) -> None:
     """No text makes an element, an attribute or an address."""
-    plain, odd = read(hostile_rows("x")), read(hostile_rows(text))
+    plain, odd = read(hostile_rows("x"), "x"), read(hostile_rows(text), text)
     assert odd.tags == plain.tags
     assert [name for name, _ in odd.attributes] == [name for name, _ in plain.attributes]
     assert all((value or "").startswith("#") for name, value in odd.attributes if name in ("href", "src"))
@@ -64,7 +66,7 @@ def test_hostile_text(text: str) -> None:
 @given(st.text(max_size=30))
 def test_any_text(text: str) -> None:
     """Whatever the text, the page has its own elements and no others."""
-    assert set(read(hostile_rows(text)).tags) <= TAGS
+    assert set(read(hostile_rows(text), text).tags) <= TAGS
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -73,6 +75,14 @@ def test_evidence_is_shown(text: str) -> None:
     shown = read([row(NO, "x", name="a@k", evidence=(text,))]).text
     assert all(c.isprintable() or c == "\n" for c in shown)
     assert "".join(c if c.isprintable() else "?" for c in text) in shown
+
+
+def test_explained() -> None:
+    """A pair that is explained has the source line, what to change and how sure it is in the open, its log folded."""
+    text = page.render([row(NO, "x", name="a@k")], {"a@k": explanation()})
+    for words in ("probe.bpf.c:14", "use a bounded loop", "proven: its own words", "upstream Linux 5.17"):
+        assert words in text, words
+    assert "   7  invalid func bpf_loop#181" in text
 
 
 def test_nothing_is_fetched_or_run() -> None:

@@ -27,6 +27,7 @@ from bpfcompat.model import (
     Report,
     Verdict,
 )
+from bpfcompat.rules.causespage import written
 from bpfcompat.verdict import (
     CONTRADICTORY,
     SLUGS,
@@ -77,6 +78,8 @@ def loops(*helpers: int) -> ObjectFacts:
 
 FAILED = "prog 'one': BPF program load failed: -EINVAL\nprog 'one': failed to load: -EINVAL\n"
 LEGACY = "elf: legacy map definitions in 'maps' section are not supported by libbpf v1.0+\n"
+NO_BTF = "Error loading .BTF into kernel: -22. BTF is mandatory, can't proceed.\n"
+MEMLOCK = "permission error while running as root; try raising 'ulimit -l'? current value: 64.0 KiB\n"
 OWN_MAPS = "prog 'one': bad map relo against 'states' in section 'lirc_mode2/maps'\n"
 NO_PROGRAM = "prog 'one': attach program FD is not set\nprog 'one': failed to prepare load attributes: -22\n"
 JUMPS = "7: (15) if r1 == 0x0 goto pc+5\nThe sequence of 8193 jumps is too complex.\nprocessed 81926 insns\n"
@@ -311,18 +314,57 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ),
     ("licence-refused", "'MIT'", report(refused(22, GPL)), replace(FACTS, licence="MIT")),
     ("permission", "lockdown is integrity", report(refused(1, "", FAILED), guest={"lockdown": "integrity"}), FACTS),
+    *(
+        (cause, words, report(refused(number, f"1: (71) r1 = *(u8 *)(r1 +0)\n{words}\n")), FACTS)
+        for cause, number, words in (
+            ("verifier-bounds", 13, "R1 offset is outside of the packet"),
+            ("verifier-bounds", 13, "invalid stack type R2 off=-4 access_size=8"),
+            ("verifier-bounds", 13, "value -2147483648 makes map_value pointer be out of bounds"),
+            ("verifier-null", 13, "R0 invalid mem access 'map_value_or_null'"),
+            ("verifier-null", 13, "Possibly NULL pointer passed to trusted arg0"),
+            ("verifier-uninit", 13, "R0 !read_ok"),
+            ("verifier-uninit", 13, "invalid indirect read from stack off -8+0 size 8"),
+            ("verifier-uninit", 13, "invalid read from stack R10 off -16+0 size 8"),
+            ("verifier-context", 13, "invalid bpf_context access off=4096 size=4"),
+            ("verifier-context", 13, "func 'vfs_read' doesn't have 5-th argument"),
+            ("verifier-reference", 22, "Unreleased reference id=2 alloc_insn=5"),
+            ("verifier-reference", 22, "BPF_EXIT instruction in main prog would lead to reference leak"),
+            (
+                "verifier-return-code",
+                22,
+                "At program exit the register R0 has value (0x5; 0x0) should have been in (0x0; 0x1)",
+            ),
+            (
+                "verifier-return-code",
+                22,
+                "At program exit the register R0 has smin=5 smax=5 should have been in [0, 1]",
+            ),
+            ("verifier-sleepable", 22, "helper call might sleep in a non-sleepable prog"),
+            ("verifier-sleepable", 22, "bpf_lsm_file_open is not sleepable"),
+            ("verifier-loop", 22, "back-edge from insn 5 to 2"),
+            ("verifier-type", 13, "R1 type=inv expected=fp, pkt, pkt_meta, map_key, map_value"),
+            ("verifier-type", 13, "R2 invalid mem access 'scalar'"),
+            ("isa-unsupported", 22, "unknown opcode 06"),
+            ("isa-unsupported", 22, "BPF_ALU uses reserved fields"),
+            ("verifier-rejected", 22, "something that nobody has a row for"),
+        )
+    ),
     (
-        "verifier-rejected",
-        "R1 offset",
-        report(refused(13, "1: (71) r1 = *(u8 *)(r1 +0)\nR1 offset is outside of the packet\n")),
+        "verifier-null",
+        "what",
+        report(refused(13, "1: (71) r1\nwhat\n\nVerification failed: Null Safety: x\n")),
         FACTS,
     ),
+    ("attach-busy", "EBUSY", report(unattached(16, "failed to attach: -EBUSY\n", section="fentry/vfs_read")), FACTS),
+    ("attach-not-traceable", "do_int3", report(unattached(22, "", section="kprobe/do_int3")), FACTS),
     (
         "attach-failed",
-        "EBUSY",
-        report(unattached(16, "prog 'one': failed to attach: -EBUSY\n", section="fentry/vfs_read")),
+        "EINVAL",
+        report(unattached(22, "failed to attach: -EINVAL\n", section="fentry/vfs_read")),
         FACTS,
     ),
+    ("btf-rejected", "own BTF", report(refused(22, "", NO_BTF)), FACTS),
+    ("map-memlock", "locked memory", report(refused(1, "", MEMLOCK)), FACTS),
     ("unknown", "E2BIG", report(refused(7, "", FAILED)), FACTS),
     ("unknown", "EACCES", report(refused(13)), FACTS),
     (CONTRADICTORY, "'one' did not load, and yet", report(replace(refused(22), attach=Attach.ATTACHED)), FACTS),
@@ -368,7 +410,7 @@ def test_golden(path: Path) -> None:
     kept = json.loads(path.read_text())
     found = classify(report_from_json(kept["report"]), _facts(kept["facts"]), AttachMode.ATTACH)
     assert {"answer": str(found.answer), "cause": found.cause} == kept["expect"]
-    assert found.sentence == kept["sentence"]
+    assert (found.sentence, list(found.evidence)) == (kept["sentence"], kept["evidence"])
 
 
 def _facts(value: dict[str, Any] | str) -> ObjectFacts | str:
@@ -445,10 +487,15 @@ def test_every_cause_is_shown() -> None:
 
 
 def test_every_cause_is_documented() -> None:
-    """docs/causes.md has a row for each cause and for no other."""
-    text = (Path(__file__).parents[2] / "docs" / "causes.md").read_text()
+    """docs/causes.md is what `doit causes_page` writes, with a row for each cause and for no other."""
+    root = Path(__file__).parents[2]
+    text = written(root)
+    assert (root / "docs" / "causes.md").read_text() == text, "doit causes_page"
     rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(SLUGS)
+    assert {
+        f"**`{cause}`**" for cause in (json.loads(p.read_text())["expect"]["cause"] for p in goldens()) if cause
+    } <= {line.split(":")[0] for line in text.splitlines()}
 
 
 def test_compatible() -> None:
@@ -492,7 +539,7 @@ def test_required_of_what_counts() -> None:
     assert classify(report(program(), optional), "unreadable", AttachMode.REQUIRED).answer is Answer.COMPATIBLE
     both = report(program(name="two", **NOT_TRIED), unattached(2, "no such tracepoint\n", section="tp/a/b"))
     assert classify(both, "unreadable", AttachMode.REQUIRED).answer is Answer.INCOMPATIBLE
-    refusal = classify(report(refused(22, "1: (85)\nR1 invalid\n")), "unreadable", AttachMode.REQUIRED)
+    refusal = classify(report(refused(22, "1: (85)\nnobody has a row for it\n")), "unreadable", AttachMode.REQUIRED)
     assert refusal.cause == "verifier-rejected"
 
 
