@@ -79,6 +79,7 @@ class Asker(Assurer):
         config = self.shop.config
         self._refuse_flaky(pair)
         self.declared(pair.object)  # what does not fit the object is said before any guest starts
+        self._refuse_certain(pair)
         policy = Policy(config["run.retries"], config["run.confirm"])
         attempts: list[Attempt] = []
         while not isinstance(step := following(attempts, policy, self._cold(pair.kernel)), Settled):
@@ -95,6 +96,12 @@ class Asker(Assurer):
         body = canonical(wire.report_to_json(step.report))
         outputs = {"report": body, "console": console.encode(), **beside(step.report)}
         return Made(outputs, {"run": self._run_facts(attempts)})
+
+    def _refuse_certain(self, pair: Pair) -> None:
+        if self.shop.config["matrix.predict"] != "ask":
+            from bpfcompat.foreseeing import refuse_certain
+
+            refuse_certain(self, pair)
 
     def _run_facts(self, attempts: Sequence[Attempt]) -> dict[str, Any]:
         """How the guests ran: evidence, part of no key."""

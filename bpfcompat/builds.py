@@ -88,7 +88,7 @@ class Build:
         return tuple(name for name in self.option("CONFIG_LSM").split(",") if name not in ("", "n"))
 
     def switched_off(self, kind: str, name: str) -> str | None:
-        """The option without which a program or map type is compiled out, where this build lacks it."""
+        """The option without which a program, map or attach type is compiled out, where this build lacks it."""
         option = GATES.get(kind, {}).get(name)
         return option if option and self.option(option) == "n" else None
 
@@ -102,7 +102,7 @@ def _gates(rows: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     return {prefix + name: option for prefix, option, names in rows for name in names.split()}
 
 
-_P, _M = "BPF_PROG_TYPE_", "BPF_MAP_TYPE_"
+_P, _M, _A = "BPF_PROG_TYPE_", "BPF_MAP_TYPE_", "BPF_"
 # Types and the option that compiles them in, include/linux/bpf_types.h: those that it was for all of 5.10 to 7.3.
 GATES: Mapping[str, Mapping[str, str]] = {
     "program_types": _gates((
@@ -125,6 +125,17 @@ GATES: Mapping[str, Mapping[str, str]] = {
         (_M, "CONFIG_INET", "REUSEPORT_SOCKARRAY SOCKMAP SOCKHASH"),
         (_M, "CONFIG_BPF_JIT", "STRUCT_OPS"),
         (_M, "CONFIG_BPF_LSM", "INODE_STORAGE"),
+    )),
+    # What refuses to attach without, though its number is in every header: kernel/trace/bpf_trace.c, net/core/dev.c,
+    # drivers/net/netkit.c, net/netfilter/nf_bpf_link.c, kernel/bpf/bpf_lsm.c, kernel/bpf/cgroup.c.
+    "attach_types": _gates((
+        (_A, "CONFIG_FPROBE", "TRACE_KPROBE_MULTI TRACE_KPROBE_SESSION"),
+        (_A, "CONFIG_UPROBES", "TRACE_UPROBE_MULTI TRACE_UPROBE_SESSION"),
+        (_A, "CONFIG_NET_XGRESS", "TCX_INGRESS TCX_EGRESS"),
+        (_A, "CONFIG_NETKIT", "NETKIT_PRIMARY NETKIT_PEER"),
+        (_A, "CONFIG_NETFILTER_BPF_LINK", "NETFILTER"),
+        (_A, "CONFIG_BPF_LSM", "LSM_MAC LSM_CGROUP"),
+        (_A, "CONFIG_BPF_LIRC_MODE2", "LIRC_MODE2"),
     )),
 }  # fmt: skip
 
@@ -164,12 +175,12 @@ def options_of(config: bytes) -> dict[str, str]:
 
 
 def _enums(types: Types) -> dict[str, dict[str, int]]:
-    """The mappings of a Build, by field; flags stand in enums without a name."""
+    """The mappings of a Build, by field; flags stand in enums without a name, or with one of BPF's."""
     fields_of = {enum: name for name, enum in ENUMS.items()}
     found: dict[str, dict[str, int]] = {name: {} for name in (*ENUMS, "flags")}
     seen = 0
     for enum in _all_enums(types):
-        kind = fields_of.get(enum.name) or ("" if enum.name else "flags")
+        kind = fields_of.get(enum.name) or ("flags" if not enum.name or enum.name.startswith("bpf_") else "")
         seen += enum.vlen if kind else 0
         if seen > MAX_NAMES:
             raise KernelError(f"btf: more than {MAX_NAMES} enumerators")

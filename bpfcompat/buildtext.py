@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bpfcompat.builds import ENUMS, Build, Change, differences, to_json
-from bpfcompat.since import Since, table
+from bpfcompat.since import Since, since, table
 
 WIDTH = 112
 _LABEL = 17
@@ -109,7 +109,7 @@ def _beside_upstream(kind: str, build: Build) -> Iterator[str]:
     early = {n: row for n, row in rows.items() if n in build.names(kind) and row.newer_than(build.release)}
     for label, found in (("not here", absent), ("taken back from newer Linux", early)):
         if len(found) > _MOST:
-            yield f"{label}: {len(found)} that Linux has"
+            yield f"{label}: {len(found)} that upstream's releases have"
         elif found:
             yield f"{label}: {', '.join(_dated(n, row) for n, row in found.items())}"
 
@@ -125,24 +125,33 @@ def _in_modules(modules: Mapping[str, str] | None) -> str:
 
 
 def _callers(helper: str, asked: Asked) -> str:
-    return " ".join(kind for kind, names in asked.abilities.items() if names and helper in names)
+    """The types that may call a helper; the others where that is shorter."""
+    able = {kind: helper in names for kind, names in asked.abilities.items() if names is not None}
+    may, may_not = ([kind for kind, can in able.items() if can is wanted] for wanted in (True, False))
+    if len(may) <= len(may_not):
+        return " ".join(may) or "-"
+    return f"all but {' '.join(may_not)}" if may_not else "all"
 
 
 def _whole(kind: str, build: Build, modules: Mapping[str, str], asked: Asked | None) -> Iterator[str]:
-    """Every name of a kind, one a line, with its number, flags or value; of a helper who may call it."""
-    if kind == "helpers" and asked:
-        yield from (f"{name:36} {number:3}  {_callers(name, asked)}".rstrip() for name, number in build.helpers.items())
-        return
+    """Every name of a kind, one a line: its number, flags or value, since which Linux; of a helper who may call it."""
     if kind == "options":
         yield from (f"{name}={value}" for name, value in telling(build).items())
         return
+    for name, value in build.names(kind).items():
+        row = since(kind, name)
+        dated = f"{'by' if row.after else 'since'} {row.version}" if row else ""
+        said = " ".join(sorted(value)) if kind == "kfuncs" else str(value)
+        yield f"{name:44} {said:{32 if kind == 'kfuncs' else 6}} {dated:14} {_more(kind, name, build, asked)}".rstrip()
     if kind == "kfuncs":
-        yield from (f"{n:44} {' '.join(sorted(words))}".rstrip() for n, words in sorted(build.kfuncs.items()))
         yield from (f"{n:44} in module {module}" for n, module in sorted(modules.items()) if n not in build.kfuncs)
-        return
-    for name, number in build.names(kind).items():
-        off = build.switched_off(kind, name)
-        yield f"{name:44} {number}{f'  compiled out: {off} is not set' if off else ''}"
+
+
+def _more(kind: str, name: str, build: Build, asked: Asked | None) -> str:
+    off = build.switched_off(kind, name)
+    if off:
+        return f"compiled out: {off} is not set"
+    return _callers(name, asked) if kind == "helpers" and asked else ""
 
 
 def _entry(label: str, text: str) -> str:
@@ -165,20 +174,34 @@ def show_difference(old: tuple[str, Build], new: tuple[str, Build], whole: bool 
 
 
 def _changed(kind: str, change: Change, whole: bool) -> Iterator[str]:
+    """The entries of one kind; only the first has its name before it."""
+    lines = list(_changes(kind, change, whole))
+    yield from (_entry(title(kind) if n == 0 else "", line) for n, line in enumerate(lines))
+
+
+def _changes(kind: str, change: Change, whole: bool) -> Iterator[str]:
     left_out = 0
     if kind == "options" and not whole:
         change, left_out = _about_bpf(change)
-    if change.added:
-        yield _entry(title(kind), f"+{len(change.added)}: " + " ".join(map(short_name, change.added)))
-    if change.removed:
-        yield _entry(
-            "" if change.added else title(kind), f"-{len(change.removed)}: " + " ".join(map(short_name, change.removed))
-        )
-    if change.changed:
-        yield _entry("" if change.added or change.removed else title(kind), f"{len(change.changed)} changed:")
-        yield from (_entry("", f"  {short_name(n)}: {a or '-'} -> {b or '-'}") for n, (a, b) in change.changed.items())
+    for sign, names in (("+", change.added), ("-", change.removed)):
+        if names:
+            yield f"{sign}{len(names)}: {' '.join(map(short_name, names))}"
+    if kind == "kfuncs":
+        yield from (f"{words}: {' '.join(names)}" for words, names in _by_words(change).items())
+    else:
+        yield from (f"{short_name(n)}: {a or '-'} -> {b or '-'}" for n, (a, b) in change.changed.items())
     if left_out:
-        yield _entry("" if change else title(kind), f"and {left_out} options that do not name BPF or BTF (--all)")
+        yield f"and {left_out} options that do not name BPF or BTF (--all)"
+
+
+def _by_words(change: Change) -> dict[str, list[str]]:
+    """Functions by what came and went of their flags: one change of the kernel's is of many at once."""
+    found: dict[str, list[str]] = {}
+    for name, (old, new) in change.changed.items():
+        before, after = set(old.split()), set(new.split())
+        words = [*(f"-{w}" for w in sorted(before - after)), *(f"+{w}" for w in sorted(after - before))]
+        found.setdefault(" ".join(words), []).append(name)
+    return found
 
 
 def _about_bpf(change: Change) -> tuple[Change, int]:

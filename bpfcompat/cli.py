@@ -149,7 +149,7 @@ def _kernel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     which = kernel.add_subparsers(metavar="show|diff", required=True)
     show = which.add_parser("show", help="types, helpers, kfuncs, commands, options that gate them")
     show.add_argument("kernel")
-    show.add_argument("kind", nargs="*", choices=[[], *KINDS], metavar="KIND", help=f"list all of: {', '.join(KINDS)}")
+    show.add_argument("kind", nargs="*", metavar="KIND", help=f"list all of: {', '.join(KINDS)}")
     show.add_argument("--boot", action="store_true", help="ask guests what no file says: who may call which helper, …")
     show.add_argument("--json", action="store_true")
     show.set_defaults(call=_kernel_show)

@@ -133,6 +133,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "kernels": _texts(("debian-11", "debian-12", "debian-13", "debian-13-backports")),
         "variants": _texts(("*",)),
         "libbpf": _texts(()),
+        "predict": _one_of("ask", "ask", "skip-certain-failures"),
     },
 }
 

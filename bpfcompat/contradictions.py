@@ -4,9 +4,10 @@ Pure.  The kernel's answer stands either way; a line here is work for us, never 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from bpfcompat.builds import Build
-from bpfcompat.model import Creation, Report, Verdict
+from bpfcompat.model import Attach, Creation, Report, Verdict
 from bpfcompat.since import full_name
 
 # Causes that say something is not there, and the kind of a Build that would have it.
@@ -16,35 +17,53 @@ _ABSENT = {
     "prog-type-missing": "program_types",
     "kfunc-missing": "kfuncs",
 }
+# Sections that are loaded with a flag beside their attach type, which an older kernel refuses.
+_LOADED_WITH = {"xdp.frags": "BPF_F_XDP_HAS_FRAGS"}
 # Causes that say something is there, but not for this caller.
 _PRESENT = {"helper-not-allowed": "helpers", "locked-down": "helpers", "kfunc-not-allowed": "kfuncs"}
 
 
-def contradictions(build: Build, verdict: Verdict, report: Report, modules: Mapping[str, str]) -> list[str]:
-    """Each contradiction in words; `modules` are kfuncs that modules of this build have."""
-    rules: tuple[Callable[[Build, Verdict, Report, Mapping[str, str]], Iterator[str]], ...] = (
-        _of_release, _of_cause, _of_types,
-    )  # fmt: skip
-    return [line for rule in rules for line in rule(build, verdict, report, modules)]
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a build is held with: kfunc → module, and the attach type that libbpf gives to a section ("" for none)."""
+
+    modules: Mapping[str, str] = field(default_factory=dict)
+    attach_type: Callable[[str], str] = lambda section: ""
 
 
-def _of_release(build: Build, _verdict: Verdict, report: Report, _modules: Mapping[str, str]) -> Iterator[str]:
+def contradictions(build: Build, verdict: Verdict, report: Report, around: Around) -> list[str]:
+    """Each contradiction in words."""
+    rules = (_of_release, _of_cause, _of_attach_type, _of_types, _of_attached)
+    return [line for rule in rules for line in rule(build, verdict, report, around)]
+
+
+def _of_release(build: Build, _verdict: Verdict, report: Report, _around: Around) -> Iterator[str]:
     said = report.guest.get("release")
     if said is not None and said != build.release:
         yield f"the guest is {said}, the inventory is of {build.release}"
 
 
-def _of_cause(build: Build, verdict: Verdict, report: Report, modules: Mapping[str, str]) -> Iterator[str]:
+def _of_cause(build: Build, verdict: Verdict, report: Report, around: Around) -> Iterator[str]:
     absent, present = _ABSENT.get(verdict.cause), _PRESENT.get(verdict.cause)
     kind = absent or present
     if not kind or not verdict.subject:
         return
     name = full_name(kind, _type_of(verdict, report) if kind in ("map_types", "program_types") else verdict.subject)
     there = name in build.names(kind)
-    if absent and there and not build.switched_off(kind, name) and not (kind == "kfuncs" and name in modules):
+    if absent and there and not build.switched_off(kind, name) and not (kind == "kfuncs" and name in around.modules):
         yield f"{verdict.cause}: the build has {name}"
-    if present and not there and name not in modules:
+    if present and not there and name not in around.modules:
         yield f"{verdict.cause}: the build has no {name}"
+
+
+def _of_attach_type(build: Build, verdict: Verdict, _report: Report, around: Around) -> Iterator[str]:
+    """A way to attach that is missing: its type is not in the build or compiled out, or what it loads with is not."""
+    name = around.attach_type(verdict.subject) if verdict.cause == "attach-type-missing" else ""
+    asked_with = next((flag for prefix, flag in _LOADED_WITH.items() if verdict.subject.startswith(prefix)), None)
+    if asked_with and asked_with not in build.flags:
+        return
+    if name in build.attach_types and not build.switched_off("attach_types", name):
+        yield f"{verdict.cause}: the build has {name}"
 
 
 def _type_of(verdict: Verdict, report: Report) -> str:
@@ -52,7 +71,7 @@ def _type_of(verdict: Verdict, report: Report) -> str:
     return next((m.type for m in report.maps if m.name == verdict.subject), verdict.subject)
 
 
-def _of_types(build: Build, _verdict: Verdict, report: Report, _modules: Mapping[str, str]) -> Iterator[str]:
+def _of_types(build: Build, _verdict: Verdict, report: Report, _around: Around) -> Iterator[str]:
     """What was created or loaded must be of a type that the build has."""
     used = {("map_types", m.type) for m in report.maps if m.outcome is Creation.CREATED}
     used |= {("program_types", p.type) for p in report.programs if p.autoload and p.load_errno == 0}
@@ -62,3 +81,12 @@ def _of_types(build: Build, _verdict: Verdict, report: Report, _modules: Mapping
             yield f"{name} works there, and the build has no such type"
         elif (option := build.switched_off(kind, name)) is not None:
             yield f"{name} works there, and {option} is not set"
+
+
+def _of_attached(build: Build, _verdict: Verdict, report: Report, around: Around) -> Iterator[str]:
+    """What attached did so by a type that the build has; libbpf does without one that an older kernel lacks."""
+    for program in report.programs:
+        name = around.attach_type(program.section) if program.attach is Attach.ATTACHED else ""
+        option = build.switched_off("attach_types", name) if name else None
+        if option is not None:
+            yield f"{program.name} attaches as {name}, and {option} is not set"

@@ -50,6 +50,12 @@ class ConditionError(BpfcompatError):
     exit_code = Exit.INCONCLUSIVE
 
 
+class NotAskedError(BpfcompatError):
+    """The project does not want this to be asked, because it is predicted to fail: there is no answer."""
+
+    exit_code = Exit.INCONCLUSIVE
+
+
 class BuildError(BpfcompatError):
     """A tool failed on the host; carries what was run and its last words."""
 

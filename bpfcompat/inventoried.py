@@ -23,17 +23,6 @@ from bpfcompat.nearby import Near, renamed, similar
 from bpfcompat.since import since as upstream
 from bpfcompat.verdict import Refusal
 
-# Options without which a way to attach is compiled out, though its number is in every header: kernel/trace/bpf_trace.c,
-# net/core/dev.c, drivers/net/netkit.c, net/netfilter/nf_bpf_link.c, kernel/bpf/bpf_lsm.c, kernel/bpf/cgroup.c.
-ATTACH_OPTION = {
-    "BPF_TRACE_KPROBE_MULTI": "CONFIG_FPROBE", "BPF_TRACE_KPROBE_SESSION": "CONFIG_FPROBE",
-    "BPF_TRACE_UPROBE_MULTI": "CONFIG_UPROBES", "BPF_TRACE_UPROBE_SESSION": "CONFIG_UPROBES",
-    "BPF_TCX_INGRESS": "CONFIG_NET_XGRESS", "BPF_TCX_EGRESS": "CONFIG_NET_XGRESS",
-    "BPF_NETKIT_PRIMARY": "CONFIG_NETKIT", "BPF_NETKIT_PEER": "CONFIG_NETKIT",
-    "BPF_NETFILTER": "CONFIG_NETFILTER_BPF_LINK", "BPF_LSM_MAC": "CONFIG_BPF_LSM", "BPF_LSM_CGROUP": "CONFIG_BPF_LSM",
-    "BPF_LIRC_MODE2": "CONFIG_BPF_LIRC_MODE2",
-}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class Here:
@@ -131,7 +120,7 @@ def _attach_type(case: Case, section: str, asked: Asked) -> Here:
     if section.removeprefix("?").startswith("xdp.frags") and case.phase is Phase.LOAD:
         return _listed(asked.build, "flags", "BPF_F_XDP_HAS_FRAGS", "5.18")
     name, since = asked.attach_type(section), attach_since(section) or ""
-    return _listed(asked.build, "attach_types", name, since, ATTACH_OPTION.get(name, "")) if name else Here(since=since)
+    return _listed(asked.build, "attach_types", name, since) if name else Here(since=since)
 
 
 def _kfunc(case: Case, name: str, asked: Asked) -> Here:

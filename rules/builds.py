@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpfcompat import buildtext, kmods, querying
+from bpfcompat import buildtext, kmods, libbpfs, querying
 from bpfcompat.builds import Build
 from bpfcompat.buildtext import Asked
 from bpfcompat.errors import BpfcompatError, ConfigError
@@ -18,6 +18,7 @@ def shown(root: Path, name: str, kinds: Sequence[str], as_json: bool, boot: bool
 
     With `boot`, guests are asked what no file says, if they were not before.
     """
+    kinds = [_kind(kind) for kind in kinds]
     session = _session(root, name)
     build, modules, asked = session.asker.build(name), _modules(session, name), _asked(session, name, boot)
     if as_json:
@@ -25,11 +26,21 @@ def shown(root: Path, name: str, kinds: Sequence[str], as_json: bool, boot: bool
     return buildtext.show(name, session.matrix.kernels[name].about, build, modules, kinds, asked) + "\n"
 
 
+def _kind(word: str) -> str:
+    kind = word.replace("-", "_")
+    if kind not in buildtext.KINDS:
+        raise ConfigError(f"{word}: nothing that a kernel has", hint=f"one of {', '.join(buildtext.KINDS)}")
+    return kind
+
+
 def _asked(session: Session, name: str, boot: bool) -> Asked | None:
+    """What guests said; without `boot` what they said before, if it can be looked up at all."""
     asker = session.asker
     try:
         return Asked(asker.hello(name, boot), querying.abilities(asker, name, boot))
-    except NotThere:
+    except (NotThere, BpfcompatError):
+        if boot:
+            raise
         return None
 
 
@@ -49,7 +60,7 @@ def _session(root: Path, name: str) -> Session:
     found = sessions_of(root)
     session = next((s for s in found if name in s.matrix.kernels), None)
     if session is None:
-        known = sorted({k for s in found for k in s.matrix.kernels})
+        known = sorted({libbpfs.split(k)[0] for s in found for k in s.matrix.kernels})
         raise ConfigError(f"kernel {name!r}: not in the catalogue", hint=f"one of {', '.join(known)}")
     return session
 

@@ -123,14 +123,23 @@ def flakes(root: Path, as_json: bool) -> list[str]:
 
 def _flakes(session: Session) -> Iterator[dict[str, Any]]:
     here = {str(pair) for pair in session.matrix.pairs}
-    for one in session.asker.shop.store.quarantines():
+    store = session.asker.shop.store
+    for one in (*store.released(), *store.quarantines()):
         yield {**_quarantined(one), "in_matrix": one.name in here}
     yield from _retried(session.row(pair) for pair in session.matrix.pairs)
 
 
 def _quarantined(one: Quarantine) -> dict[str, Any]:
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.since))
-    return {"pair": one.name, "kind": "two-answers", "words": one.words, "since": since, "reports": list(one.outputs)}
+    since, until = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(s)) if s else "" for s in (one.since, one.until))
+    kept = [] if until else list(one.outputs)
+    return {
+        "pair": one.name,
+        "kind": "two-answers",
+        "words": one.words,
+        "since": since,
+        "until": until,
+        "reports": kept,
+    }
 
 
 def _retried(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
@@ -145,5 +154,7 @@ def _flake_line(entry: dict[str, Any]) -> str:
     if entry["kind"] == "retried":
         return f"{entry['pair']:42} answered at attempt {entry['attempts']}, after: {clean(entry['words'], 300)}"
     away = "" if entry["in_matrix"] else " (not in this matrix)"
-    words, again = clean(entry["words"], 300), f"doit forget probe:{clean(entry['pair'], 200)} asks anew"
-    return f"{clean(entry['pair'], 200):42} two answers, since {entry['since']}{away}: {words}; {again}"
+    words, name = clean(entry["words"], 300), clean(entry["pair"], 200)
+    if entry["until"]:
+        return f"{name:42} two answers, from {entry['since']}, forgotten {entry['until']}{away}: {words}"
+    return f"{name:42} two answers, since {entry['since']}{away}: {words}; doit forget probe:{name} asks anew"

@@ -5,18 +5,24 @@ from typing import Any
 import pytest
 
 from bpfcompat.builds import Build
-from bpfcompat.contradictions import contradictions
+from bpfcompat.contradictions import Around, contradictions
 from bpfcompat.model import Answer, Attach, Creation, Log, MapReport, ProgramReport, Report, Verdict
 
 BUILD = Build(
     "6.1.0-x", helpers={"loop": 181}, map_types={"BPF_MAP_TYPE_HASH": 1, "BPF_MAP_TYPE_XSKMAP": 17},
     program_types={"BPF_PROG_TYPE_XDP": 6, "BPF_PROG_TYPE_LIRC_MODE2": 24}, kfuncs={"bpf_a": frozenset()}, options={},
+    attach_types={"BPF_XDP": 37, "BPF_TRACE_KPROBE_MULTI": 42},
 )  # fmt: skip
+
+
+SECTIONS = {"kprobe.multi/f": "BPF_TRACE_KPROBE_MULTI", "tcx/ingress": "BPF_TCX_INGRESS", "xdp.frags": "BPF_XDP",
+            "xdp": "BPF_XDP"}  # fmt: skip
+AROUND = Around({"bpf_ct": "nf"}, lambda section: SECTIONS.get(section, ""))
 
 
 def found(cause: str, subject: str, **more: Any) -> list[str]:
     report = Report({"release": more.pop("release", "6.1.0-x")}, 0, Log(""), 0, Log(""), **more)
-    return contradictions(BUILD, Verdict(Answer.INCOMPATIBLE, cause, "", subject=subject), report, {"bpf_ct": "nf"})
+    return contradictions(BUILD, Verdict(Answer.INCOMPATIBLE, cause, "", subject=subject), report, AROUND)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +38,10 @@ def found(cause: str, subject: str, **more: Any) -> list[str]:
         ("kfunc-not-allowed", "bpf_ct", []),
         ("kfunc-not-allowed", "bpf_z", ["kfunc-not-allowed: the build has no bpf_z"]),
         ("verifier-rejected", "loop", []),
+        ("attach-type-missing", "xdp", ["attach-type-missing: the build has BPF_XDP"]),
+        ("attach-type-missing", "xdp.frags", []),
+        ("attach-type-missing", "kprobe.multi/f", []),
+        ("attach-type-missing", "tcx/ingress", []),
     ],
 )
 def test_causes(cause: str, subject: str, said: list[str]) -> None:
@@ -51,6 +61,12 @@ def test_types() -> None:
     ]
     refused = MapReport("n", "hash", 4, 4, 1, Creation.FAILED)
     assert found("map-type-missing", "n", maps=(refused,)) == ["map-type-missing: the build has BPF_MAP_TYPE_HASH"]
+
+
+def test_attached() -> None:
+    """A program that attached did so by a type that is not compiled out."""
+    program = ProgramReport("p", "kprobe.multi/f", "kprobe", True, 13, Log(""), Attach.ATTACHED)
+    assert found("", "", programs=(program,)) == ["p attaches as BPF_TRACE_KPROBE_MULTI, and CONFIG_FPROBE is not set"]
 
 
 def test_release() -> None:

@@ -1,0 +1,142 @@
+"""What is fuzzed: every reader of bytes that a stranger made.  Each may only fail as it says it does."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+from bpfcompat import console, elf, measures, wire
+from bpfcompat.anatomy import Anatomy, read_anatomy
+from bpfcompat.btf import btf_section
+from bpfcompat.btfext import read_ext
+from bpfcompat.btfindex import KernelTypes
+from bpfcompat.btftypes import Kind, Types
+from bpfcompat.errors import GuestError, KernelError, ObjectError
+from bpfcompat.explanation import place_in_log
+from bpfcompat.inspecting import look, text, to_json
+from bpfcompat.lineinfo import place_of
+from bpfcompat.model import Attach, AttachMode, Log, ProgramReport, Report
+from bpfcompat.predicting import Target
+from bpfcompat.verdict import classify
+from tests.compiling import compiled
+from tests.unit.test_corelo import KERNEL, LOCAL
+from tests.unit.test_insns import SOURCE
+from tests.unit.test_lineinfo import SOURCE as LINES
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FACTS = elf.ObjectFacts("little", "EM_BPF", (elf.ProgramFacts("xdp", "one"),), (), (), (), (), "GPL", True)
+GUEST = {"release": "5.10.0-32-cloud-amd64", "machine": "x86_64", "btf": True, "lsm": [], "lockdown": "none"}
+
+
+def _section(data: bytes, name: str) -> bytes:
+    taken = read_anatomy(data).code.elf
+    return taken.contents(taken.named(name))
+
+
+@cache
+def _kernel() -> Target:
+    return Target("fuzzed", "6.1.0", KernelTypes(_section(compiled(KERNEL), ".BTF")), homes={})
+
+
+def an_object(data: bytes) -> None:
+    """An object, looked at in every way that there is, with a kernel."""
+    try:
+        anatomy: Anatomy = read_anatomy(data)
+        looked = look("x", len(data), anatomy, [_kernel()])
+        text(looked)
+        json.dumps(to_json(looked))
+        for program in anatomy.programs[:4]:
+            place_of(anatomy.debug, program.name, 1)
+    except ObjectError:
+        return
+
+
+def full_elf(data: bytes) -> None:
+    """The classifier's own reader of objects."""
+    elf.facts_or_fault(data)
+
+
+def btf(data: bytes) -> None:
+    """Types: walked, resolved, looked up by name, as an object's and as a kernel's."""
+    try:
+        types, kernel = Types(data), KernelTypes(data)
+        for number in range(1, min(len(types), 64)):
+            _walk(types, number)
+            kernel.candidates(types[number].name)
+        types.variables(".rodata")
+    except ObjectError:
+        return
+
+
+def _walk(types: Types, number: int) -> None:
+    found = types[number]
+    if found.kind in (Kind.STRUCT, Kind.UNION):
+        list(types.members(found))
+    if found.kind in (Kind.ENUM, Kind.ENUM64):
+        types.enumerators(found)
+    try:
+        types.size(number)
+    except ObjectError:
+        return
+
+
+def ext(data: bytes) -> None:
+    """Function, line and relocation records; the object's types are whole."""
+    try:
+        found = read_ext(data, Types(_section(compiled(LINES), ".BTF")))
+        assert found.functions is not None and found.lines is not None and found.relocations is not None
+    except ObjectError:
+        return
+
+
+def vmlinux(data: bytes) -> None:
+    """A kernel's file, for its types."""
+    try:
+        btf_section(data)
+    except KernelError:
+        return
+
+
+def log(data: bytes) -> None:
+    """What a verifier or a loader says, with escapes and what is no UTF-8: classified, counted, placed."""
+    said = data.decode("utf-8", "replace")
+    list(measures.relocations(said))
+    measures.measures(3, 1, said)
+    place_in_log(said)
+    program = ProgramReport("one", "xdp", "xdp", True, 22, Log(said), Attach.NOT_ATTEMPTED, libbpf=Log(said))
+    for number in (1, 7, 13, 22, 95):
+        classify(Report(GUEST, 0, Log(""), number, Log(said), (program,)), FACTS, AttachMode.ATTACH)
+    console.clean_console(data)
+    console.splats(data)
+
+
+def report(data: bytes) -> None:
+    """The frames that a guest sends."""
+    try:
+        wire.parse(data, "0" * 32)
+    except GuestError:
+        return
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "object": an_object, "elf": full_elf, "btf": btf, "ext": ext, "vmlinux": vmlinux, "log": log, "report": report,
+}  # fmt: skip
+
+
+def seeds(target: str) -> Iterator[bytes]:
+    """What a target's fuzzing begins with: whole and sound, of every kind that there is."""
+    objects = [compiled(SOURCE), compiled(LOCAL), compiled(LINES), compiled(SOURCE, "-target", "bpfeb")]
+    if target in ("object", "elf", "vmlinux"):
+        yield from objects
+    elif target in ("btf", "ext"):
+        yield from (_section(made, ".BTF" if target == "btf" else ".BTF.ext") for made in (*objects, compiled(KERNEL)))
+    elif target == "log":
+        yield from _logs()
+    else:
+        yield from (path.read_bytes() for path in sorted((GOLDEN / "wire").iterdir()) if path.is_file())
+
+
+def _logs() -> Iterator[bytes]:
+    for path in sorted((GOLDEN / "verdicts").glob("*.json"))[:40]:
+        for program in json.loads(path.read_text("utf-8")).get("report", {}).get("programs", []):
+            yield from (program[key]["text"].encode()[:4000] for key in ("log", "libbpf") if program.get(key))
