@@ -130,8 +130,11 @@ class Floor:
 def floor(line: Line) -> Floor:
     """The oldest build that says yes; Surprise where below it the answers known do not lie on two sides of a boundary.
 
-    At most two more builds are asked than `boundary` asks.
+    Where the store knows a no and a newer yes, only what lies between is asked; else at most two builds more.
     """
+    below, works = (_known(line, side) for side in (Side.NO, Side.YES))
+    if below and works and below[0] < works[0]:
+        return _floor_between(line, below[0], works[-1])
     oldest = _answering(line, range(line.count))
     if oldest is None:
         return Floor(None)
@@ -142,7 +145,11 @@ def floor(line: Line) -> Floor:
         newest = max(_known(line, Side.YES), default=-1)
     if newest < 0:
         return Floor(None)
-    found = boundary(line, oldest, newest, Side.NO)
+    return _floor_between(line, oldest, newest)
+
+
+def _floor_between(line: Line, low: int, high: int) -> Floor:
+    found = boundary(line, low, high, Side.NO)
     return Floor(found.after, found.before, found.between, _known(line, Side.NO, found.after))
 
 

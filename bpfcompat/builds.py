@@ -175,12 +175,12 @@ def options_of(config: bytes) -> dict[str, str]:
 
 
 def _enums(types: Types) -> dict[str, dict[str, int]]:
-    """The mappings of a Build, by field; flags stand in enums without a name."""
+    """The mappings of a Build, by field; flags stand in enums without a name, or with one of BPF's."""
     fields_of = {enum: name for name, enum in ENUMS.items()}
     found: dict[str, dict[str, int]] = {name: {} for name in (*ENUMS, "flags")}
     seen = 0
     for enum in _all_enums(types):
-        kind = fields_of.get(enum.name) or ("" if enum.name else "flags")
+        kind = fields_of.get(enum.name) or ("flags" if not enum.name or enum.name.startswith("bpf_") else "")
         seen += enum.vlen if kind else 0
         if seen > MAX_NAMES:
             raise KernelError(f"btf: more than {MAX_NAMES} enumerators")

@@ -174,20 +174,34 @@ def show_difference(old: tuple[str, Build], new: tuple[str, Build], whole: bool 
 
 
 def _changed(kind: str, change: Change, whole: bool) -> Iterator[str]:
+    """The entries of one kind; only the first has its name before it."""
+    lines = list(_changes(kind, change, whole))
+    yield from (_entry(title(kind) if n == 0 else "", line) for n, line in enumerate(lines))
+
+
+def _changes(kind: str, change: Change, whole: bool) -> Iterator[str]:
     left_out = 0
     if kind == "options" and not whole:
         change, left_out = _about_bpf(change)
-    if change.added:
-        yield _entry(title(kind), f"+{len(change.added)}: " + " ".join(map(short_name, change.added)))
-    if change.removed:
-        yield _entry(
-            "" if change.added else title(kind), f"-{len(change.removed)}: " + " ".join(map(short_name, change.removed))
-        )
-    if change.changed:
-        yield _entry("" if change.added or change.removed else title(kind), f"{len(change.changed)} changed:")
-        yield from (_entry("", f"  {short_name(n)}: {a or '-'} -> {b or '-'}") for n, (a, b) in change.changed.items())
+    for sign, names in (("+", change.added), ("-", change.removed)):
+        if names:
+            yield f"{sign}{len(names)}: {' '.join(map(short_name, names))}"
+    if kind == "kfuncs":
+        yield from (f"{words}: {' '.join(names)}" for words, names in _by_words(change).items())
+    else:
+        yield from (f"{short_name(n)}: {a or '-'} -> {b or '-'}" for n, (a, b) in change.changed.items())
     if left_out:
-        yield _entry("" if change else title(kind), f"and {left_out} options that do not name BPF or BTF (--all)")
+        yield f"and {left_out} options that do not name BPF or BTF (--all)"
+
+
+def _by_words(change: Change) -> dict[str, list[str]]:
+    """Functions by what came and went of their flags: one change of the kernel's is of many at once."""
+    found: dict[str, list[str]] = {}
+    for name, (old, new) in change.changed.items():
+        before, after = set(old.split()), set(new.split())
+        words = [*(f"-{w}" for w in sorted(before - after)), *(f"+{w}" for w in sorted(after - before))]
+        found.setdefault(" ".join(words), []).append(name)
+    return found
 
 
 def _about_bpf(change: Change) -> tuple[Change, int]:

@@ -26,6 +26,7 @@ from bpfcompat.qemu import KVM_DEVICE, Frozen, Job, Qemu, Running
 
 PROBE_S = 10.0
 READY = b"BPFCR\n"  # validator/main.c says it where it can be frozen
+REPORT = ("frames", "report")  # ports whose bytes are the report
 _CHUNK = 1 << 16
 _STDERR_BYTES = 8 << 10
 _PANIC_GRACE_S = 1.0  # for the lines that follow the first
@@ -267,7 +268,7 @@ def _listen(running: Running, heard: "Heard", complete: Complete, on_progress: P
                 if not data:
                     selector.unregister(key.fileobj)
                 heard.hear(key.data, data, time.monotonic())
-                grown = data if key.data == "report" else grown
+                grown += data if key.data in REPORT else b""
             if grown:
                 on_progress(len(heard.report))
             if b"\n" in grown and not heard.flooded and complete(heard.report):
@@ -341,8 +342,8 @@ class Heard:
         return len(self.report) > self.limits.report_bytes
 
     def hear(self, port: str, data: bytes, now: float) -> None:
-        """Take in bytes of `console`, `report`, `pulse` or `stderr`; none means that the port was closed."""
-        if port == "report":
+        """Take in bytes of `console`, `report`, `frames`, `pulse` or `stderr`; none means that the port was closed."""
+        if port in REPORT:
             self.report += data
             self.said = now if data else self.said
             self.first = self.first or (now if data else None)
@@ -355,7 +356,7 @@ class Heard:
                 self.panicked = now
             if self.oopsed is None and OOPS in self.console.last(len(data) + len(OOPS)):
                 self.oopsed = now
-        if data and port in ("report", "pulse"):  # a kernel that hangs may yet say so, again and again
+        if data and port in (*REPORT, "pulse"):  # a kernel that hangs may yet say so, again and again
             self.last, self._busy = now, None
 
     def next_look(self) -> float:

@@ -21,7 +21,7 @@ EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
 HEADER = 1  # raise when libbpf.py writes another vmlinux.h from the same BTF
 FILES = 2  # raise when guestfiles.py packs other bytes from the same files
 INITRAMFS = 1  # raise when initramfs.py packs other bytes from the same inputs
-INVENTORY = 2  # raise when builds.py reads another inventory from the same kernel
+INVENTORY = 3  # raise when builds.py reads another inventory from the same kernel
 MODULES = 1  # raise when kernels/modules.py reads another index from the same package
 
 

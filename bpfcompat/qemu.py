@@ -37,6 +37,8 @@ BINARY = "qemu-system-x86_64"
 PACKAGE = "qemu-system-x86"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 PULSE_PORT = 0x402  # validator/env.c writes to it
+FRAMES_PORT = 0x403  # validator/report.c writes to it
+PORT_BUFFER = 1 << 20  # QEMU sends a port's bytes one by one, and each takes a buffer's worth of a kilobyte
 KVM_DEVICE = Path("/dev/kvm")
 OBJECT_BYTES = 64 << 20
 STATE_BYTES = 64 << 20
@@ -97,6 +99,7 @@ class Descriptors:
     console: int
     report: int
     pulse: int
+    frames: int
     object: int | None = None
     spec: int | None = None
     files: int | None = None
@@ -112,7 +115,11 @@ class Descriptors:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started QEMU, and our ends of what it says: `console`, `report`, `pulse`, `stderr`, perhaps `monitor`."""
+    """A started QEMU, and our ends: `console`, `report`, `frames`, `pulse`, `stderr`, with a template also `monitor`.
+
+    A report comes by `frames`.  `report` is the serial port at which a thawed guest waits for a byte; what an init says
+    there, who knows of no other port, counts as well.
+    """
 
     child: subprocess.Popen[bytes]
     ports: Mapping[str, socket.socket]
@@ -137,6 +144,7 @@ def argv(qemu: Qemu, job: Job, fds: Descriptors) -> list[str]:
         *_chardev("console", fds.console), "-serial", "chardev:console",
         "-readconfig", _inherited(fds.leash), "-serial", "chardev:report",
         *_chardev("pulse", fds.pulse), "-device", f"isa-debugcon,chardev=pulse,iobase={PULSE_PORT:#x}",
+        *_chardev("frames", fds.frames), "-device", f"isa-debugcon,chardev=frames,iobase={FRAMES_PORT:#x}",
         *_fw_cfg("object", fds.object), *_fw_cfg("spec", fds.spec), *_fw_cfg("files", fds.files),
         *_fw_cfg("freeze", fds.freeze),
         *_fw_cfg("modules", fds.modules),
@@ -217,7 +225,7 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
 
     Nothing is written to any disk, so nothing can be left.  GuestError when the host has no room for a guest.
     """
-    names = ["console", "report", "pulse", "stderr", *(["monitor"] if ram is not None else [])]
+    names = ["console", "report", "pulse", "frames", "stderr", *(["monitor"] if ram is not None else [])]
     with contextlib.ExitStack() as stack:
         try:
             pairs = {name: _pair(stack) for name in names}
@@ -282,6 +290,7 @@ def files_bytes(fd: int | None) -> int:
 
 def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PORT_BUFFER)
     return stack.enter_context(ours), stack.enter_context(theirs)
 
 

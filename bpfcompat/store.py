@@ -15,7 +15,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from bpfcompat.mounts import TABLE, check_fit
 
 MAX_ENTRY = 4 << 20
 MAX_BLOB = 1 << 30
+MAX_LEDGER = 1000  # quarantines that ended and are remembered
 USE_GRAIN_S = 1800  # a use is noted when the last note is older; below the grace of `keeping`
 AGAIN = "run the same command again"
 _NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
@@ -56,13 +57,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """An action key with two different outputs: whose it is, in which way they differ, their digests, since when."""
+    """An action key with two different outputs: whose it is, in which way they differ, their digests, since when.
+
+    `until` is when it was released, 0 while it stands; the outputs are then no longer kept.  Both in Unix seconds.
+    """
 
     key: str
     name: str
     words: str
     outputs: tuple[str, ...]
     since: float
+    until: float = 0
 
 
 class Store:
@@ -287,20 +292,36 @@ class Store:
 
     def quarantines(self) -> list[Quarantine]:
         """Every action key that has two different outputs, the newest last; what is not as we write it is left out."""
-        found = []
-        for path in (self.root / "flaky").glob("*.json"):
-            with contextlib.suppress(StoreError, OSError, *_NOT_OURS):
-                body = json.loads(read_bounded(path, MAX_ENTRY, follow=False))
-                outputs = tuple(map(str, body["outputs"]))
-                found.append(Quarantine(str(body["key"]), str(body["name"]), str(body["words"]), outputs,
-                                        os.lstat(path).st_mtime))  # fmt: skip
+        found = [one for path in (self.root / "flaky").glob("*.json") if (one := self._quarantine_at(path))]
         return sorted(found, key=lambda q: (q.since, q.name))
 
+    def released(self) -> list[Quarantine]:
+        """Those that ended, the newest last; of very many the last ones."""
+        with contextlib.suppress(StoreError, *_NOT_OURS):
+            lines = read_bounded(self._ledger, MAX_ENTRY, follow=False).splitlines()
+            return [_quarantine_of(json.loads(line)) for line in lines]
+        return []
+
+    def _quarantine_at(self, path: Path) -> Quarantine | None:
+        with contextlib.suppress(StoreError, OSError, *_NOT_OURS):
+            body = json.loads(read_bounded(path, MAX_ENTRY, follow=False))
+            return _quarantine_of({**body, "since": os.lstat(path).st_mtime})
+        return None
+
     def release(self, key: str) -> bool:
-        """End the quarantine of an action key; True if there was one."""
+        """End the quarantine of an action key, which the ledger remembers; True if there was one."""
         there = self.quarantined(key)
+        one = self._quarantine_at(self.quarantine_path(key)) if there else None
+        if one is not None:
+            with locked(self.root / "locks" / "ledger"):
+                lines = [canonical(asdict(q)) for q in [*self.released(), replace(one, until=time.time())]]
+                self._write(self._ledger, b"".join(line + b"\n" for line in lines[-MAX_LEDGER:]))
         self._discard(self.quarantine_path(key))
         return there
+
+    @property
+    def _ledger(self) -> Path:
+        return self.root / "flaky" / "ledger"
 
     def _name_path(self, action: Action) -> Path:
         return self.root / "names" / action.kind / f"{action.name or '_'}.json"
@@ -326,6 +347,12 @@ class Store:
             raise explain_os(error, self.root, "cannot use the store") from error
         with folder as name, held(Path(name)):
             yield Path(name)
+
+
+def _quarantine_of(body: Mapping[str, Any]) -> Quarantine:
+    key, name, words = (str(body[field]) for field in ("key", "name", "words"))
+    outputs = tuple(map(str, body["outputs"]))
+    return Quarantine(key, name, words, outputs, float(body["since"]), float(body.get("until", 0)))
 
 
 def note_use(path: Path) -> bool:

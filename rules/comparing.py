@@ -1,4 +1,4 @@
-"""What `bpfcompat compare` is given, as sides: a run's matrix.json, a registry, a kernel or an object of the project.
+"""What `bpfcompat compare` is given, as sides: a run's matrix.json, a registry, a kernel or an object, a file of one.
 
 Nothing is booted or made, and what a stranger's file says is bounded and cleaned before it is shown.
 """
@@ -6,18 +6,22 @@ Nothing is booted or made, and what a stranger's file says is bounded and cleane
 import difflib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bpfcompat import envelope, veristat
 from bpfcompat.comparing import Cell, Comparison, Side, as_json, as_markdown, as_text, compare
+from bpfcompat.control import Controller
 from bpfcompat.costs import measures_from_json
-from bpfcompat.errors import ConfigError, TrustError
+from bpfcompat.errors import BpfcompatError, ConfigError, TrustError
 from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.gate import Row
 from bpfcompat.keys import PublicKey
-from bpfcompat.model import Answer, Attach, ProgramVerdict
-from bpfcompat.plan import Pair
+from bpfcompat.libbpfs import MARK
+from bpfcompat.model import Answer, Attach, ObjectSpec, ProgramVerdict
+from bpfcompat.plan import Matrix, Pair
+from bpfcompat.realise import NotThere
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source, open_source
 from bpfcompat.rules.publishing import REPORTS
@@ -48,6 +52,8 @@ def _stored(text: str, keys: Sequence[PublicKey]) -> Side | None:
     if text.startswith(("http://", "https://")):
         return _registry(text, open_source(text), keys)
     place = Path(text)
+    if _is_object(place):
+        return None
     if place.is_dir():
         if (place / layout.FORMAT_FILE).exists():
             return _registry(text, open_source(text), keys)
@@ -122,14 +128,22 @@ def _payload(data: bytes, keys: Sequence[PublicKey], limit: int) -> bytes:
 # --- the project's store
 
 
+def _is_object(place: Path) -> bool:
+    """Whether this is an object's file: no run, but one version of an object."""
+    return place.suffix == ".o" and place.is_file()
+
+
 def _of_project(root: Path, a: str, b: str) -> tuple[Side, Side]:
-    for session in sessions_of(root):
+    sessions = sessions_of(root)
+    for session in sessions:
         matrix = session.matrix
         if a in matrix.columns and b in matrix.columns:
             return (_column(session, a), _column(session, b))
-        if a in matrix.rows and b in matrix.rows:
-            return (_object(session, a), _object(session, b))
-    known = [n for s in sessions_of(root) for n in (*s.matrix.columns, *s.matrix.rows)]
+        if all(n in matrix.rows or _is_object(Path(n)) for n in (a, b)):
+            like = next((n for n in (a, b) if n in matrix.rows), None)
+            one, other = (_object(session, n) if n in matrix.rows else _version(session, Path(n), like) for n in (a, b))
+            return one, other
+    known = [n for s in sessions for n in (*s.matrix.columns, *s.matrix.rows)]
     lost = next((n for n in (a, b) if n not in known), None)
     if lost is None:
         raise ConfigError(f"{a} and {b}: a kernel and an object", hint="compare two kernels, or two objects")
@@ -140,12 +154,36 @@ def _of_project(root: Path, a: str, b: str) -> tuple[Side, Side]:
 
 def _column(session: Session, kernel: str) -> Side:
     objects = [o for o, asked in session.matrix.rows.items() if kernel in asked]
-    return Side(kernel, {o: _of_row(session.row(Pair(o, kernel))) for o in objects})
+    return _from_store(kernel, {o: _of_row(session.row(Pair(o, kernel))) for o in objects})
 
 
 def _object(session: Session, name: str) -> Side:
     asked = [k for k in session.matrix.columns if k in session.matrix.rows[name]]
-    return Side(name, {k: _of_row(session.row(Pair(name, k))) for k in asked})
+    return _from_store(name, {k: _of_row(session.row(Pair(name, k))) for k in asked})
+
+
+def _version(session: Session, place: Path, like: str | None) -> Side:
+    """What the store knows of an object file, asked as the object `like` is: an earlier version of it, say."""
+    shop, name = session.asker.shop, "version"
+    spec = replace(shop.matrix.objects[like], name=name) if like else ObjectSpec(name)
+    spec = replace(spec, prebuilt=place.absolute(), source=None, package=None, member=None, embedded=0)
+    asked = session.matrix.rows[like] if like else frozenset(k for k in session.matrix.columns if MARK not in k)
+    rows = {**shop.matrix.rows, name: asked}
+    matrix = Matrix({**shop.matrix.objects, name: spec}, shop.matrix.kernels, shop.matrix.columns, rows)
+    asker, cells = Controller(replace(shop, matrix=matrix)), {}
+    for kernel in (k for k in matrix.columns if k in asked):
+        try:
+            found = asker.verdict(Pair(name, kernel), make=False)
+            release = asker.kernel(kernel, make=False).release
+            cells[kernel] = Cell(release, found.answer, found.cause, found.programs)
+        except (NotThere, BpfcompatError):
+            cells[kernel] = Cell("", None)
+    return _from_store(str(place), cells)
+
+
+def _from_store(name: str, cells: dict[str, Cell]) -> Side:
+    lost = sum(c.answer is None for c in cells.values())
+    return Side(name, cells, f"{lost} of {len(cells)} are not in the store: doit matrix asks them" if lost else "")
 
 
 def _of_row(row: Row) -> Cell:

@@ -27,8 +27,7 @@ def expect(root: Path, names: Sequence[str], write: bool) -> tuple[Exit, list[st
     """
     codes, lines = [Exit.OK], []
     for session in sessions_of(root):
-        rows = [session.row(p) for p in chosen(session, names)]
-        code, said = _one(session, rows, write)
+        code, said = _one(session, chosen(session, names), write)
         codes.append(code)
         lines += said
     return max(codes), lines
@@ -48,11 +47,14 @@ def chosen(session: Session, names: Sequence[str]) -> list[Pair]:
             if any(fnmatch.fnmatchcase(p.object, n) or fnmatch.fnmatchcase(str(p), n) for n in names)]  # fmt: skip
 
 
-def _one(session: Session, rows: Sequence[Row], write: bool) -> tuple[Exit, list[str]]:
+def _one(session: Session, pairs: Sequence[Pair], write: bool) -> tuple[Exit, list[str]]:
     from bpfcompat.reports import differences
 
+    asked, objects = set(pairs), {p.object for p in pairs}
+    every = [session.row(p) for p in session.matrix.pairs if p.object in objects]
+    rows = [row for row in every if row.pair in asked]
     silent = [r for r in rows if r.verdict is None and not r.not_to_be_had]
-    proposed = changes(rows, {o: session.matrix.objects[o].expect for o in session.matrix.rows})
+    proposed = changes(every, {o: session.matrix.objects[o].expect for o in objects}, asked)
     lines = [_head(rows, silent), *differences([r for r in rows if r.verdict is not None])]
     lines += [f"  {r.pair}: no answer, nothing recorded: {clean(r.trouble, 200)}" for r in silent[:MOST]]
     lines += [f"  and {len(silent) - MOST} more without an answer"] if len(silent) > MOST else []
@@ -123,14 +125,23 @@ def flakes(root: Path, as_json: bool) -> list[str]:
 
 def _flakes(session: Session) -> Iterator[dict[str, Any]]:
     here = {str(pair) for pair in session.matrix.pairs}
-    for one in session.asker.shop.store.quarantines():
+    store = session.asker.shop.store
+    for one in (*store.released(), *store.quarantines()):
         yield {**_quarantined(one), "in_matrix": one.name in here}
     yield from _retried(session.row(pair) for pair in session.matrix.pairs)
 
 
 def _quarantined(one: Quarantine) -> dict[str, Any]:
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.since))
-    return {"pair": one.name, "kind": "two-answers", "words": one.words, "since": since, "reports": list(one.outputs)}
+    since, until = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(s)) if s else "" for s in (one.since, one.until))
+    kept = [] if until else list(one.outputs)
+    return {
+        "pair": one.name,
+        "kind": "two-answers",
+        "words": one.words,
+        "since": since,
+        "until": until,
+        "reports": kept,
+    }
 
 
 def _retried(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
@@ -145,5 +156,7 @@ def _flake_line(entry: dict[str, Any]) -> str:
     if entry["kind"] == "retried":
         return f"{entry['pair']:42} answered at attempt {entry['attempts']}, after: {clean(entry['words'], 300)}"
     away = "" if entry["in_matrix"] else " (not in this matrix)"
-    words, again = clean(entry["words"], 300), f"doit forget probe:{clean(entry['pair'], 200)} asks anew"
-    return f"{clean(entry['pair'], 200):42} two answers, since {entry['since']}{away}: {words}; {again}"
+    words, name = clean(entry["words"], 300), clean(entry["pair"], 200)
+    if entry["until"]:
+        return f"{name:42} two answers, from {entry['since']}, forgotten {entry['until']}{away}: {words}"
+    return f"{name:42} two answers, since {entry['since']}{away}: {words}; doit forget probe:{name} asks anew"

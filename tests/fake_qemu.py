@@ -23,7 +23,7 @@ from pathlib import Path
 ARGS = sys.argv[1:]
 HERE = Path(sys.argv[0]).resolve().parent
 LOGS = {
-    "rejected": (13, "0: (79) r0 = *(u64 *)(r1 +8)\nR1 invalid mem access 'scalar'\nprocessed 1 insns\n"),
+    "rejected": (22, "0: (95) exit\nunreachable insn 1\nprocessed 1 insns\n"),
     "helper": (22, "0: (85) call unknown#181\ninvalid func unknown#181\nprocessed 1 insns\n"),
 }
 

@@ -237,6 +237,7 @@ static void set_limits(void)
 	close(fd);
 	setrlimit(RLIMIT_CORE, &none);
 	iopl(0);
+	report_port(false);
 	for (size_t i = 0; i < COUNT(withheld); i++)
 		prctl(PR_CAPBSET_DROP, withheld[i]);
 }

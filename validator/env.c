@@ -23,7 +23,7 @@
 #include "modules.h"
 
 #define PULSE_PORT 0x402 /* iobase of QEMU's isa-debugcon; fwcfg_open() has asked for port I/O */
-#define REPORT_PORT "/dev/ttyS1"
+#define SERIAL_PORT "/dev/ttyS1"
 #define PINS "/sys/fs/bpf"
 #define LSM_LIST "/sys/kernel/security/lsm"
 
@@ -95,10 +95,10 @@ void env_setup(void)
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 }
 
-int env_report_port(void)
+int env_serial_port(void)
 {
 	struct termios mode;
-	int err, fd = open(REPORT_PORT, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	int err, fd = open(SERIAL_PORT, O_RDWR | O_NOCTTY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;

@@ -8,8 +8,8 @@
 /* Make the guest what a BPF loader expects: file systems, console, memory limit. Failures are told in the hello frame. */
 void env_setup(void);
 
-/* Open the report's serial port, raw. Returns a descriptor or -errno. */
-int env_report_port(void);
+/* Open the second serial port, raw: what a thawed guest waits at. Returns a descriptor or -errno. */
+int env_serial_port(void);
 
 /* What this guest says of itself, as one frame. 0 or -errno. */
 int env_hello(struct report *report);

@@ -12,7 +12,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,10 +44,10 @@
 
 static bool begin(const char *phase, unsigned int index);
 
-static struct work work = { .begin = begin };
+static struct work work = { .begin = begin, .report.fd = REPORT_PORT_FD };
 static struct command command; /* the project's own loader, if it is to be asked instead of ours */
 
-/* One line instead of a report, on the report port if there is one and on the console. */
+/* One line instead of a report, and on the console. */
 static void give_up(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 static void give_up(const char *format, ...)
@@ -62,10 +61,9 @@ static void give_up(const char *format, ...)
 	for (char *c = reason; *c; c++)
 		*c = *c >= ' ' && *c <= '~' ? *c : '?';
 	fprintf(stderr, "validator: %s\n", reason);
-	if (work.report.fd > 0) {
-		dprintf(work.report.fd, "BPFC0 %s\n", reason);
-		tcdrain(work.report.fd);
-	}
+	report_say(&work.report, "BPFC0 ", 6);
+	report_say(&work.report, reason, strlen(reason));
+	report_say(&work.report, "\n", 1);
 	env_power_off();
 }
 
@@ -318,7 +316,6 @@ static void tell_end(void)
 	report_begin(&json, "end");
 	json_number(&json, "frames", work.shared->seq);
 	report_frame(&work.report, &json);
-	tcdrain(work.report.fd);
 }
 
 static void ask_command(void)
@@ -359,9 +356,11 @@ static void prepare(void)
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL); /* wait_for() takes it */
 	env_setup();
-	work.report.fd = env_report_port();
-	if (work.report.fd < 0)
-		give_up("report port: %s", strerror(-work.report.fd));
+	err = report_port(true);
+	if (err) { /* and then nothing can be said */
+		fprintf(stderr, "validator: report port: %s\n", strerror(-err));
+		env_power_off();
+	}
 	work.shared = mmap(NULL, sizeof(*work.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (work.shared == MAP_FAILED)
 		give_up("mmap: %s", strerror(errno));
@@ -382,15 +381,19 @@ static void prepare(void)
 static void wait_frozen(void)
 {
 	char *unused, byte;
+	int port;
 
 	if (fwcfg_read(FREEZE_FILE, FREEZE_MAX, &unused) < 0)
 		return;
+	port = env_serial_port();
+	if (port < 0)
+		give_up("serial port: %s", strerror(-port));
 	warm_up();
 	env_mark_console();
-	dprintf(work.report.fd, "BPFCR\n");
-	tcdrain(work.report.fd);
-	while (read(work.report.fd, &byte, 1) != 1)
+	report_say(&work.report, "BPFCR\n", 6);
+	while (read(port, &byte, 1) != 1)
 		;
+	close(port);
 }
 
 int main(int argc, char **argv)

@@ -14,16 +14,16 @@
 
 static struct {
 	const struct bpf_object *obj;
-	void (*before)(void);
+	void (*behind)(void);
 	bool asked;
 	bool changed;
 	int err;
 } types;
 
-void measure_types(const struct bpf_object *obj, void (*before)(void))
+void measure_types(const struct bpf_object *obj, void (*behind)(void))
 {
 	types.obj = obj;
-	types.before = before;
+	types.behind = behind;
 	types.asked = false;
 }
 
@@ -42,18 +42,18 @@ int __wrap_bpf_btf_load(const void *data, size_t size, struct bpf_btf_load_opts 
 int __wrap_bpf_btf_load(const void *data, size_t size, struct bpf_btf_load_opts *opts)
 {
 	const struct btf *btf = types.obj ? bpf_object__btf(types.obj) : NULL;
-	void (*before)(void) = types.before;
+	void (*behind)(void) = types.behind;
 	__u32 own_size = 0;
 	const void *own = btf ? btf__raw_data(btf, &own_size) : NULL;
 	int fd, err;
 
 	if (!are_the_objects(data, size, own, own_size))
 		return __real_bpf_btf_load(data, size, opts);
-	types.before = NULL;
-	if (before)
-		before();
+	types.behind = NULL;
 	fd = __real_bpf_btf_load(data, size, opts);
 	err = fd < 0 ? errno : 0;
+	if (behind)
+		behind(); /* types never change: every process that asks can have the same */
 	types.asked = true;
 	types.changed = size != own_size || memcmp(data, own, size);
 	types.err = err;

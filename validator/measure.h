@@ -5,10 +5,10 @@
 
 #include "report.h"
 
-/* Notice what becomes of this object's types when libbpf hands them to the kernel; `before`, if any, is called once just
- * before that.
+/* Notice what becomes of this object's types when libbpf hands them to the kernel; `behind`, if any, is called once just
+ * behind that.
  */
-void measure_types(const struct bpf_object *obj, void (*before)(void));
+void measure_types(const struct bpf_object *obj, void (*behind)(void));
 
 /* `btf`: null if they were not handed over, else the errno and whether libbpf had to change them. */
 void measure_tell_types(struct json *json);

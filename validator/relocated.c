@@ -1,7 +1,8 @@
 /* Relocate once, ask many times. To find a type that a program wants, libbpf goes through all types of the kernel; for
  * an object of many programs that would be most of the work. So one process starts to load the object, and stops where
- * libbpf has relocated it and is about to hand over the first thing to the kernel, its types. From there each question
- * goes on in a process of its own, with the object as whole or with one program of it; the first never goes on.
+ * libbpf has relocated it and has handed over the first thing to the kernel, its types, which nothing can change. From
+ * there each question goes on in a process of its own, with the object as whole or with one program of it; the first
+ * never goes on.
  */
 #include "relocated.h"
 

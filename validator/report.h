@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #define NONCE_HEX 32
+#define REPORT_PORT_FD (-1)
 
 /* JSON that grows; `failed` sticks when memory runs out, and is looked at once, by report_frame(). */
 struct json {
@@ -21,9 +22,9 @@ struct text {
 	bool cut;
 };
 
-/* Where frames go. The counters live in memory that parent and children share. */
+/* Where frames go: to the host's port, or to a file. The counters live in memory that parent and children share. */
 struct report {
-	int fd;
+	int fd; /* or REPORT_PORT_FD */
 	char nonce[NONCE_HEX + 1];
 	unsigned int *seq;
 };
@@ -43,6 +44,12 @@ void json_free(struct json *json);
 
 /* The last @max bytes of @text, from the start of a line on; `cut` tells that something is gone. */
 struct text text_tail(struct text text, size_t max);
+
+/* Let this process and its children write to the host's port, or no more; 0 or -errno. */
+int report_port(bool on);
+
+/* Bytes as they are; 0 or -errno. */
+int report_say(const struct report *report, const char *data, size_t len);
 
 /* Start a frame's object with its kind; report_frame() closes it, writes the frame and frees it. 0 or -errno. */
 void report_begin(struct json *json, const char *kind);

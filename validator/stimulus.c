@@ -103,6 +103,7 @@ static int confine(int out, int err)
 	setrlimit(RLIMIT_CORE, &no_core);
 	prctl(PR_CAPBSET_DROP, 22 /* CAP_SYS_BOOT */, 0, 0, 0);
 	iopl(0);
+	report_port(false);
 	setpriority(PRIO_PROCESS, 0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

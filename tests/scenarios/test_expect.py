@@ -65,6 +65,13 @@ def test_compare(proved: Repo) -> None:
     assert (proved.root / "csv/a.csv").read_text().splitlines()[1] == "alpha,handle,success,0,0,0"
     made = json.loads(proved.bpfcompat("compare", "alpha", "beta", "--format", "json", code=1).out)
     assert [f["key"] for f in made["flips"]] == ["k-a", "k-b", "k-c"]
+    (proved.root / "old.bpf.o").write_bytes((proved.root / "objects/gamma.bpf.o").read_bytes())
+    proved.object("gamma", "rejected gamma-of-today")
+    proved.doit("matrix", code=1)
+    proved.forget_boots()
+    ran = proved.bpfcompat("compare", "old.bpf.o", "gamma", code=1)
+    assert "k-b: now fails: compatible -> incompatible:verifier-rejected" in ran.out
+    assert "k-a: another cause: incompatible:helper-missing -> incompatible:verifier-rejected" in ran.out
     assert "did you mean k-a" in proved.bpfcompat("compare", "k-a", "k-aa", code=2).err
     proved.bpfcompat("compare", ".bpfcompat/reports", ".bpfcompat/registry")
     assert proved.boots() == {}

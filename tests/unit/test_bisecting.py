@@ -104,6 +104,8 @@ def test_never_more_than_was_said(sides: str, data: st.DataObject) -> None:
         ("?++", {}, Floor(1, None, (0,)), 2),
         ("+++-", {3: NO}, Floor(0, None, (), (3,)), 1),
         ("-++-", {2: YES}, Floor(1, 0, (), (3,)), 3),
+        ("-----++++", {2: NO, 7: YES}, Floor(5, 4), 2),
+        ("---+++", {2: NO, 3: YES}, Floor(3, 2), 0),
         ("-", {}, Floor(None), 1),
     ],
 )

@@ -43,6 +43,8 @@ def sample(tag: str = "") -> tuple[Btf, list[int]]:
     enum(btf, "bpf_link_type", {"BPF_LINK_TYPE_TRACING": 2, "MAX_BPF_LINK_TYPE": 9})
     enum(btf, "bpf_cmd", {"BPF_MAP_CREATE": 0, "__MAX_BPF_CMD": 38})
     enum(btf, "", {"BPF_F_SLEEPABLE": 16, "SOMETHING_ELSE": 1})
+    enum(btf, "bpf_adj_room_flags", {"BPF_F_ADJ_ROOM_FIXED_GSO": 1})  # from 7.3 on it has a name
+    enum(btf, "others_flags", {"BPF_F_OF_OTHERS": 1})
     names = ("bpf_task_acquire", "bpf_task_release", "bpf_fentry_test1", "nobody")
     return btf, [function(btf, name, tag if name.startswith("bpf_task") else "") for name in names]
 
@@ -59,7 +61,7 @@ def test_whole() -> None:
     assert found.program_types == {"BPF_PROG_TYPE_XDP": 6, "BPF_PROG_TYPE_LIRC_MODE2": 24}
     assert (found.map_types, found.attach_types) == ({"BPF_MAP_TYPE_HASH": 1}, {"BPF_XDP": 37})
     assert (found.link_types, found.commands) == ({"BPF_LINK_TYPE_TRACING": 2}, {"BPF_MAP_CREATE": 0})
-    assert found.flags == {"BPF_F_SLEEPABLE": 16} and found.kfuncs == {}
+    assert found.flags == {"BPF_F_SLEEPABLE": 16, "BPF_F_ADJ_ROOM_FIXED_GSO": 1} and found.kfuncs == {}
     assert (found.release, found.btf_size) == ("6.1.0-x", len(btf.data()))
     again = from_json(to_bytes(found))
     assert again == found and list(again.program_types) == list(found.program_types)

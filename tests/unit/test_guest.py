@@ -23,7 +23,7 @@ import os, re, signal, sys, time
 if "--version" in sys.argv:
     print("QEMU emulator version 9.8.7 (Fake)")
     sys.exit()
-console, pulse, *monitor = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
+console, pulse, frames, *monitor = (int(re.search("fd=([0-9]+)", a)[1]) for a in sys.argv if a.startswith("socket,"))
 report = int(re.search('fd = "([0-9]+)"', open(sys.argv[sys.argv.index("-readconfig") + 1]).read())[1])
 {body}
 """
@@ -167,7 +167,7 @@ time.sleep(60)
     environment, descriptors, limits, (files, folder) = ast.literal_eval(said.removesuffix(" done\n"))
     assert set(environment) <= {"LC_CTYPE"}  # which Python itself sets
     memory, images = ["/memfd", "/memfd"], ["/dev/null", "/dev/null"]
-    assert descriptors == ["/dev/null", "/dev/null", *images, *memory, "pipe", "socket", "socket", "socket", "socket"]
+    assert descriptors == ["/dev/null", "/dev/null", *images, *memory, "pipe", *["socket"] * 5]
     assert limits == [(0, 0), (0, 0), (128, 128)]
     assert files == []
     assert folder.endswith(" (deleted)")

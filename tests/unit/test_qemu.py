@@ -33,7 +33,7 @@ def program(tmp_path: Path) -> Path:
 
 def test_argv_isolation() -> None:
     """No device, network, user configuration or file of the host is given beyond those named; calls are sandboxed."""
-    given = argv(Qemu("/q", "7.2", "tcg"), JOB, Descriptors(4, 5, 6, 7, 8, 9, object=10, spec=11))
+    given = argv(Qemu("/q", "7.2", "tcg"), JOB, Descriptors(4, 5, 6, 7, 8, 9, 3, object=10, spec=11))
     assert given[0] == "/q"
     assert {"-nodefaults", "-no-user-config", "-no-reboot"} <= set(given)
     pairs = list(itertools.pairwise(given))
@@ -42,6 +42,7 @@ def test_argv_isolation() -> None:
     assert [b for a, b in pairs if a == "-chardev"] == [
         "socket,id=console,fd=7",
         "socket,id=pulse,fd=9",
+        "socket,id=frames,fd=3",
     ]
     assert ("-readconfig", "/dev/fd/4") in pairs
     assert not {"-drive", "-hda", "-virtfs", "-netdev", "-monitor", "-qmp"} & set(given)
@@ -95,8 +96,8 @@ def test_kvm_groups(mode: int, groups: object, tmp_path: Path) -> None:
 
 def test_argv_template() -> None:
     """A template's RAM is shared with its file, a clone's is not, and waits for the devices' state."""
-    frozen = argv(Qemu("/q", "7.2"), JOB, Descriptors(4, 5, 6, 7, 8, 9, freeze=10, ram=11, monitor=12))
-    thawed = argv(Qemu("/q", "7.2"), JOB, Descriptors(4, 5, 6, 7, 8, 9, object=10, spec=13, ram=11, monitor=12))
+    frozen = argv(Qemu("/q", "7.2"), JOB, Descriptors(4, 5, 6, 7, 8, 9, 3, freeze=10, ram=11, monitor=12))
+    thawed = argv(Qemu("/q", "7.2"), JOB, Descriptors(4, 5, 6, 7, 8, 9, 3, object=10, spec=13, ram=11, monitor=12))
     memory = "memory-backend-file,id=memory,size=256M,mem-path=/dev/fd/11"
     assert f"{memory},share=on" in frozen and "-incoming" not in frozen
     assert f"{memory},share=off" in thawed and thawed[-2:] == ["-incoming", "defer"]

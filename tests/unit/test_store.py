@@ -675,3 +675,18 @@ def test_workdir(store: Store) -> None:
         assert work.stat().st_dev == store.root.stat().st_dev and work.stat().st_mode & 0o077 == 0
         raise KeyError
     assert not work.exists()
+
+
+def test_flake_ledger(store: Store) -> None:
+    """What was answered in two ways stands until it is released, and is remembered then; damage costs memory only."""
+    blob = store.put_bytes(b"one")
+    for name in ("a@k", "b@k"):
+        store.quarantine(digest_bytes(name.encode()), name, "differ", [blob])
+    assert [q.name for q in store.quarantines()] == ["a@k", "b@k"] and store.released() == []
+    assert store.release(digest_bytes(b"a@k")) and not store.release(digest_bytes(b"a@k"))
+    assert [q.name for q in store.quarantines()] == ["b@k"]
+    (past,) = store.released()
+    assert (past.name, past.words, past.until >= past.since > 0) == ("a@k", "differ", True)
+    (store.root / "flaky/ledger").write_bytes(b"[")
+    assert store.released() == [] and store.release(digest_bytes(b"b@k"))
+    assert [q.name for q in store.released()] == ["b@k"]

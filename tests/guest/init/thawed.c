@@ -17,7 +17,7 @@ int main(void)
 	int report;
 
 	env_setup();
-	report = env_report_port();
+	report = env_serial_port();
 	if (fwcfg_open())
 		say(report, "no fw_cfg\n");
 	if (fwcfg_read("opt/bpfcompat/freeze", 16, &freeze) >= 0) {
