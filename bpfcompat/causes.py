@@ -707,7 +707,8 @@ def _licence_refused(case: Case) -> Finding | None:
 
 def _too_complex(case: Case) -> Finding | None:
     said = case.find(
-        r"^(?:BPF program is too large|The sequence of \d+ jumps is too complex|too many (?:subprograms|states)).*$"
+        r"^(?:BPF program is too large|The sequence of \d+ jumps is too complex|too many (?:subprograms|states)"
+        r"|combined stack size of|the call stack of \d+ frames is too deep).*$"
     )
     if not said:
         return None

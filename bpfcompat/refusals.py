@@ -42,7 +42,7 @@ ROWS: Sequence[Kind] = (
         (
             r"^Unreleased reference", r"would lead to reference leak",
             r"(is missing unlock|_unlock is missing|_unlock-ed)",
-            r"^bpf_spin_lock is missing", r"must be referenced", r"has not been acquired before",
+            r"^bpf_spin_lock is missing", r"must be referenced|expects referenced", r"has not been acquired before",
             r"not allowed while holding a lock|inside bpf_spin_lock-ed region|cannot be used inside",
             r"unacquired reference",
             r"lock is (already )?(taken|held)|bpf_spin_unlock of different lock|bpf_spin_unlock without taking",
@@ -71,8 +71,12 @@ ROWS: Sequence[Kind] = (
     ),
     _row(
         "verifier-uninit",
-        (r"!read_ok$", r"^invalid (indirect )?read from stack (R\d+ )?(off |var_off)", r"uninitialized",
-         r"^invalid indirect read from stack"),
+        (
+            r"!read_ok$", r"uninitialized", r"^invalid indirect read from stack",
+            r"^invalid (indirect )?read from stack (R\d+ )?(off |var_off)",
+            # the same words tell of a read out of bounds: only the offset tells them apart
+            r"^invalid read from stack R\d+ off=-([1-9]\d?|[1-4]\d\d|50\d|51[0-2]) ",
+        ),
         r"uninitiali[sz]ed|not initiali[sz]ed",
         "a register or a piece of stack is read that was never written on this path",
         "initialise it: `struct key k = {};`, padding included",

@@ -1,0 +1,139 @@
+"""How often the classifier names the cause that a labelled failure has: right, unknown, and wrong while it says proven.
+
+The cases lie in tests/golden/labels, a file a kernel and corpus, as --capture wrote them: excerpts of real reports with
+the cause that each program must have by construction, or that a reader gave it; and in tests/golden/verdicts, whole
+reports of examples/.  Nothing is booted.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bpfcompat.causes import Certainty
+from bpfcompat.elf import ObjectFacts, ProgramFacts
+from bpfcompat.model import AttachMode, Report
+from bpfcompat.verdict import classify, refusal_of
+from bpfcompat.wire import report_from_json
+
+ROOT = Path(__file__).parents[2]
+CASES = ROOT / "tests/golden/labels"
+EXAMPLES = ROOT / "tests/golden/verdicts"
+UNKNOWN = ("unknown", "attach-failed")  # what says nothing of a cause
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A labelled failure; `program` "" is the object as a whole."""
+
+    kernel: str
+    object: str
+    program: str
+    cause: str
+    why: str
+    report: Report
+    facts: ObjectFacts | str
+    corpus: str = ""
+
+    @property
+    def name(self) -> str:
+        """`verifier.null_value@debian-12`."""
+        return f"{self.object}{'.' if self.program else ''}{self.program}@{self.kernel}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the classifier says of a case."""
+
+    case: Case
+    cause: str
+    certainty: Certainty
+
+    @property
+    def right(self) -> bool:
+        """True where it is the labelled cause."""
+        return self.cause == self.case.cause
+
+    @property
+    def unknown(self) -> bool:
+        """True where it says that it does not know, and there was something to know."""
+        return not self.right and self.cause in UNKNOWN
+
+    @property
+    def wrong_but_proven(self) -> bool:
+        """True where it is sure of another cause."""
+        return not self.right and self.certainty is Certainty.PROVEN
+
+
+def cases(folder: Path = CASES) -> Iterator[Case]:
+    """All cases, by kernel."""
+    for path in sorted(folder.glob("*.json")):
+        kept = json.loads(path.read_text())
+        for case in kept["cases"]:
+            report = report_from_json({**case["report"], "guest": kept["guest"]})
+            facts = case["fault"] if "fault" in case else facts_of(kept["objects"][case["object"]])
+            told = (case[name] for name in ("object", "program", "cause", "why"))
+            yield Case(kept["kernel"], *told, report, facts, kept.get("corpus", ""))
+
+
+def examples(folder: Path = EXAMPLES) -> Iterator[Case]:
+    """The reports of examples/ that are kept with the cause that bpfcompat.toml expects."""
+    for path in sorted(folder.glob("*.json")):
+        kept = json.loads(path.read_text())
+        if kept["expect"]["cause"]:
+            facts = kept["facts"] if isinstance(kept["facts"], str) else facts_of(kept["facts"])
+            yield Case(kept["kernel"], kept["object"], "", kept["expect"]["cause"], "as bpfcompat.toml expects",
+                       report_from_json(kept["report"]), facts)  # fmt: skip
+
+
+def facts_of(value: Mapping[str, Any]) -> ObjectFacts:
+    """The facts of an object, from their JSON."""
+    lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list)}
+    programs = tuple(ProgramFacts(**p) for p in value["programs"])
+    return ObjectFacts(**{**value, **lists, "programs": programs, "variables": ()})
+
+
+def answer(case: Case) -> Answer:
+    """What the classifier says of a case, and how sure it is."""
+    mode = AttachMode.ATTACH
+    found = refusal_of(case.report, case.facts, mode, {}, case.program)
+    if found is None:
+        verdict = classify(case.report, case.facts, mode)
+        return Answer(case, verdict.cause, Certainty.PROVEN)
+    return Answer(case, found.cause.slug, found.finding.certainty or found.cause.certainty)
+
+
+def table(answers: Sequence[Answer]) -> Iterator[str]:
+    """Lines of Markdown: a row a kernel, and all."""
+    yield "| kernel | release | failures | right | unknown | wrong, not proven | wrong but proven |"
+    yield "|---|---|---|---|---|---|---|"
+    for kernel in dict.fromkeys(a.case.kernel for a in answers):
+        own = [a for a in answers if a.case.kernel == kernel]
+        yield _row(f"{kernel} | {own[0].case.report.guest.get('release', '')}", own)
+    yield _row("all | ", answers)
+
+
+def _row(name: str, answers: Sequence[Answer]) -> str:
+    right, unknown = sum(a.right for a in answers), sum(a.unknown for a in answers)
+    proven = sum(a.wrong_but_proven for a in answers)
+    other = len(answers) - right - unknown - proven
+    cells = (name, len(answers), f"{right} ({_share(right, answers)})", f"{unknown} ({_share(unknown, answers)})")
+    return f"| {' | '.join(map(str, (*cells, other, proven)))} |"
+
+
+def _share(count: int, answers: Sequence[Answer]) -> str:
+    return f"{100 * count / max(len(answers), 1):.1f} %"
+
+
+def by_cause(answers: Iterable[Answer]) -> Iterator[str]:
+    """Lines of Markdown: a row a labelled cause."""
+    found: dict[str, Counter[str]] = {}
+    for a in answers:
+        found.setdefault(a.case.cause, Counter())[a.cause] += 1
+    yield "| labelled | failures | right | taken for |"
+    yield "|---|---|---|---|"
+    for cause, said in sorted(found.items()):
+        wrong = ", ".join(f"`{c}` {n}" for c, n in said.most_common() if c != cause)
+        yield f"| `{cause}` | {said.total()} | {said[cause]} | {wrong or '–'} |"

@@ -1,0 +1,13 @@
+/* A variable that no kernel has. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+extern const int bpfcompat_never_a_variable __ksym;
+
+SEC("tc")
+int calls(struct __sk_buff *skb)
+{
+	return bpfcompat_never_a_variable;
+}

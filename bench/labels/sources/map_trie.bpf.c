@@ -1,0 +1,20 @@
+/* A trie without BPF_F_NO_PREALLOC, which it must have. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 4);
+	__uint(key_size, 8);
+	__uint(value_size, 8);
+} it SEC(".maps");
+
+SEC("tracepoint/sched/sched_switch")
+int uses(void *ctx)
+{
+	__u32 key = 0;
+
+	return !bpf_map_lookup_elem(&it, &key);
+}

@@ -1,0 +1,19 @@
+/* A hash map that its application sizes. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u64);
+} it SEC(".maps");
+
+SEC("tracepoint/sched/sched_switch")
+int uses(void *ctx)
+{
+	__u32 key = 0;
+
+	return !bpf_map_lookup_elem(&it, &key);
+}
