@@ -5,13 +5,14 @@ A pair without an answer changes nothing: "could not ask" is no expectation.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from bpfcompat.config import FILE, expectation, governing, parse_toml
 from bpfcompat.errors import ConfigError
 from bpfcompat.gate import Row
 from bpfcompat.model import Answer, Expectation
+from bpfcompat.plan import Pair
 from bpfcompat.tomledit import Statement, quoted, replaced, statements
 
 _SHORT = {Answer.COMPATIBLE: "pass", Answer.INCOMPATIBLE: "fail"}
@@ -34,23 +35,27 @@ def recorded(row: Row) -> Expectation | None:
     return Expectation(found.answer, found.cause or None) if found else None
 
 
-def changes(rows: Sequence[Row], tables: Mapping[str, Table]) -> list[Change]:
-    """For each object with a pair that is not as expected, or of which nobody has said anything: the new table."""
+def changes(rows: Sequence[Row], tables: Mapping[str, Table], chosen: Container[Pair]) -> list[Change]:
+    """For each object with a chosen pair that is not as expected, or of which nobody has said anything: the new table.
+
+    `rows` are all pairs of these objects: what is expected of those that were not chosen must not change.
+    """
     of: dict[str, list[Row]] = {}
     for row in rows:
         of.setdefault(row.pair.object, []).append(row)
-    proposed = [Change(o, tables[o], renewed(tables[o], those)) for o, those in of.items()]
+    proposed = [Change(o, tables[o], renewed(tables[o], those, chosen)) for o, those in of.items()]
     return [change for change in proposed if change.before != change.after]
 
 
-def renewed(table: Table, rows: Sequence[Row]) -> dict[str, Expectation]:
-    """One object's table, so that every one of its pairs with an answer is as expected."""
-    today = {row.pair.kernel: said for row in rows if (said := recorded(row)) is not None}
+def renewed(table: Table, rows: Sequence[Row], chosen: Container[Pair]) -> dict[str, Expectation]:
+    """One object's table, so that every chosen one of its pairs that has an answer is as expected."""
+    said = {row.pair.kernel: recorded(row) for row in rows if row.pair in chosen}
+    today = {kernel: found for kernel, found in said.items() if found is not None}
     stale = {row.pair.kernel for row in rows if row.pair.kernel in today and _is_stale(table, row)}
     if not stale:
         return dict(table)
     if not table:
-        return _from_nothing(today, unanswered=len(rows) > len(today))
+        return _from_nothing(today, all_=len(rows) == len(today))
     new = dict(table)
     for pattern in dict.fromkeys(governing(table, k) for k in today if k in stale):
         under = [row.pair.kernel for row in rows if governing(table, row.pair.kernel) == pattern]
@@ -68,12 +73,10 @@ def _is_stale(table: Table, row: Row) -> bool:
     return pattern is None or table[pattern].word == "unknown" or not row.as_expected
 
 
-def _from_nothing(today: Mapping[str, Expectation], unanswered: bool) -> dict[str, Expectation]:
+def _from_nothing(today: Mapping[str, Expectation], all_: bool) -> dict[str, Expectation]:
     """`*` for what most kernels say, the others by name; no `*` where it would speak for a pair without an answer."""
     most, _ = Counter(today.values()).most_common(1)[0]
-    if unanswered:
-        return dict(today)
-    return {"*": most, **{k: e for k, e in today.items() if e != most}}
+    return {"*": most, **{k: e for k, e in today.items() if e != most}} if all_ else dict(today)
 
 
 def _simpler(table: dict[str, Expectation], kernels: Sequence[str], touched: Sequence[str]) -> dict[str, Expectation]:

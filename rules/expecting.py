@@ -27,8 +27,7 @@ def expect(root: Path, names: Sequence[str], write: bool) -> tuple[Exit, list[st
     """
     codes, lines = [Exit.OK], []
     for session in sessions_of(root):
-        rows = [session.row(p) for p in chosen(session, names)]
-        code, said = _one(session, rows, write)
+        code, said = _one(session, chosen(session, names), write)
         codes.append(code)
         lines += said
     return max(codes), lines
@@ -48,11 +47,14 @@ def chosen(session: Session, names: Sequence[str]) -> list[Pair]:
             if any(fnmatch.fnmatchcase(p.object, n) or fnmatch.fnmatchcase(str(p), n) for n in names)]  # fmt: skip
 
 
-def _one(session: Session, rows: Sequence[Row], write: bool) -> tuple[Exit, list[str]]:
+def _one(session: Session, pairs: Sequence[Pair], write: bool) -> tuple[Exit, list[str]]:
     from bpfcompat.reports import differences
 
+    asked, objects = set(pairs), {p.object for p in pairs}
+    every = [session.row(p) for p in session.matrix.pairs if p.object in objects]
+    rows = [row for row in every if row.pair in asked]
     silent = [r for r in rows if r.verdict is None and not r.not_to_be_had]
-    proposed = changes(rows, {o: session.matrix.objects[o].expect for o in session.matrix.rows})
+    proposed = changes(every, {o: session.matrix.objects[o].expect for o in objects}, asked)
     lines = [_head(rows, silent), *differences([r for r in rows if r.verdict is not None])]
     lines += [f"  {r.pair}: no answer, nothing recorded: {clean(r.trouble, 200)}" for r in silent[:MOST]]
     lines += [f"  and {len(silent) - MOST} more without an answer"] if len(silent) > MOST else []

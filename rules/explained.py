@@ -90,7 +90,7 @@ class Explainer:
             "results": [[r.kernel, r.release, str(r.answer), r.cause] for r in results],
             "sources": {name: memo.digest(HERE / name) for name in SOURCES},
         }
-        return Action("explanation", f"explanation:{pair}", inputs)
+        return Action("explanation", str(pair), inputs)
 
     def build(self, kernel: str) -> Build | None:
         """A kernel's inventory; None for one without BTF, or whose BTF cannot be read."""

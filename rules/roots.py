@@ -87,6 +87,7 @@ def _roots(session: Session) -> Roots:
     if missing.settled is not None:
         keys.add(missing.settled.key())
     names = {f"{n}:_" if ":" not in n else n for n in (*possible(session), "header")}
+    names |= {f"explanation:{pair}" for pair in session.matrix.pairs}  # their keys hang on all results
     return Roots(frozenset(keys), frozenset(_downloads(session)), frozenset(names))
 
 

@@ -157,7 +157,8 @@ class Graph:
         for name in asked if selection.plain() else self.session.matrix.kernels:
             if selection.named(f"kernel:{name}"):
                 self.kernel(name)
-            if selection.named(f"inventory:{name}"):
+            # a bare `doit` makes all that is needed; an inventory is not, and a kernel without BTF has none
+            if not selection.plain() and selection.named(f"inventory:{name}"):
                 self.inventory(name)
         for name in asked:
             if selection.named(f"guest:{name}"):

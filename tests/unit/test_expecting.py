@@ -1,9 +1,10 @@
 """Today's answers as expectations: the least change of a table, and of the file that has it."""
 
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import toml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from bpfcompat.errors import ConfigError
 from bpfcompat.expecting import Change, changes, edited, renewed
 from bpfcompat.gate import Row
 from bpfcompat.model import Expectation, ObjectSpec
+from bpfcompat.plan import Pair
 from bpfcompat.tomledit import quoted, statements
 from tests.rows import NO, YES, row
 
@@ -33,6 +35,12 @@ def rows(before: dict[str, Expectation], *answers: str) -> list[Row]:
         known = {"pass": YES, "fail": NO, "": None}[answer.partition(":")[0]]
         found.append(row(known, cause, wanted, f"x@{kernel}"))
     return found
+
+
+def everything(before: dict[str, Expectation], answers: Sequence[str]) -> dict[str, Expectation]:
+    """The new table when all pairs are recorded."""
+    found = rows(before, *answers)
+    return renewed(before, found, {r.pair for r in found})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +69,7 @@ def rows(before: dict[str, Expectation], *answers: str) -> list[Row]:
 def test_renewed(before: dict[str, str], answers: tuple[str, ...], after: dict[str, str]) -> None:
     """What holds stays; a pattern changes where all under it did, else a kernel is named; no answer is no change."""
     old = table(**before)
-    assert renewed(old, rows(old, *answers)) == table(**after)
+    assert everything(old, answers) == table(**after)
 
 
 ANSWERS = st.sampled_from(["pass", "fail:unknown", "fail:permission", ""])
@@ -73,13 +81,26 @@ PATTERNS = st.sampled_from(["*", "k-*", "k-a", "k-b", "k-[bc]"])
 def test_recorded_is_expected(before: dict[str, str], answers: list[str]) -> None:
     """After recording every pair with an answer is as expected, what had none keeps what it had, and once is enough."""
     old = table(**before)
-    new = renewed(old, rows(old, *answers))
+    new = everything(old, answers)
     for was, now in zip(rows(old, *answers), rows(new, *answers), strict=True):
         if was.verdict is None:
             assert now.expected == was.expected
         else:
             assert now.as_expected and now.expected.word != "unknown"
-    assert renewed(new, rows(new, *answers)) == new
+    assert everything(new, answers) == new
+
+
+@given(st.dictionaries(PATTERNS, WANTED, max_size=4), st.lists(ANSWERS, min_size=3, max_size=3),
+       st.sets(st.sampled_from(KERNELS)))  # fmt: skip
+def test_only_the_chosen(before: dict[str, str], answers: list[str], chosen: set[str]) -> None:
+    """Of pairs that were not chosen nothing else is expected afterwards, whatever their patterns are."""
+    old = table(**before)
+    new = renewed(old, rows(old, *answers), {Pair("x", k) for k in chosen})
+    for was, now in zip(rows(old, *answers), rows(new, *answers), strict=True):
+        if was.pair.kernel not in chosen:
+            assert now.expected == was.expected
+        elif now.verdict is not None:
+            assert now.as_expected
 
 
 FILE = """# top
@@ -154,13 +175,13 @@ def test_windows_lines() -> None:
 def test_scanner_on_our_own_settings() -> None:
     """In this repository's settings the scanner finds for every assignment the value that a TOML reader finds."""
     text = (ROOT / "bpfcompat.toml").read_text()
-    known, compared = toml.loads(text), 0
+    known, compared = tomllib.loads(text), 0
     for found in statements(text):
         value = known
         for name in found.path:
             value = value[name] if isinstance(value, dict) else [v.get(name) for v in value]
         if not found.header and not isinstance(value, list):
-            assert toml.loads(f"x = {text[slice(*found.value)]}")["x"] == value, found.path
+            assert tomllib.loads(f"x = {text[slice(*found.value)]}")["x"] == value, found.path
             compared += 1
     assert compared > 200
 
@@ -171,12 +192,12 @@ def test_quoted(text: str) -> None:
     line = f"x = {quoted(text)} # y"
     (found,) = statements(line)
     assert line[slice(*found.value)] == quoted(text)
-    if text.isprintable():
-        assert toml.loads(line)["x"] == text
+    assert tomllib.loads(line)["x"] == text
 
 
 def test_changes() -> None:
     """Only objects whose table changes are named."""
     old = {"x": table(every="pass"), "y": table(every="pass")}
-    found = changes([row(NO, "unknown", old["x"]["*"], "x@k"), row(YES, "", old["y"]["*"], "y@k")], old)
+    made = [row(NO, "unknown", old["x"]["*"], "x@k"), row(YES, "", old["y"]["*"], "y@k")]
+    found = changes(made, old, {r.pair for r in made})
     assert [(c.object, c.after) for c in found] == [("x", table(every="fail:unknown"))]
