@@ -87,9 +87,7 @@ def main() -> int:
         from bench.labels.speed import COUNT, measure
 
         different, seconds, worked = measure(ROOT)
-        say(
-            f"{COUNT} reports ({different} different) classified again in {seconds:.1f} s, {worked:.1f} of them of one core"
-        )
+        say(f"{COUNT} reports ({different} different) classified again in {seconds:.1f} s, {worked:.1f} of one core")
     found = answers()
     print("\n".join(lines(found)))
     for answer in (a for rows in found.values() for a in rows if not a.right):
