@@ -216,6 +216,8 @@ def extra_of(kind: int, number: int) -> tuple[int, int]:
 def read_header(data: bytes | mmap) -> tuple[str, int, int, int]:
     """Byte order, where the strings start, where the types start and end."""
     order = "<" if data[:2] == b"\x9f\xeb" else ">"
+    if len(data) < 24:
+        raise ObjectError(f"btf: expected a header of 24 bytes, got {len(data)} bytes in all")
     magic, version, _, length, types, size, strings, _ = struct.unpack_from(f"{order}HBBIIIII", data)
     start, end = length + types, length + types + size
     if magic != _MAGIC or version != 1 or not length <= start <= end <= len(data):

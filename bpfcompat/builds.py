@@ -12,7 +12,6 @@ import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
 from typing import Any
 
 from bpfcompat.btf import check_header
@@ -21,8 +20,8 @@ from bpfcompat.digest import canonical
 from bpfcompat.errors import KernelError, ObjectError
 
 MAX_BTF = 64 << 20  # Debian's largest has some 8 MiB
-MAX_IDS = 4 << 20  # of .BTF_ids, which has some 20 KiB
-MAX_SET = 4096  # functions in one set
+MAX_IDS = 256 << 10  # bytes of .BTF_ids, which has some 20 KiB
+MAX_SET = 512  # functions in one set; the largest has some 150
 MAX_NAMES = 1 << 18  # enumerators that are looked at; a kernel has some 15,000
 MAX_OPTIONS = 1 << 16
 
@@ -249,15 +248,19 @@ def _sets(types: Types, ids: bytes) -> Iterable[tuple[int, Pairs]]:
 def _set_at(types: Types, words: tuple[int, ...], at: int) -> Pairs:
     """The pairs of a set that begins here; () where none does.  What the linker could not resolve has the id 0."""
     count, flags = words[at : at + 2]
-    end = at + 2 + 2 * count
+    start, end = at + 2, at + 2 + 2 * count
     if not 0 < count <= MAX_SET or flags > _SET_OF_KFUNCS or end > len(words):
         return ()
     widest = 1 << (_NEW_BITS if flags else _OLD_BITS)
-    pairs = tuple(zip(words[at + 2 : end : 2], words[at + 3 : end : 2], strict=True))
-    known = tuple(pair for pair in pairs if pair[0])
-    ordered = all(a[0] < b[0] for a, b in pairwise(known)) and pairs[len(pairs) - len(known) :] == known
-    fits = ordered and all(number < len(types) and bits < widest for number, bits in known)
-    return known if fits and all(types.kind(number) is Kind.FUNC for number, _ in known) else ()
+    found: list[tuple[int, int]] = []
+    for number, bits in zip(words[start:end:2], words[start + 1 : end : 2], strict=True):
+        last = found[-1][0] if found else 0
+        if number <= last or number >= len(types) or bits >= widest or types.kind(number) is not Kind.FUNC:
+            if number or last:  # zeros come first, as the pairs are sorted
+                return ()
+        else:
+            found.append((number, bits))
+    return tuple(found)
 
 
 def _words(bits: int) -> frozenset[str]:

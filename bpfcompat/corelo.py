@@ -122,6 +122,9 @@ class _InvalidError(Exception):
     """A relocation that libbpf refuses outright; the message says why."""
 
 
+_REFUSED = (_InvalidError, ObjectError, struct.error, RecursionError)
+
+
 class _Value(NamedTuple):
     """What a relocation comes to: the number, whether there is none, and the size and type of the field it is of."""
 
@@ -219,7 +222,7 @@ def _parsed(side: _Side, row: CoreRelo) -> tuple[str, Access | None, str]:
     try:
         access = _access(side, row.type, side.types.text(row.access), RelocationKind(row.kind))
         return _spec_text(side, access, RelocationKind(row.kind)), access, ""
-    except (_InvalidError, ObjectError, struct.error) as error:
+    except _REFUSED as error:
         return "", None, str(error)[:200]
 
 
@@ -326,7 +329,7 @@ class Resolver:
             return Resolved(local, Outcome.INVALID, poisoned=True, fault=local.fault)
         try:
             return self._match(local, local.access)
-        except (_InvalidError, ObjectError, struct.error, RecursionError) as error:
+        except _REFUSED as error:
             return Resolved(local, Outcome.INVALID, poisoned=True, fault=str(error)[:200])
 
     def _match(self, local: Local, access: Access) -> Resolved:
@@ -504,7 +507,7 @@ class Resolver:
             if local.kind is not target.kind:
                 return False
             if local.kind is Kind.INT:
-                signs = (self._local.types.integer(local)[0], self._target.types.integer(target)[0])
+                signs = _is_signed(self._local, local), _is_signed(self._target, target)
                 return local.size_or_type == target.size_or_type and signs[0] == signs[1]
             if local.kind is Kind.PTR:
                 behind_pointer, mine, its = True, local.size_or_type, target.size_or_type
@@ -578,7 +581,7 @@ class Resolver:
         if kind is _K.BYTE_SZ:
             return _Value(size)
         if kind is _K.SIGNED:
-            signed = side.types.integer(found)[0] if found.kind is Kind.INT and found is not _VOID else found.flag
+            signed = _is_signed(side, found) if found.kind is Kind.INT else found.flag
             return _Value(int(signed and found.kind in (Kind.INT, *_ENUMS)))
         width = width or size * 8
         if kind is _K.RSHIFT_U64:
@@ -598,7 +601,10 @@ class Resolver:
         if at >= len(whole) or whole[at] & 7 not in _ACCESSES:
             return ""
         if local.same not in self._sizes:
-            self._sizes[local.same] = self._resized(local.kind, local.access)
+            try:
+                self._sizes[local.same] = self._resized(local.kind, local.access)
+            except _REFUSED as error:
+                self._sizes[local.same] = str(error)[:200]
         return self._sizes[local.same]
 
     def _resized(self, kind: RelocationKind, access: Access) -> str:
@@ -615,7 +621,7 @@ class Resolver:
             return True
         if local.kind is not Kind.INT or target.kind is not Kind.INT:
             return False
-        return not self._local.types.integer(local)[0] and not self._target.types.integer(target)[0]
+        return not _is_signed(self._local, local) and not _is_signed(self._target, target)
 
     # --- what there is instead
 
@@ -659,6 +665,10 @@ def _alike(local: Type, target: Type) -> bool:
 
 def _int_offset(side: _Side, of: Type) -> int:
     return 0 if of is _VOID else side.types.int_offset(of)
+
+
+def _is_signed(side: _Side, of: Type) -> bool:
+    return of is not _VOID and side.types.integer(of)[0]
 
 
 def _bitfield(bits: int, width: int, size: int) -> tuple[int, int]:

@@ -31,12 +31,17 @@ class Terminal:
     BAR = 24
 
     def __init__(self, stream: TextIO | None = None, every_s: float = 0.1) -> None:
-        self.stream = stream or sys.stdout
-        self.live = self.stream.isatty()
-        self._every_s = every_s if self.live else 10.0
+        self._often_s = every_s
+        self.turn(stream or sys.stdout)
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
         self._drawn = False
+
+    def turn(self, stream: TextIO) -> None:
+        """Speak here from now on: where a command's answer is what it prints, its log goes to stderr."""
+        self.stream = stream
+        self.live = stream.isatty()
+        self._every_s = self._often_s if self.live else 10.0
 
     def say(self, text: str) -> None:
         """Print a line, or several, after wiping the bar."""

@@ -1,6 +1,7 @@
 """`bpfcompat kernel show` and `kernel diff`: inventories of this project's kernels, made where they are not there."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.roots import sessions_of
 from bpfcompat.rules.session import Session
+from bpfcompat.voice import Terminal
 
 
 def shown(root: Path, name: str, kinds: Sequence[str], as_json: bool, boot: bool = False) -> str:
@@ -62,6 +64,8 @@ def _session(root: Path, name: str) -> Session:
     if session is None:
         known = sorted({libbpfs.split(k)[0] for s in found for k in s.matrix.kernels})
         raise ConfigError(f"kernel {name!r}: not in the catalogue", hint=f"one of {', '.join(known)}")
+    if isinstance(session.voice, Terminal):
+        session.voice.turn(sys.stderr)
     return session
 
 

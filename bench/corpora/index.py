@@ -70,7 +70,9 @@ class Shelf:
         return new
 
     def keep(self, wanted: Callable[[Origin], bool]) -> None:
-        """Take from the index that is there what is of wanted origins."""
+        """Take from the index, if one is there, what is of wanted origins."""
+        if not (self.folder / "index.json").exists():
+            return
         for item in self.read():
             for origin in filter(wanted, item.origins):
                 self.add(read_bounded(self.path(item), MAX_OBJECT), origin)

@@ -80,6 +80,25 @@ def _walk(types: Types, number: int) -> None:
         return
 
 
+def core(data: bytes) -> None:
+    """Relocations and maps of an object whose types are made up, or with a kernel whose types are."""
+    whole, target = compiled(LOCAL), _kernel()
+    try:
+        if data[:1] == b"k":
+            target = Target("made up", "6.1.0", KernelTypes(data[1:]), homes={})
+        elif data:
+            taken = read_anatomy(whole).code.elf
+            place = taken.named(".BTF" if data[:1] == b"o" else ".BTF.ext")
+            assert place is not None
+            body = data[1:].ljust(place.size, b"\0")[: place.size]
+            whole = whole[: place.offset] + body + whole[place.offset + place.size :]
+        looked = look("x", len(whole), read_anatomy(whole), [target])
+        text(looked)
+        json.dumps(to_json(looked))
+    except ObjectError:
+        return
+
+
 def ext(data: bytes) -> None:
     """Function, line and relocation records; the object's types are whole."""
     try:
@@ -119,7 +138,8 @@ def report(data: bytes) -> None:
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    "object": an_object, "elf": full_elf, "btf": btf, "ext": ext, "vmlinux": vmlinux, "log": log, "report": report,
+    "object": an_object, "core": core, "elf": full_elf, "btf": btf, "ext": ext, "vmlinux": vmlinux, "log": log,
+    "report": report,
 }  # fmt: skip
 
 
@@ -130,6 +150,9 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from objects
     elif target in ("btf", "ext"):
         yield from (_section(made, ".BTF" if target == "btf" else ".BTF.ext") for made in (*objects, compiled(KERNEL)))
+    elif target == "core":
+        yield b"k" + _section(compiled(KERNEL), ".BTF")
+        yield from (mark + _section(compiled(LOCAL), name) for mark, name in ((b"o", ".BTF"), (b"e", ".BTF.ext")))
     elif target == "log":
         yield from _logs()
     else:

@@ -35,6 +35,7 @@ DIFFERENT = {
     "netkit": "failed to guess program type",
     "optional_program": "can't pin program that wasn't loaded",  # it did load the object; pinning all is loadall's own
     "sockets_newer": "failed to guess program type",
+    "struct_ops_sleepable": "prog on_test is not struct_ops BPF program",  # libbpf 1.1 has no struct_ops.s
     "struct_ops_link": "skipping unrecognized data section(7) .struct_ops.link",
     "uprobe_multi": "failed to guess program type",
     "uprobe_multi_sleepable": "failed to guess program type",

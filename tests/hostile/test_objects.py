@@ -16,13 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from bpfcompat import wire
+from bpfcompat import inspecting, wire
+from bpfcompat.anatomy import read_anatomy
 from bpfcompat.asking import Asker
 from bpfcompat.elf import MAX_SIZE, ObjectFacts, facts_or_fault
-from bpfcompat.errors import GuestError
+from bpfcompat.errors import GuestError, ObjectError
 from bpfcompat.guest import Limits, run_cold
 from bpfcompat.model import AttachMode, ObjectSpec, Report
 from bpfcompat.objects import compile_object
+from bpfcompat.predicting import Target
 from bpfcompat.qemu import Job, Qemu
 from tests.guest.conftest import KERNELS, asker, qemu, vmlinuz  # noqa: F401  (fixtures)
 from tests.hosting import ROOT
@@ -285,3 +287,13 @@ def test_bomb_on_the_host(name: str) -> None:
     assert len(data) <= MAX_SIZE
     found = facts_or_fault(data)
     assert isinstance(found, ObjectFacts) or found.isprintable()
+    assert looked_at(data)
+
+
+def looked_at(data: bytes) -> str:
+    """What a look before any boot says, or the words in which it refuses."""
+    try:
+        return inspecting.text(inspecting.look("bomb", len(data), read_anatomy(data), [Target("any", "6.1.0", None)]))
+    except ObjectError as error:
+        assert error.message.isprintable()
+        return error.message

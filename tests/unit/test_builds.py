@@ -203,7 +203,7 @@ def test_too_much() -> None:
     with pytest.raises(KernelError, match="70000 options"):
         options_of(b"".join(b"CONFIG_%d=y\n" % n for n in range(70_000)))
     with pytest.raises(KernelError, match="btf ids"):
-        build_of(sample()[0].data(), None, "x", bytes(5 << 20))
+        build_of(sample()[0].data(), None, "x", bytes(300 << 10))
 
 
 @pytest.mark.hostile

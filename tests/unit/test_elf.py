@@ -31,16 +31,17 @@ class Section:
 def elf(sections: list[Section], symbols: list[tuple[str, int, int]] | None = None, order: str = "<") -> bytes:
     """An ELF object of EM_BPF; `symbols` are (name, info, section number from 1, 0 for undefined)."""
     names = b"\0" + b"".join(name.encode() + b"\0" for name, _, _ in symbols or [])
-    table, at = b"\0" * 24, 1
+    entries, at = [b"\0" * 24], 1
     for name, info, index in symbols or []:
-        table += struct.pack(order + "IBBHQQ", at, info, 0, index, 0, 8)
+        entries.append(struct.pack(order + "IBBHQQ", at, info, 0, index, 0, 8))
         at += len(name.encode()) + 1
+    table = b"".join(entries)
     strings = len(sections) + 2
     full = [Section("", kind=0), *sections, Section(".symtab", table, 0, SYMTAB), Section(".strtab", names, 0, STRTAB)]
     full.append(Section(".shstrtab", b"", 0, STRTAB))
     shstr = b"".join(s.name.encode() + b"\0" for s in full)
     full[-1].data = shstr
-    body, headers, offset, name_at = b"", b"", 64, 0
+    body, headers, offset, name_at = bytearray(), bytearray(), 64, 0
     for s in full:
         link, entry = (strings, 24) if s.kind == SYMTAB else (0, 0)
         headers += struct.pack(
@@ -52,7 +53,7 @@ def elf(sections: list[Section], symbols: list[tuple[str, int, int]] | None = No
     head = struct.pack(
         order + "HHIQQQIHHHHHH", 1, 247, 1, 0, 0, 64 + len(body), 0, 64, 0, 0, 64, len(full), len(full) - 1
     )
-    return ident + head + body + headers
+    return bytes(ident + head + body + headers)
 
 
 def sample(order: str = "<") -> bytes:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bpfcompat import flow
 from bpfcompat.anatomy import meaning, read_anatomy
 from bpfcompat.btfindex import KernelTypes
 from bpfcompat.insns import read_code
@@ -60,6 +61,14 @@ def test_helper(body: str, certain: bool) -> None:
     source += f'SEC("kprobe/known") int one(void *ctx) {{ {body} }}'
     assert told(source) == [("helper-missing", "bpf_loop", certain)]
     assert predicted(source).word is (Word.IMPOSSIBLE if certain else Word.DOUBTFUL)
+
+
+def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it takes too many steps to know, nothing is certain."""
+    source = 'SEC("kprobe/known") int one(void *ctx) { return bpf_ktime_get_ns() + bpf_loop(1, 0, 0, 0); }'
+    assert told(source) == [("helper-missing", "bpf_loop", True)]
+    monkeypatch.setattr(flow, "MAX_STEPS", 1)
+    assert told(source) == [("helper-missing", "bpf_loop", False)]
 
 
 def test_optional() -> None:

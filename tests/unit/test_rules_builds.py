@@ -94,3 +94,12 @@ def test_damaged(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "new" / "vmlinuz").write_bytes(make_vmlinuz(elf, "6.1.0-new"))
     code, _, error = ran(capsys, "show", "new")
     assert code == 3 and "kernel 6.1.0-new: btf: type 1 of kind 31" in error
+
+
+def test_log_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is said on the way goes to stderr: the answer may be JSON, and somebody reads it."""
+    assert ran(capsys, "show", "old", "--json")[0] == 0
+    voice = sessions.sessions()[-1].voice
+    voice.say("on the way")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "on the way\n")
