@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -201,7 +201,8 @@ def explain(case: Case) -> tuple[Cause, Finding]:
 def clip(text: str, limit: int = MAX_LINE) -> str:
     """One line fit to print: bounded, no control characters, and no kernel address, which differs at each boot."""
     text = re.sub(r"0xff(?!ffffffff)[0-9a-f]{14}\b", "0xADDRESS", text)
-    text = "".join(char if char.isprintable() else " " for char in text)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -736,8 +737,10 @@ def _attach_target_missing(case: Case) -> Finding | None:
 
 
 def _missing_in_btf(case: Case) -> Finding | None:
-    said = case.find(r"^.*failed to find kernel BTF type ID of '(.*)': .*$") or case.find(
-        r"^.*struct_ops init_kern.*: (?:struct|Cannot find member) (\S+) .*in kernel BTF$"
+    said = (
+        case.find(r"^.*failed to find kernel BTF type ID of '(.*)': .*$")
+        or case.find(r"^.*struct_ops init_kern.*: (?:struct|Cannot find member) (\S+) .*in kernel BTF$")
+        or case.find(r"^The address of function (\S+) cannot be found$")
     )
     if not said:
         return None
@@ -852,6 +855,7 @@ def _object_malformed(case: Case) -> Finding | None:
     )
 
 
+@lru_cache(maxsize=64)  # each row asks it of the same log
 def kind_of_refusal(log: str) -> refusals.Kind | None:
     """Which of the kinds in refusals.py a verifier's log tells of; None where none of them."""
     found = deciding_lines(log)

@@ -30,7 +30,7 @@ ROWS: Sequence[Kind] = (
         "verifier-sleepable",
         (
             r"(is|are) not sleepable", r"might sleep in a non-sleepable", r"must be sleepable to call sleepable",
-            r"^Only .*programs can be sleepable", r"^[Ss]leepable programs can only use",
+            r"^Only .*programs can be sleepable", r"^[Ss]leepable prog(ram)?s can(not| only) use",
             r"is sleepable within rcu_read_lock|sleepable (helper|kfunc)|may sleep are not allowed|that may sleep",
         ),
         r"sleep",

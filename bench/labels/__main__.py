@@ -1,6 +1,7 @@
 """`python -m bench.labels`: how often the classifier is right, on failures whose cause is known; boots nothing.
 
---capture asks the kernels about sources/ and writes tests/golden/labels anew, --examples keeps reports of this
+--capture asks the kernels about sources/ and writes tests/golden/labels anew, --real does so of real objects that
+`python -m bench.corpora --fetch` gathered, --examples keeps reports of this
 project's matrix in tests/golden/verdicts for each cause and kernel that none is kept of, --speed measures how long
 10,000 stored reports take to be classified again, --page writes docs/accuracy.md.
 """
@@ -9,7 +10,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from bench.labels import score
 from bench.labels.score import ROOT, Answer
@@ -68,21 +68,26 @@ def page(found: dict[str, list[Answer]]) -> str:
 def main() -> int:
     """Do what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench.labels", description=__doc__)
-    for name in ("capture", "examples", "speed", "page"):
+    for name in ("capture", "real", "examples", "speed", "page"):
         parser.add_argument(f"--{name}", action="store_true")
     args = parser.parse_args()
     if args.capture:
         capture()
+    if args.real:
+        from bench.labels import real
+
+        for kernel, body in real.files(real.ask(), say).items():
+            text = json.dumps(body, indent=0, sort_keys=True)
+            (score.CASES / f"{real.CORPUS}-{kernel}.json").write_text(text + "\n")
     if args.examples:
         from bench.labels.goldens import keep
 
         keep(ROOT, say)
     if args.speed:
         from bench.labels.speed import COUNT, measure
-        from bpfcompat.rules.roots import sessions_of
 
-        different, seconds = measure(sessions_of(Path.cwd())[0])
-        say(f"{COUNT} reports ({different} different) classified again in {seconds:.1f} s")
+        different, seconds, worked = measure(ROOT)
+        say(f"{COUNT} reports ({different} different) classified again in {seconds:.1f} s, {worked:.1f} of one core")
     found = answers()
     print("\n".join(lines(found)))
     for answer in (a for rows in found.values() for a in rows if not a.right):

@@ -103,7 +103,7 @@ def file_of(session: Session, kernel: str, found: Sequence[Mapping[str, Any]]) -
     return {
         "kernel": kernel,
         "guest": guest,
-        "objects": {name: _plain(f) for name, f in facts.items() if isinstance(f, ObjectFacts)},
+        "objects": {name: plain(f) for name, f in facts.items() if isinstance(f, ObjectFacts)},
         "cases": list(found),
     }
 
@@ -121,7 +121,8 @@ def _short(program: ProgramReport) -> ProgramReport:
     return replace(program, log=kept, libbpf=excerpt(program.libbpf), measures=None, cost=None)
 
 
-def _plain(facts: ObjectFacts) -> Mapping[str, Any]:
+def plain(facts: ObjectFacts) -> Mapping[str, Any]:
+    """The facts of an object as JSON, without its variables."""
     value: dict[str, Any] = json.loads(json.dumps(asdict(facts)))
     value["variables"] = []
     return value

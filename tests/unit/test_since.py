@@ -1,6 +1,8 @@
 """The since table: how it is made of headers and a seed, and what holds of the one that ships."""
 
 import json
+import tomllib
+from importlib import resources
 
 import pytest
 
@@ -173,3 +175,18 @@ def test_newer() -> None:
     assert exact.newer_than("6.1.0-50-amd64") and not exact.newer_than("6.4.0") and not exact.newer_than("garbage")
     assert between.newer_than("6.1.9") and not between.newer_than("6.6.1") and not between.newer_than("6.12.0")
     assert between.words == "a Linux after 6.1, up to 6.12"
+
+
+def test_generated() -> None:
+    """The file is as `doit since` writes it, and every row that names the seed is the seed's."""
+    data = resources.files("bpfcompat") / "data"
+    table: dict[str, dict[str, Row]] = {}
+    for (kind, name), row in since.table().items():
+        table.setdefault(kind, {})[name] = Row(row.version, row.source, row.after)
+    assert rendered(table) == (data / "since.json").read_bytes()
+    ids = {name.removeprefix("bpf_"): number for number, name in helper_names().items()}
+    seed = read_seed(tomllib.loads((data / "since_seed.toml").read_text()), ids)
+    sources = {row.source for rows in seed.values() for row in rows.values()}
+    for kind, rows in table.items():
+        seeded = {name: row for name, row in rows.items() if row.source in sources}
+        assert seeded == {name: seed[kind][name] for name in seeded}
