@@ -109,7 +109,7 @@ def _check_end(line: Line, end: int, claimed: Side) -> None:
     if said is Side.SILENT:
         raise Unanswered(f"{Place(end)} cannot be asked, and everything hangs on it", hint="name another build")
     if said is not claimed:
-        raise Surprise(f"{Place(end)} says {said}, and {claimed} was claimed: there is no boundary before it",
+        raise Surprise(f"{Place(end)} says {said}, and {claimed} was claimed: there is no boundary between the two",
                        hint="bpfcompat floor looks for one without a claim")  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, takewhile
 from mmap import mmap
 
@@ -75,11 +75,12 @@ def _packed(numbers: "array[int]") -> bytes:
     return numbers.tobytes()
 
 
-def _unpacked(data: bytes) -> "array[int]":
-    numbers = array("I")
-    numbers.frombytes(data)
-    if sys.byteorder == "big":
-        numbers.byteswap()
+def _unpacked(data: memoryview) -> Sequence[int]:
+    """The numbers of an index, in place where this machine has its byte order."""
+    if sys.byteorder == "little":
+        return data.cast("I")
+    numbers = array("I", data.tobytes())
+    numbers.byteswap()
     return numbers
 
 
@@ -89,34 +90,39 @@ class KernelTypes(Types):
     `index` is what make_index() made of `data`; ObjectError for one that is not.
     """
 
-    def __init__(self, data: bytes | mmap, index: bytes | None = None) -> None:
+    def __init__(self, data: bytes | mmap, index: bytes | mmap | None = None) -> None:
         self._load(make_index(data) if index is None else index, len(data))
         super().__init__(data)
 
-    def _load(self, index: bytes, size: int) -> None:
+    def _load(self, index: bytes | mmap, size: int) -> None:
         if len(index) < _HEAD.size:
             raise ObjectError(f"btf: index of {len(index)} bytes")
         magic, version, count, of = _HEAD.unpack_from(index)
         least = _HEAD.size + sum(_SIZES) * count
-        if (magic, version, of) != (_MAGIC, VERSION, size) or not least <= len(index) <= least + _WORD * count:
+        if (
+            (magic, version, of) != (_MAGIC, VERSION, size)
+            or (len(index) - least) % _WORD
+            or not (least <= len(index) <= least + _WORD * count)
+        ):
             raise ObjectError(f"btf: index {version} of {of} bytes of BTF, expected {VERSION} of {size}")
-        ends = list(accumulate((each * count for each in _SIZES), initial=_HEAD.size))
-        self._places = _unpacked(index[ends[0] : ends[1]])
-        self._names = _unpacked(index[ends[1] : ends[2]])
-        self._kinds = index[ends[2] : ends[3]]
-        self._ordered = _unpacked(index[ends[3] :])
+        ends, whole = list(accumulate((each * count for each in _SIZES), initial=_HEAD.size)), memoryview(index)
+        self._places = _unpacked(whole[ends[0] : ends[1]])
+        self._names = _unpacked(whole[ends[1] : ends[2]])
+        self._kinds = whole[ends[2] : ends[3]]
+        self._ordered = _unpacked(whole[ends[3] :])
 
-    def _index(self, at: int, end: int) -> "array[int]":
+    def _index(self, at: int, end: int) -> Sequence[int]:
         if len(self._places) > MAX_TYPES:
             raise ObjectError(f"btf: {len(self._places)} types, at most {MAX_TYPES} expected")
         return self._places
 
     def of_kind(self, kind: Kind) -> Iterator[tuple[int, Type]]:
         """All types of a kind with their ids."""
-        at = self._kinds.find(kind)
+        kinds = bytes(self._kinds)
+        at = kinds.find(kind)
         while at >= 0:
             yield at, self[at]
-            at = self._kinds.find(kind, at + 1)
+            at = kinds.find(kind, at + 1)
 
     def kind_of(self, number: int) -> int:
         """The number of a type's kind."""

@@ -93,6 +93,7 @@ class Local(NamedTuple):
     access: Access | None
     fault: str = ""
     same: int = 0  # equal for relocations that are equal but for their place
+    accesses: bool = False  # its instruction loads or stores
 
     @property
     def word(self) -> str:
@@ -190,6 +191,7 @@ def relocations(debug: Debug) -> tuple[Local, ...]:
     known: dict[tuple[int, int, int], tuple[str, Access | None, str, int]] = {}
     found = []
     for section, rows in debug.ext.relocations.items():
+        body = debug.code.elf.contents(debug.code.elf.named(section))
         for row in rows:
             function = _function_at(places.get(section, ([], [])), row.offset // INSN)
             if function is None or row.kind not in _KINDS:
@@ -198,8 +200,8 @@ def relocations(debug: Debug) -> tuple[Local, ...]:
             if key not in known:
                 known[key] = (*_parsed(side, row), len(known))
             spec, access, fault, same = known[key]
-            insn = row.offset // INSN - function.start
-            found.append(Local(function.name, section, insn, _KINDS[row.kind], spec, access, fault, same))
+            insn, accesses = row.offset // INSN - function.start, body[row.offset] & 7 in _ACCESSES
+            found.append(Local(function.name, section, insn, _KINDS[row.kind], spec, access, fault, same, accesses))
     return tuple(found)
 
 
@@ -305,11 +307,10 @@ class Resolver:
             raise ObjectError("btf: the object has no types")
         self._little = debug.code.elf.order == "<"
         self._local, self._target = _Side(types, self._little), _Side(target, self._little)
-        self._kernel, self._code = target, debug.code
+        self._kernel = target
         self._candidates: dict[int, list[int]] = {}
         self._known: dict[int, Resolved] = {}
         self._sizes: dict[int, str] = {}
-        self._sections: dict[str, bytes] = {}
 
     def all(self, locals_: Iterable[Local]) -> Iterator[Resolved]:
         """The relocations, each with its outcome; of equal ones only the first is worked out."""
@@ -318,7 +319,7 @@ class Resolver:
             found = known.get(local.same)
             if found is None:
                 found = known[local.same] = self._resolve(local)
-            fault = self._as_used(local) if local.kind is _K.BYTE_OFF and found.values else ""
+            fault = self._as_used(local) if local.accesses and local.kind is _K.BYTE_OFF and found.values else ""
             if fault:
                 yield found._replace(local=local, values=None, poisoned=True, fault=fault)
             else:
@@ -591,16 +592,7 @@ class Resolver:
 
     def _as_used(self, local: Local) -> str:
         """What is wrong with a load or store of a field that has another size in the kernel."""
-        function = self._code.named(local.function)
-        if function is None or local.access is None:
-            return ""
-        whole = self._sections.get(local.section)
-        if whole is None:
-            whole = self._sections[local.section] = self._code.elf.contents(self._code.elf.named(local.section))
-        at = (function.start + local.insn) * INSN
-        if at >= len(whole) or whole[at] & 7 not in _ACCESSES:
-            return ""
-        if local.same not in self._sizes:
+        if local.same not in self._sizes and local.access is not None:
             try:
                 self._sizes[local.same] = self._resized(local.kind, local.access)
             except _REFUSED as error:

@@ -119,7 +119,7 @@ def target(name: str, noted: Mapping[str, Any]) -> Target:
     """A kernel as a prediction sees it, from where its parts lie."""
     types = None
     if noted["btf"]:
-        types = KernelTypes(_mapped(noted["btf"]), Path(noted["index"]).read_bytes())
+        types = KernelTypes(_mapped(noted["btf"]), _mapped(noted["index"]))
     return Target(name, noted["release"], types, noted["shown"], noted["homes"], partial(_options, noted["config"]))
 
 

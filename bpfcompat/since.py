@@ -7,9 +7,9 @@ A version words an explanation and decides nothing: distributions take back what
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
 
 PREFIXES = {
     "helpers": "",
@@ -23,8 +23,7 @@ PREFIXES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(NamedTuple):
     """`version` had it, by `source`.
 
     Where `after` is not empty nobody looked between: a release after that one and up to `version` brought it.
@@ -68,7 +67,7 @@ def full_name(kind: str, name: str) -> str:
 @cache
 def table() -> Mapping[tuple[str, str], Since]:
     """All rows, by kind and name."""
-    text = (resources.files("bpfcompat") / "data" / "since.json").read_text("utf-8")
+    text = (Path(__file__).resolve().parent / "data" / "since.json").read_text("utf-8")
     raw = json.loads(text)
     sources = raw["sources"]
     return {
