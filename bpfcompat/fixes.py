@@ -102,7 +102,8 @@ def _guarded_value(g: Ground) -> str:
 
 
 def _autoload_off(g: Ground) -> str:
-    below = f" on kernels before {g.since}" if g.since else " where it does not load"
+    plain = g.since and not g.option and "(" not in g.since  # switched off, or nobody knows when it came
+    below = f" on kernels before {g.since}" if plain else " where it does not work"
     return f'turn the program off{below}: `SEC("?{g.section}")`, and bpf_program__set_autoload() where it works'
 
 
