@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 from bench.corpora import ours
 from bench.corpora.__main__ import FOLDER
@@ -15,23 +16,19 @@ from bench.corpora.index import Shelf
 from bench.corpora.ours import KERNELS, session_of
 from bench.measure import ROOT
 from bpfcompat.asking import Asker
-from bpfcompat.errors import BpfcompatError
 from bpfcompat.foreseeing import predicted
 from bpfcompat.model import Answer, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.predicting import Prediction, Word
-from bpfcompat.realise import NotThere
 from bpfcompat.rules.session import open_session
 from bpfcompat.voice import Terminal
 
 
 def compared(asker: Asker) -> Iterator[tuple[Pair, Prediction, Verdict]]:
-    """Every pair that has both a prediction and an answer."""
+    """Every pair that has both a prediction and a report, which is classified anew if need be."""
     for pair, found in predicted(asker):
-        try:
-            yield pair, found, asker.verdict(pair, make=False)
-        except (NotThere, BpfcompatError):
-            continue
+        if asker.there(partial(asker.probe, pair, make=False)):
+            yield pair, found, asker.verdict(pair)
 
 
 def table(title: str, asker: Asker) -> int:

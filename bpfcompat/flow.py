@@ -9,30 +9,62 @@ from typing import Literal
 
 from bpfcompat.insns import CALL, EXIT, INSN, JA, JA32, LOAD64, Code, Function, To
 
-MAX_STEPS = 1_000_000
+MAX_INSNS = 1_000_000
+END = -1
 NO_RETURN = "bpf_throw"  # a kfunc that ends the program where no instruction says so
 
 
-def unavoidable(code: Code, function: Function, insn: int, most: int = MAX_STEPS) -> tuple[bool, int]:
-    """Whether every way through the function passes this instruction, and how many steps it took to know.
+def unavoidable(code: Code, function: Function) -> frozenset[int]:
+    """The instructions of a function that every way from its beginning to an end passes; none where it has no end.
 
-    After `most` steps it is not known, which counts as no.
+    They all lie on any one such way.  Along it, an instruction is passed over if something before it leads past it:
+    what lies beside the way is walked once, from the earliest place that leads there.
     """
     if any(r.name == NO_RETURN for r in function.references):
-        return False, 0
+        return frozenset()
     body, little = code.bytes_of(function), code.elf.order == "<"
-    count, seen, waiting = len(body) // INSN, {insn}, [0]
-    if not 0 <= insn < count:
-        return False, 0
+    way = _one_way(body, little)
+    place = {insn: number for number, insn in enumerate(way)}
+    found, furthest, beside = set(), 0, set[int]()
+    for number, insn in enumerate(way):
+        if furthest <= number:
+            found.add(insn)
+        waiting = list(_after(body, insn, little))
+        while waiting:
+            at = waiting.pop()
+            if at in place or at == END:
+                furthest = max(furthest, place.get(at, len(way)))
+            elif at not in beside:
+                beside.add(at)
+                waiting.extend(_after(body, at, little))
+    return frozenset(found)
+
+
+def _one_way(body: bytes, little: bool) -> list[int]:
+    """Some way from the first instruction to an end."""
+    came: dict[int, int] = {0: END}
+    waiting = [0]
     while waiting:
         at = waiting.pop()
-        if at in seen:
-            continue
-        if not 0 <= at < count or body[at * INSN] == EXIT or len(seen) > most:
-            return False, len(seen)  # an end that is reached without it, or a way out that is not understood
-        seen.add(at)
-        waiting.extend(_next(body[at * INSN : (at + 1) * INSN], at, little))
-    return True, len(seen)
+        for after in _after(body, at, little):
+            if after == END:
+                way = [at]
+                while came[way[-1]] != END:
+                    way.append(came[way[-1]])
+                return way[::-1]
+            if after not in came:
+                came[after] = at
+                waiting.append(after)
+    return []
+
+
+def _after(body: bytes, at: int, little: bool) -> tuple[int, ...]:
+    """Where control may go; END for an end, and for a way out that is not understood."""
+    insn = body[at * INSN : (at + 1) * INSN]
+    if len(insn) < INSN or insn[0] == EXIT:
+        return (END,)
+    count = len(body) // INSN
+    return tuple(after if 0 <= after < count else END for after in _next(insn, at, little))
 
 
 def _next(insn: bytes, at: int, little: bool) -> tuple[int, ...]:
@@ -53,28 +85,28 @@ def _order(little: bool) -> Literal["little", "big"]:
 
 
 class Certain:
-    """Which instructions of a program's functions are certain; each question is answered once.
+    """Which instructions of a program's functions are certain; each function is walked once.
 
-    All questions together have MAX_STEPS; after that nothing more is certain.
+    Of more than MAX_INSNS instructions, those that are asked about last are not walked, and nothing in them is certain.
     """
 
     def __init__(self, code: Code) -> None:
         self._code = code
-        self._known: dict[tuple[str, str, int], bool] = {}
-        self._left = MAX_STEPS
+        self._left = MAX_INSNS
+        self._known: dict[tuple[str, str], frozenset[int]] = {}
         self._functions: dict[str, frozenset[tuple[str, str]]] = {}
 
     def at(self, program: Function, function: Function, insn: int) -> bool:
         """Whether the verifier meets this instruction whenever it gets through the program."""
         if (function.section, function.name) not in self._reached(program):
             return False
-        return self._unavoidable(function, insn)
+        return insn in self._unavoidable(function)
 
-    def _unavoidable(self, function: Function, insn: int) -> bool:
-        key = (function.section, function.name, insn)
+    def _unavoidable(self, function: Function) -> frozenset[int]:
+        key = (function.section, function.name)
         if key not in self._known:
-            self._known[key], steps = unavoidable(self._code, function, insn, self._left)
-            self._left -= steps
+            self._left -= function.insns
+            self._known[key] = unavoidable(self._code, function) if self._left >= 0 else frozenset()
         return self._known[key]
 
     def _reached(self, program: Function) -> frozenset[tuple[str, str]]:
@@ -90,7 +122,7 @@ class Certain:
                 callee = self._code.named(reference.name) if reference.to is To.FUNCTION else None
                 if callee is None or callee.entry or (callee.section, callee.name) in found:
                     continue
-                if self._unavoidable(function, reference.insn):
+                if reference.insn in self._unavoidable(function):
                     found.add((callee.section, callee.name))
                     waiting.append(callee)
         self._functions[program.name] = frozenset(found)

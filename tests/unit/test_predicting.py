@@ -1,13 +1,17 @@
 """Predictions: what is certain, what is only a doubt, and that a branch makes the difference."""
 
 import json
+import struct
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bpfcompat import flow
 from bpfcompat.anatomy import meaning, read_anatomy
 from bpfcompat.btfindex import KernelTypes
-from bpfcompat.insns import read_code
+from bpfcompat.insns import Code, Function, read_code
 from bpfcompat.inspecting import look, oldest, text, to_json
 from bpfcompat.predicting import NOTICE, Obstacle, Prediction, Target, Word, helper_name, predict, upstream
 from tests.compiling import compiled
@@ -64,11 +68,35 @@ def test_helper(body: str, certain: bool) -> None:
 
 
 def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it takes too many steps to know, nothing is certain."""
+    """Where there are too many instructions to know, nothing is certain."""
     source = 'SEC("kprobe/known") int one(void *ctx) { return bpf_ktime_get_ns() + bpf_loop(1, 0, 0, 0); }'
     assert told(source) == [("helper-missing", "bpf_loop", True)]
-    monkeypatch.setattr(flow, "MAX_STEPS", 1)
+    monkeypatch.setattr(flow, "MAX_INSNS", 1)
     assert told(source) == [("helper-missing", "bpf_loop", False)]
+
+
+def around(code: Code, function: Function, insn: int) -> bool:
+    """Whether an end can be reached without this instruction, by the plainest search."""
+    body, seen, waiting = code.bytes_of(function), {insn}, [0]
+    while waiting:
+        at = waiting.pop()
+        if at == flow.END:
+            return True
+        if at not in seen:
+            seen.add(at)
+            waiting.extend(flow._after(body, at, True))
+    return False
+
+
+@given(st.lists(st.tuples(st.sampled_from((0xB7, 0x05, 0x15, 0x95)), st.integers(-6, 6)), min_size=1, max_size=14))
+def test_every_way(parts: list[tuple[int, int]]) -> None:
+    """What is unavoidable is what no search finds a way around, whatever the jumps."""
+    body = b"".join(struct.pack("<BBhi", opcode, 0, offset, 0) for opcode, offset in parts)
+    function = Function("f", "s", 0, len(parts), True, (), frozenset())
+    code = SimpleNamespace(bytes_of=lambda _: body, elf=SimpleNamespace(order="<"))
+    found = flow.unavoidable(code, function)  # type: ignore[arg-type]
+    ends = around(code, function, -2)  # type: ignore[arg-type]
+    assert found == {n for n in range(len(parts)) if ends and not around(code, function, n)}  # type: ignore[arg-type]
 
 
 def test_optional() -> None:
