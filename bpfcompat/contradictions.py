@@ -58,12 +58,18 @@ def _of_cause(build: Build, verdict: Verdict, report: Report, around: Around) ->
 
 def _of_attach_type(build: Build, verdict: Verdict, _report: Report, around: Around) -> Iterator[str]:
     """A way to attach that is missing: its type is not in the build or compiled out, or what it loads with is not."""
-    name = around.attach_type(verdict.subject) if verdict.cause == "attach-type-missing" else ""
+    name = _attach_type(around, verdict.subject) if verdict.cause == "attach-type-missing" else ""
     asked_with = next((flag for prefix, flag in _LOADED_WITH.items() if verdict.subject.startswith(prefix)), None)
     if asked_with and asked_with not in build.flags:
         return
     if name in build.attach_types and not build.switched_off("attach_types", name):
         yield f"{verdict.cause}: the build has {name}"
+
+
+def _attach_type(around: Around, section: str) -> str:
+    """A section's attach type.  libbpf has the number 0 for sections that need none, and 0 has a name of its own."""
+    name = around.attach_type(section)
+    return "" if name == "BPF_CGROUP_INET_INGRESS" and not section.removeprefix("?").startswith("cgroup") else name
 
 
 def _type_of(verdict: Verdict, report: Report) -> str:
@@ -86,7 +92,7 @@ def _of_types(build: Build, _verdict: Verdict, report: Report, _around: Around) 
 def _of_attached(build: Build, _verdict: Verdict, report: Report, around: Around) -> Iterator[str]:
     """What attached did so by a type that the build has; libbpf does without one that an older kernel lacks."""
     for program in report.programs:
-        name = around.attach_type(program.section) if program.attach is Attach.ATTACHED else ""
+        name = _attach_type(around, program.section) if program.attach is Attach.ATTACHED else ""
         option = build.switched_off("attach_types", name) if name else None
         if option is not None:
             yield f"{program.name} attaches as {name}, and {option} is not set"

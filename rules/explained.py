@@ -122,7 +122,11 @@ class Explainer:
 
         asker = self.session.asker
         found = section_type(asker.shop.store.checked(asker.validator(make=False).outputs["libbpf.so"]), section)
-        return f"BPF_{found[1].upper()}" if found else ""
+        # libbpf has the number 0 for sections that need none, and 0 has a name of its own
+        none = found is None or (
+            found[1] == "cgroup_inet_ingress" and not section.removeprefix("?").startswith("cgroup")
+        )
+        return "" if found is None or none else f"BPF_{found[1].upper()}"
 
     def _places(self, name: str) -> Callable[[str, int], Source | None]:
         """Where an instruction of a program comes from, by the object's own line information."""

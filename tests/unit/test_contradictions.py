@@ -11,12 +11,12 @@ from bpfcompat.model import Answer, Attach, Creation, Log, MapReport, ProgramRep
 BUILD = Build(
     "6.1.0-x", helpers={"loop": 181}, map_types={"BPF_MAP_TYPE_HASH": 1, "BPF_MAP_TYPE_XSKMAP": 17},
     program_types={"BPF_PROG_TYPE_XDP": 6, "BPF_PROG_TYPE_LIRC_MODE2": 24}, kfuncs={"bpf_a": frozenset()}, options={},
-    attach_types={"BPF_XDP": 37, "BPF_TRACE_KPROBE_MULTI": 42},
+    attach_types={"BPF_CGROUP_INET_INGRESS": 0, "BPF_XDP": 37, "BPF_TRACE_KPROBE_MULTI": 42},
 )  # fmt: skip
 
 
 SECTIONS = {"kprobe.multi/f": "BPF_TRACE_KPROBE_MULTI", "tcx/ingress": "BPF_TCX_INGRESS", "xdp.frags": "BPF_XDP",
-            "xdp": "BPF_XDP"}  # fmt: skip
+            "xdp": "BPF_XDP", "struct_ops.s/f": "BPF_CGROUP_INET_INGRESS"}  # fmt: skip
 AROUND = Around({"bpf_ct": "nf"}, lambda section: SECTIONS.get(section, ""))
 
 
@@ -40,6 +40,7 @@ def found(cause: str, subject: str, **more: Any) -> list[str]:
         ("verifier-rejected", "loop", []),
         ("attach-type-missing", "xdp", ["attach-type-missing: the build has BPF_XDP"]),
         ("attach-type-missing", "xdp.frags", []),
+        ("attach-type-missing", "struct_ops.s/f", []),
         ("attach-type-missing", "kprobe.multi/f", []),
         ("attach-type-missing", "tcx/ingress", []),
     ],
