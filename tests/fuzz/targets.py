@@ -1,5 +1,6 @@
 """What is fuzzed: every reader of bytes that a stranger made.  Each may only fail as it says it does."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -11,7 +12,8 @@ from bpfcompat.btf import btf_section
 from bpfcompat.btfext import read_ext
 from bpfcompat.btfindex import KernelTypes
 from bpfcompat.btftypes import Kind, Types
-from bpfcompat.errors import GuestError, KernelError, ObjectError
+from bpfcompat.digest import canonical
+from bpfcompat.errors import GuestError, KernelError, ObjectError, StoreError
 from bpfcompat.explanation import place_in_log
 from bpfcompat.inspecting import look, text, to_json
 from bpfcompat.lineinfo import place_of
@@ -22,6 +24,7 @@ from tests.compiling import compiled
 from tests.unit.test_corelo import KERNEL, LOCAL
 from tests.unit.test_insns import SOURCE
 from tests.unit.test_lineinfo import SOURCE as LINES
+from tests.unit.test_wire import NONCE, frame
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTS = elf.ObjectFacts("little", "EM_BPF", (elf.ProgramFacts("xdp", "one"),), (), (), (), (), "GPL", True)
@@ -130,11 +133,11 @@ def log(data: bytes) -> None:
 
 
 def report(data: bytes) -> None:
-    """The frames that a guest sends."""
-    try:
-        wire.parse(data, "0" * 32)
-    except GuestError:
-        return
+    """The frames that a guest sends, each whole and of any content, and a report as it is stored."""
+    with contextlib.suppress(GuestError):
+        wire.parse(b"".join(frame(number, body) for number, body in enumerate(data.split(b"\n"))), NONCE)
+    with contextlib.suppress(StoreError):
+        wire.report_from_bytes(data)
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
@@ -156,7 +159,9 @@ def seeds(target: str) -> Iterator[bytes]:
     elif target == "log":
         yield from _logs()
     else:
-        yield from (path.read_bytes() for path in sorted((GOLDEN / "wire").iterdir()) if path.is_file())
+        reports = sorted((GOLDEN / "wire").glob("*.report"), key=lambda path: path.stat().st_size)[:12]
+        yield from (b"\n".join(map(canonical, wire._frames(path.read_bytes(), NONCE))) for path in reports)
+        yield from (path.with_suffix(".json").read_bytes() for path in reports)
 
 
 def _logs() -> Iterator[bytes]:
