@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import os
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,14 +179,24 @@ def load(root: Path, overrides: Mapping[str, str] | None = None, environ: Mappin
 
 
 def parse_toml(data: bytes, name: str) -> dict[str, Any]:
-    """TOML text to a dict; ConfigError with the parser's own words."""
+    """TOML text to a dict; ConfigError with the parser's own words.
+
+    The toml package reads some strings wrongly and says nothing, such as one that ends in an escaped quote before a
+    comment: where Python's own parser reads another value, neither is taken.
+    """
     try:
-        return toml.loads(data.decode("utf-8"))
+        text = data.decode("utf-8")
+        found, strict = toml.loads(text), tomllib.loads(text)
+        same = found == strict or str(found) == str(strict)  # nan is not nan
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name}: byte {error.start}: not UTF-8") from error
     except (ValueError, IndexError, TypeError, AttributeError, KeyError, RecursionError) as error:
         # the toml package raises its own ValueError for most faults and plain Python errors for some
         raise ConfigError(f"{name}: not TOML: {str(error)[:300]}") from error
+    if not same:
+        section = next((k for k in strict if found.get(k) != strict[k]), "?")
+        raise ConfigError(f"{name}: {section}: a value that the toml package misreads", hint="write it in '…'")
+    return found
 
 
 def from_dict(raw: Mapping[str, Any], root: Path, overrides: Mapping[str, str] | None = None) -> Config:

@@ -493,3 +493,11 @@ def test_no_match(pattern: str, names: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.match_names([pattern], names, "kernel", "x")
     assert str(caught.value) == said
+
+
+def test_misread() -> None:
+    """What the toml package reads otherwise than TOML says is refused, with its place, and not taken as it was read."""
+    text = b'[guest]\nqemu = "\\"" # a quote\n'
+    assert toml.loads(text.decode())["guest"]["qemu"] == ""
+    with pytest.raises(ConfigError, match=r"bpfcompat\.toml: guest: a value that the toml package misreads"):
+        config.parse_toml(text, "bpfcompat.toml")
