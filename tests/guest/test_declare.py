@@ -193,7 +193,7 @@ def test_one_constant_undeclared(name: str, bench: Bench) -> None:
     """Without any one of them the verifier finds what it rules out."""
     own = bench.own("declared_constants")
     _, verdict = bench.ask("declared_constants", without(own, "constants", name))
-    assert (verdict.answer, verdict.cause) == (Answer.INCOMPATIBLE, "verifier-rejected")
+    assert (verdict.answer, verdict.cause) == (Answer.INCOMPATIBLE, "verifier-type")
 
 
 def test_kconfig_undeclared(bench: Bench) -> None:

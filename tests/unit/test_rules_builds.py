@@ -1,7 +1,6 @@
 """`bpfcompat kernel`: from a project's folder to what its kernels have, made once and kept in the store."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ prebuilt = "x.bpf.o"
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three kernels: one with an old set of kfuncs, one whose kfuncs are tagged, one without BTF."""
     (old, (acquire, *_)), (new, _) = sample(), sample("bpf_kfunc")
     parts = {
@@ -41,8 +40,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "bpfcompat.toml").write_text(PROJECT)
     (tmp_path / "x.bpf.o").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    sessions._sessions.pop(tmp_path.resolve(), None)
+    monkeypatch.setattr(sessions, "_sessions", {})  # of other tests, perhaps
+    return tmp_path
 
 
 def ran(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

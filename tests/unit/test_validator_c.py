@@ -223,7 +223,7 @@ def test_a_long_log_is_deflated(harness: Harness, data: bytes) -> None:
     assert whole.text == data.decode("utf-8", "replace")
     assert short.whole == whole.text
     assert short.left_out >= len(data) - 1000
-    assert whole.text.endswith(short.text)
+    assert whole.text.endswith(short.text.lstrip("\ufffd"))  # it may begin within a character
 
 
 @pytest.mark.parametrize(
