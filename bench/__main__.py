@@ -10,7 +10,20 @@ from functools import partial
 from pathlib import Path
 
 from bench.kills import kills
-from bench.measure import DOIT, ROOT, Row, as_json, environ, hyperfine, machine, max_rss_mb, once, output, table
+from bench.measure import (
+    DOIT,
+    ROOT,
+    Row,
+    as_json,
+    environ,
+    hyperfine,
+    machine,
+    max_rss_mb,
+    once,
+    output,
+    table,
+    task_seconds,
+)
 from bench.plot import Line, draw
 from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bench.virtme import virtme
@@ -25,18 +38,6 @@ PLAN = (DOIT, "plan")
 PLOT = ROOT / "docs/null-run.svg"
 LARGEST = Size(400, 250)
 GROWTH = (Size(40, 25), Size(75, 40), Size(100, 100), Size(200, 150), LARGEST)
-TASK = """import sys, time
-from pathlib import Path
-from bpfcompat.plan import Pair
-from bpfcompat.rules.planning import look_at
-from bpfcompat.rules.session import open_session
-began = time.perf_counter()
-session = open_session(Path("."))
-pair = Pair(*sys.argv[1].split("@"))
-look_at(session, [pair])
-session.asker.shop.memo.save()
-session.asker.verdict(pair)
-print("seconds", time.perf_counter() - began)"""
 LEFT_OUT = "left out by --quick"
 
 
@@ -75,7 +76,7 @@ def pair(quick: bool) -> Iterator[Row]:
             whole.append(once([DOIT, f"probe:{PAIR}"], ROOT, env)[0])
             guest.append(guest_seconds(store, PAIR))
             output([DOIT, "forget", f"probe:{PAIR}"], ROOT, env)
-            task.append(float(output([sys.executable, "-c", TASK, PAIR], ROOT, env).rpartition("seconds ")[2]))
+            task.append(task_seconds(PAIR, ROOT, env))
     yield Row("pair", tuple(whole), note=f"{PAIR}, the whole process")
     yield Row("pair: task", tuple(task), note="from before the plan to after the verdict is stored")
     yield Row("pair: guest", tuple(guest), note="from QEMU's start to the report's end")

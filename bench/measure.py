@@ -27,6 +27,19 @@ RSS = """import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 
+TASK = """import sys, time
+from pathlib import Path
+from bpfcompat.plan import Pair
+from bpfcompat.rules.planning import look_at
+from bpfcompat.rules.session import open_session
+began = time.perf_counter()
+session = open_session(Path("."))
+pair = Pair(*sys.argv[1].split("@"))
+look_at(session, [pair])
+session.asker.shop.memo.save()
+session.asker.verdict(pair)
+print("seconds", time.perf_counter() - began)"""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -62,6 +75,11 @@ def once(argv: Sequence[str], cwd: Path, env: dict[str, str]) -> tuple[float, st
     start = time.perf_counter()
     said = output(argv, cwd, env)
     return time.perf_counter() - start, said
+
+
+def task_seconds(pair: str, root: Path, env: dict[str, str]) -> float:
+    """Seconds from before the plan of a pair that was forgotten to after its verdict is stored, without Python's start."""
+    return float(output([sys.executable, "-c", TASK, pair], root, env).rpartition("seconds ")[2])
 
 
 def hyperfine(argv: Sequence[str], cwd: Path, env: dict[str, str], runs: int) -> tuple[float, ...]:

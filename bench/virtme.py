@@ -21,7 +21,7 @@ from pathlib import Path
 
 import toml
 
-from bench.measure import DOIT, ROOT, Row, environ, once, output
+from bench.measure import DOIT, ROOT, Row, environ, once, output, task_seconds
 from bench.synthetic import DODO, unproved
 from bpfcompat import process
 from bpfcompat.errors import BpfcompatError, BuildError
@@ -32,6 +32,11 @@ KERNEL = "debian-12"  # the catalogue's; the general kernel of the same release 
 PAIR = "ringbuf@general"
 MEMORY_MB = 512  # what virtme-ng needs for its overlays; ours has as much here
 BOOT_S = 300.0
+WAYS = {
+    "cold": f"doit probe:{PAIR}, a boot",
+    "warm": f"doit probe:{PAIR}, a clone of a template",
+    "task": "the same from before the plan to after the verdict is stored, as in `pair: task`",
+}
 KMOD = ("depmod", "modprobe", "modinfo")
 
 
@@ -63,11 +68,14 @@ def _rows(folder: Path, rival: Rival, runs: int) -> Iterator[Row]:
         content = folder / "ringbuf.bpf.o"
         content.write_bytes(_ringbuf())
         env = environ(**{**places, "BPFCOMPAT_GUEST_ACCELERATOR": "tcg"})
-        times: dict[str, list[float]] = {"theirs": [], "cold": [], "warm": []}
+        times: dict[str, list[float]] = {"theirs": [], "cold": [], "warm": [], "task": []}
         ways = {"cold": {"BPFCOMPAT_GUEST_COLD": "true"}, "warm": {}} if _has_templates() else {"cold": {}}
         for run in range(runs + 1):  # the first is not counted: kernel unpacked, caches warm, templates made
             theirs = _boot(rival, content)
             ours = {way: _probe(root, {**env, **more}) for way, more in ways.items()}
+            if "warm" in ways:
+                _forget(root, env)
+                ours["task"] = task_seconds(PAIR, root, env)
             if run:
                 for way, seconds in {"theirs": theirs, **ours}.items():
                     times[way].append(seconds)
@@ -78,15 +86,13 @@ def _compared(version: str, times: dict[str, list[float]]) -> Iterator[Row]:
     theirs = statistics.median(times["theirs"])
     note = f"vng {version}, 9p, TCG, {MEMORY_MB} MB, bpftool prog loadall"
     yield Row("virtme-ng: cold", tuple(times["theirs"]), note=note)
-    for way, what in (("cold", "a boot"), ("warm", "a clone of a template")):
+    for way, what in WAYS.items():
         seconds = times[way]
         if not seconds:
             yield Row(f"virtme-ng: ours, {way}", note="no templates in this version")
             continue
         ratio = theirs / statistics.median(seconds)
-        yield Row(
-            f"virtme-ng: ours, {way}", tuple(seconds), ratio, f"doit probe:{PAIR}, {what}; × faster than its cold"
-        )
+        yield Row(f"virtme-ng: ours, {way}", tuple(seconds), ratio, f"{what}; × faster than its cold")
 
 
 def _has_templates() -> bool:
@@ -116,9 +122,13 @@ def _ringbuf() -> bytes:
     return asker.shop.store.read(asker.object("ringbuf"))
 
 
+def _forget(root: Path, env: dict[str, str]) -> None:
+    subprocess.run([DOIT, "forget", f"probe:{PAIR}"], cwd=root, env=env, capture_output=True, check=False)
+
+
 def _probe(root: Path, env: dict[str, str]) -> float:
     """Seconds of the whole command, for a pair whose report was forgotten."""
-    subprocess.run([DOIT, "forget", f"probe:{PAIR}"], cwd=root, env=env, capture_output=True, check=False)
+    _forget(root, env)
     return once([DOIT, f"probe:{PAIR}"], root, env)[0]
 
 
