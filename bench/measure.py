@@ -78,7 +78,7 @@ def once(argv: Sequence[str], cwd: Path, env: dict[str, str]) -> tuple[float, st
 
 
 def task_seconds(pair: str, root: Path, env: dict[str, str]) -> float:
-    """Seconds from before the plan of a pair that was forgotten to after its verdict is stored, without Python's start."""
+    """Seconds from before the plan of a forgotten pair to after its verdict is stored, without Python's start."""
     return float(output([sys.executable, "-c", TASK, pair], root, env).rpartition("seconds ")[2])
 
 
