@@ -283,6 +283,8 @@ class Asker(Assurer):
             before = report_from_bytes(self.shop.store.read(blob))
         except StoreError:
             return
+        if before == report:  # then so are the verdicts
+            return
         answers = [self._classify(pair, r) for r in (before, report)]
         if len({(v.answer, v.cause) for v in answers}) > 1:
             words = " now and ".join(f"{v.answer}{v.cause and ': ' + v.cause}" for v in reversed(answers)) + " before"
