@@ -321,14 +321,12 @@ def _keygen(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    import json
-
     from bpfcompat.explanation import to_json
     from bpfcompat.rules.explained import explain_named
     from bpfcompat.telling import as_text
 
     found = explain_named(Path.cwd(), options.pair, options.program)
-    sys.stdout.write(json.dumps(to_json(found), indent=1) + "\n" if options.json else as_text(found))
+    sys.stdout.write(_json_text(to_json(found)) + "\n" if options.json else as_text(found))
     return int(Exit.OK)
 
 

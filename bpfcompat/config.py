@@ -6,7 +6,6 @@ that names its nearest neighbour.  `BPFCOMPAT_<SECTION>_<KEY>` in the environmen
 """
 
 import contextlib
-import difflib
 import fnmatch
 import os
 import re
@@ -21,7 +20,7 @@ import toml
 from bpfcompat.conditions import ASSERT_KEYS, CONDITION_KEYS, module_names, read_asserts, read_conditions
 from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
-from bpfcompat.errors import ConfigError
+from bpfcompat.errors import ConfigError, did_you_mean
 from bpfcompat.files import read_bounded
 from bpfcompat.libbpfs import MARK, SHIPPED, Loader, read_loaders
 from bpfcompat.libbpfs import split as split_column
@@ -222,8 +221,7 @@ def check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> No
     known = tuple(known)
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "known here: " + ", ".join(known)
+            hint = did_you_mean(str(key), known, "known here: " + ", ".join(known), most=1)
             raise ConfigError(f"{where}: {key}: unknown key", hint=hint)
 
 
@@ -240,8 +238,7 @@ def match_names(patterns: Iterable[str], names: Iterable[str], what: str, where:
     for pattern in patterns:
         found = fnmatch.filter(names, pattern)
         if not found:
-            near = difflib.get_close_matches(pattern, names, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known {what}s: {', '.join(names) or 'none'}"
+            hint = did_you_mean(pattern, names, f"known {what}s: {', '.join(names) or 'none'}")
             raise ConfigError(f"{where}: no {what} is named {pattern!r}", hint=hint)
         hit.update(dict.fromkeys(found))
     return tuple(hit)
@@ -475,8 +472,7 @@ def _override(key: str, text: str) -> Any:
     section, _, name = key.partition(".")
     if name not in SETTINGS.get(section, {}):
         known = [f"{s}.{k}" for s, keys in SETTINGS.items() for k in keys]
-        near = difflib.get_close_matches(key, known, n=1)
-        raise ConfigError(f"{key}: unknown setting", hint=f"did you mean {near[0]}?" if near else "see bpfcompat.toml")
+        raise ConfigError(f"{key}: unknown setting", hint=did_you_mean(key, known, "see bpfcompat.toml", most=1))
     spec = SETTINGS[section][name]
     default = 1 if spec.default == "auto" and text.lstrip("-").isdecimal() else spec.default
     return _value({name: _from_text(text, default)}, name, spec, f"{key}={text}")

@@ -3,6 +3,7 @@
 Wording: breadcrumbs outside in, lower case, expected and got, no full stop.  The hint is one thing to do.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -14,6 +15,14 @@ class Exit(IntEnum):
     INPUT = 2  # edit your input
     INCONCLUSIVE = 3  # a kernel could not be asked
     UNTRUSTED = 4  # do not believe this
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str, most: int = 3, likeness: float = 0.6) -> str:
+    """A hint for a name that nobody knows: the nearest known ones, or `otherwise` where none is near."""
+    from difflib import get_close_matches  # only where there is something to complain of
+
+    near = get_close_matches(name, list(known), most, likeness)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 class BpfcompatError(Exception):

@@ -13,7 +13,7 @@ from bpfcompat.btftypes import Kind, Types
 from bpfcompat.causes import helper_names
 from bpfcompat.declared import Constant, Declared, Entries, InnerMap, MapChange, ProgramChange, VariantGroup
 from bpfcompat.elf import ObjectFacts, VariableFacts, read_object, section_of
-from bpfcompat.errors import ConfigError, ObjectError
+from bpfcompat.errors import ConfigError, ObjectError, did_you_mean
 from bpfcompat.twins import split
 
 MAX_LINES_BYTES = (1 << 20) - (64 << 10)  # of what the guest takes as its spec, validator/main.c
@@ -114,8 +114,7 @@ class _Fitting:
 
     def _known(self, name: str, known: Sequence[str], what: str, where: str) -> None:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(known[:20]) or 'none'}"
+            hint = did_you_mean(name, known, f"it has: {', '.join(known[:20]) or 'none'}", most=1)
             raise ConfigError(f"{self.where}: {where}: the object has no {what} of this name", hint=hint)
 
     # --- variants
@@ -145,8 +144,7 @@ class _Fitting:
         ids = {n: number for number, n in helper_names().items()}
         number = int(name) if name.isdecimal() else ids.get(name)
         if number is None:
-            near = difflib.get_close_matches(name, ids, n=1)
-            hint = f"did you mean {near[0]}?" if near else "newer functions are kfuncs: kfunc:NAME"
+            hint = did_you_mean(name, ids, "newer functions are kfuncs: kfunc:NAME", most=1)
             raise ConfigError(f"{self.where}: {where}: no helper is named {name!r}", hint=hint)
         return f"helper:{name}:{number}"
 

@@ -8,7 +8,8 @@ for another kernel.  Pure.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bpfcompat.nearby import Near, plain_type
+from bpfcompat.btfindex import essential
+from bpfcompat.nearby import Near
 
 MOST = 5
 
@@ -77,7 +78,7 @@ def _always(_: Ground) -> bool:
 
 def _flavour(g: Ground) -> str:
     head, name = g.record
-    new, what = (g.near.renamed if g.near else ""), plain_type(head)
+    new, what = (g.near.renamed if g.near else ""), essential(head)
     return (
         f"this kernel likely calls it '{new}': declare `{what}___new {{ … {new}; }} "
         f"__attribute__((preserve_access_index));` and choose with "

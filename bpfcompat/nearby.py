@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from bpfcompat.btfindex import essential
 from bpfcompat.btftypes import Kind, Type, Types
 
 MOST = 5
@@ -34,22 +35,17 @@ class Near:
     renamed: str = ""
 
 
-def plain_type(name: str) -> str:
-    """A type's name without its flavour: `task_struct` for `task_struct___old`."""
-    return name.partition("___")[0] or name
-
-
 def near(types: Types, spec: str) -> Near | None:
     """What there is instead of `struct inode.i_atime.tv_sec`, `enum e::X = 1` or `struct x`; None: no idea."""
     found = _SPEC.match(re.sub(r" \(.*$", "", re.sub(r"^\[\d+\] ", "", spec), flags=re.S))
     if not found:
         return None
-    kind, name, rest = found["kind"], plain_type(found["name"]), found["rest"]
+    kind, name, rest = found["kind"], essential(found["name"]), found["rest"]
     if kind in _RECORDS:
         return _record(types, kind, name, re.findall(r"\.(\w+)", rest))
     if kind.startswith("enum"):
         value = re.match(r"::(\w+)", rest)
-        return _enum(types, name, plain_type(value[1]) if value else "")
+        return _enum(types, name, essential(value[1]) if value else "")
     return None
 
 

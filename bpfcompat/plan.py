@@ -3,7 +3,6 @@
 Each function names everything that can change its output and nothing else; tests/unit/test_plan.py holds both halves.
 """
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from bpfcompat import conditions, libbpfs
 from bpfcompat.action import Action
 from bpfcompat.config import Config, match_names
 from bpfcompat.digest import canonical, digest_json, raw_digest, short
-from bpfcompat.errors import ConfigError
+from bpfcompat.errors import ConfigError, did_you_mean
 from bpfcompat.model import PLAIN, AptSource, Blob, Conditions, Kernel, KernelSpec, ObjectSpec
 from bpfcompat.slugs import SLUGS
 
@@ -113,8 +112,7 @@ def _check_expect(config: Config, spec: ObjectSpec, kernels: Mapping[str, Kernel
     where = f"bpfcompat.toml: [objects.{spec.name}] expect"
     unknown = next((e for e in spec.expect.values() if e.cause and e.cause not in SLUGS), None)
     if unknown is not None:
-        near = difflib.get_close_matches(unknown.cause or "", sorted(SLUGS), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "docs/causes.md has all causes"
+        hint = did_you_mean(unknown.cause or "", sorted(SLUGS), "docs/causes.md has all causes")
         raise ConfigError(f"{where}: {unknown}: no cause is named {unknown.cause!r}", hint=hint)
     match_names(spec.optional_on, kernels, "kernel", f"bpfcompat.toml: [objects.{spec.name}] optional")
     plain = [p for p in spec.expect if libbpfs.MARK not in p]

@@ -4,7 +4,6 @@ A build is an ephemeral kernel: its package comes from the archive's signed inde
 nowhere.  Probes are keyed by what they ask, so what a matrix or an earlier search has asked is not asked again.
 """
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from bpfcompat.bisecting import Boundary, Floor, Line, Side, boundary, floor, na
 from bpfcompat.config import object_spec
 from bpfcompat.control import Controller
 from bpfcompat.elf import ObjectFacts
-from bpfcompat.errors import BpfcompatError, ConfigError, Exit
+from bpfcompat.errors import BpfcompatError, ConfigError, Exit, did_you_mean
 from bpfcompat.kernels.listing import ARCH, SUITES, Listed, archives, arranged, is_of, listed
 from bpfcompat.kernels.lock import LockedPackage
 from bpfcompat.model import Answer, AptSource, KernelSpec, ObjectSpec, Verdict
@@ -119,8 +118,7 @@ def _object(root: Path, name: str) -> tuple[Session, ObjectSpec]:
         stem = "".join(c if c.isalnum() or c in "_.+-" else "_" for c in Path(name).name.removesuffix(".bpf.o"))
         return sessions[0], object_spec(stem.lstrip("_.+-") or "object", {"prebuilt": name}, Path.cwd(), name)
     known = [n for s in sessions for n in s.matrix.objects]
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "an object of bpfcompat.toml, or a file"
+    hint = did_you_mean(name, known, "an object of bpfcompat.toml, or a file")
     raise ConfigError(f"{name[:200]}: no object has this name", hint=hint)
 
 
@@ -228,8 +226,8 @@ def place(found: Ground, name: str) -> int:
         if hits:
             some = ", ".join(found.label(i) for i in hits[:4])
             raise ConfigError(f"{name[:100]}: {len(hits)} builds have this name: {some} …", hint="name one")
-    near = difflib.get_close_matches(name, [w for options in words for w in options], n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {words[0][1]} to {words[-1][1]}"
+    every = [w for options in words for w in options]
+    hint = did_you_mean(name, every, f"known: {words[0][1]} to {words[-1][1]}", likeness=0.4)
     raise ConfigError(f"{name[:100]}: no build here has this name", hint=hint)
 
 

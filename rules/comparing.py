@@ -3,7 +3,6 @@
 Nothing is booted or made, and what a stranger's file says is bounded and cleaned before it is shown.
 """
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from bpfcompat import envelope, veristat
 from bpfcompat.comparing import Cell, Comparison, Side, as_json, as_markdown, as_text, compare
 from bpfcompat.control import Controller
 from bpfcompat.costs import measures_from_json
-from bpfcompat.errors import BpfcompatError, ConfigError, TrustError
+from bpfcompat.errors import BpfcompatError, ConfigError, TrustError, did_you_mean
 from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.gate import Row
 from bpfcompat.keys import PublicKey
@@ -147,8 +146,7 @@ def _of_project(root: Path, a: str, b: str) -> tuple[Side, Side]:
     lost = next((n for n in (a, b) if n not in known), None)
     if lost is None:
         raise ConfigError(f"{a} and {b}: a kernel and an object", hint="compare two kernels, or two objects")
-    near = difflib.get_close_matches(lost, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "a run's matrix.json, a registry, a kernel or an object"
+    hint = did_you_mean(lost, known, "a run's matrix.json, a registry, a kernel or an object")
     raise ConfigError(f"{clean(lost, 200)}: nothing to compare has this name", hint=hint)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bpfcompat.config import FILE, MAX_BYTES, governing
-from bpfcompat.errors import ConfigError, Exit
+from bpfcompat.errors import ConfigError, Exit, did_you_mean
 from bpfcompat.expecting import Change, changes, edited, is_short, value_of
 from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.gate import Row
@@ -40,8 +40,7 @@ def chosen(session: Session, names: Sequence[str]) -> list[Pair]:
     known = [*session.matrix.rows, *map(str, session.matrix.pairs)]
     for name in names:
         if not fnmatch.filter(known, name):
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "OBJECT or OBJECT@KERNEL, patterns too"
+            hint = did_you_mean(name, known, "OBJECT or OBJECT@KERNEL, patterns too")
             raise ConfigError(f"{name[:100]}: no object or pair of this matrix", hint=hint)
     return [p for p in session.matrix.pairs
             if any(fnmatch.fnmatchcase(p.object, n) or fnmatch.fnmatchcase(str(p), n) for n in names)]  # fmt: skip

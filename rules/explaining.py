@@ -1,6 +1,5 @@
 """Why a task would run, or why not; reads the store, runs nothing."""
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,7 +7,7 @@ from functools import partial
 from bpfcompat import libbpfs
 from bpfcompat.action import Action
 from bpfcompat.digest import short
-from bpfcompat.errors import BpfcompatError, ConfigError
+from bpfcompat.errors import BpfcompatError, ConfigError, did_you_mean
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.planning import Missing
@@ -122,7 +121,6 @@ def _action_of(session: Session, label: str) -> Callable[[], Action] | None:
 def _session_of(label: str) -> Session:
     names = {n: s for s in sessions() for n in possible(s)}
     if label not in names:
-        near = difflib.get_close_matches(label, sorted(names), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "doit list --all"
+        hint = did_you_mean(label, sorted(names), "doit list --all", likeness=0.5)
         raise ConfigError(f"{label}: no task has this name", hint=hint)
     return names[label]

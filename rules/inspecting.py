@@ -1,15 +1,14 @@
 """What `bpfcompat inspect` needs of a project: its objects, and where all that is known of its kernels lies."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
-from bpfcompat.errors import ConfigError
+from bpfcompat.errors import ConfigError, did_you_mean
 from bpfcompat.foreseeing import facts
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.roots import sessions_of
-from bpfcompat.rules.session import Session
 
+HINT = "name a file, or an object of bpfcompat.toml"
 _KERNELS = Path(__file__).resolve().parent.parent / "kernels"
 
 
@@ -36,15 +35,13 @@ class Opened:
         session = self.session
         spec = session.matrix.objects.get(name)
         if spec is None:
-            raise ConfigError(f"{name}: no such file, and no object of this project", hint=_nearest(session, name))
+            raise ConfigError(
+                f"{name}: no such file, and no object of this project",
+                hint=did_you_mean(name, session.matrix.objects, HINT),
+            )
         try:
             blob = session.asker.object(name, make=False)
         except NotThere as error:
             raise ConfigError(f"{name}: waits for {error.label}", hint=f"doit object:{name}") from None
         why_not = "its own loader is asked, and nobody knows what that one does" if spec.command else ""
         return session.asker.shop.store.read(blob), bool(spec.declared), why_not
-
-
-def _nearest(session: Session, name: str) -> str:
-    near = difflib.get_close_matches(name, session.matrix.objects, 3)
-    return f"did you mean {' or '.join(near)}?" if near else "name a file, or an object of bpfcompat.toml"

@@ -3,7 +3,6 @@
 `[tool.doit] loader = "bpfcompat"` in pyproject.toml turns it on.
 """
 
-import difflib
 import fnmatch
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from doit import doit_cmd
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_run import Run as StockRun
 
-from bpfcompat.errors import BpfcompatError, ConfigError
+from bpfcompat.errors import BpfcompatError, ConfigError, did_you_mean
 from bpfcompat.files import ensure_dir
 from bpfcompat.rules import selection, session
 from bpfcompat.rules.planning import without_gc
@@ -76,8 +75,7 @@ def check_names(names: list[str], tasks: set[str]) -> None:
         if name in tasks or ("*" in name and fnmatch.filter(tasks, name)):
             continue
         everything = tasks | {n for s in session.sessions() for n in possible(s)}
-        near = difflib.get_close_matches(name, sorted(everything), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "doit list --all"
+        hint = did_you_mean(name, sorted(everything), "doit list --all", likeness=0.5)
         raise ConfigError(f"{name}: no task has this name", hint=hint)
 
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from bpfcompat import plan
 from bpfcompat.action import Action
+from bpfcompat.control import Controller
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.index import Index, Proof, raw, seen
@@ -81,12 +82,19 @@ def look_at(session: Session, pairs: Iterable[Pair]) -> Missing:
         missing, asker, matrix = Missing(), session.asker, session.matrix.only(pairs)
         columns, objects = _columns(session, matrix, missing), _objects(session, matrix, missing)
         for pair in matrix.pairs:
-            known = pair.kernel in columns and pair.object in objects
-            if not known or not asker.there(partial(asker.probe, pair, make=False)):
-                missing.probes.add(pair)
-            elif not asker.there(partial(asker.verdict_entry, pair, make=False)):
-                missing.verdicts.add(pair)
+            _look(asker, missing, pair, pair.kernel in columns and pair.object in objects)
         return missing
+
+
+def _look(asker: Controller, missing: Missing, pair: Pair, known: bool) -> bool:
+    """True when a pair's report and verdict are there; what is not goes to `missing`.  `known`: it may have a key."""
+    if not known or not asker.there(partial(asker.probe, pair, make=False)):
+        missing.probes.add(pair)
+    elif not asker.there(partial(asker.verdict_entry, pair, make=False)):
+        missing.verdicts.add(pair)
+    else:
+        return True
+    return False
 
 
 def _columns(session: Session, matrix: plan.Matrix, missing: Missing) -> dict[str, plan.Column]:
@@ -186,11 +194,7 @@ class _Pairs:
     def _pair(self, pair: Pair, probe: bytes) -> None:
         asker, store = self.session.asker, self.session.asker.shop.store
         place = store.entry_path("probe", f"sha256:{probe.hex()}")
-        if not os.path.exists(place) or not asker.there(partial(asker.probe, pair, make=False)):
-            self.missing.probes.add(pair)
-        elif not asker.there(partial(asker.verdict_entry, pair, make=False)):
-            self.missing.verdicts.add(pair)
-        else:
+        if _look(asker, self.missing, pair, os.path.exists(place)):
             report, verdict = asker.probe(pair, make=False), asker.verdict_entry(pair, make=False)
             blobs = tuple(raw(b.digest) for e in (report, verdict) for b in e.outputs.values())
             key = raw(asker.verdict_action(pair, make=False).key())
