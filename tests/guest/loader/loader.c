@@ -89,7 +89,7 @@ static void bomb(void)
 
 static void flood(void)
 {
-	for (int i = 0; i < 200000; i++)
+	for (int i = 0; i < 50000; i++)
 		printf("%06d \033[31m\001\377\376 line\n", i);
 	fflush(stdout);
 }
