@@ -19,7 +19,8 @@ LAYERS = {
         *("fetch", "strictjson", "voice", "console"),
     ),
     2: (
-        *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys", "policy"),
+        *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
+        *("policy",),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
