@@ -26,6 +26,7 @@ LAYERS = {
         *("builds", "since", "sincetable"),
         *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo", "anatomy", "flow"),
         *("nearby",),
+        *("edwards", "note", "tlog"),
     ),
     3: (
         *("refusals", "fixes", "inventoried", "explanation", "causespage", "telling"),
