@@ -1,26 +1,24 @@
 """The root document: which keys of a registry may do what, in numbered versions, each signed by a threshold.
 
-A version is believed when enough root keys of the version before it *and* of its own signed it.  Its shape is that of a
+Its shape is that of a
 TUF root, so that a client of TUF can check a change of root keys with none of our code; what TUF has no word for lies
 in the member `bpfcompat`.  Root keys are Ed25519: their text in a TUF root is plain hex, a signature needs no luck with
 random numbers on an old offline machine, and no verdict key (P-256) can be mistaken for one.
 
-Pure: bytes come in, values or TrustError come out.  Times are Unix seconds here, and UTC text in the document.
+Here is its form alone; rootchain.py believes it.  Times are Unix seconds, and UTC text in the document.
 """
 
 import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
-
-from cryptography.exceptions import InvalidSignature
 
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import (
-    LogPrivateKey,
     LogPublicKey,
     PublicKey,
     fingerprint,
@@ -38,7 +36,6 @@ FORMAT = 1
 MAX_BYTES = 64 << 10
 MAX_KEYS = 100
 MAX_VERSION = 1 << 20
-MAX_ROTATIONS = 256
 ALGORITHMS = {"verdict": "ecdsa-p256-sha256", "log": "ed25519", "witness": "ed25519"}
 _KEY_MEMBERS = ("role", "name", "algorithm", "key", "not_before", "not_after", "below")
 _NOBODY = {"keyids": [], "threshold": 1}  # TUF wants these roles named; nobody can sign for them
@@ -258,7 +255,17 @@ def _holder(found: Any, what: str) -> LogPublicKey:
     value = _members(key["keyval"], f"{what}: root key: keyval", "public")
     if (key["keytype"], key["scheme"]) != ("ed25519", "ed25519"):
         raise TrustError(f"{what}: root key: expected ed25519, got {str(key['keytype'])[:40]!r}")
-    return load_log_raw(_hex(value["public"], f"{what}: root key"), f"{what}: root key")
+    return _ed25519(_hex(value["public"], f"{what}: root key"), "root key")
+
+
+@lru_cache(256)  # a chain of versions names the same keys again and again, and the look at a point is slow
+def _ed25519(raw: bytes, where: str) -> LogPublicKey:
+    return load_log_raw(raw, where)
+
+
+@lru_cache(256)
+def _spki(pem: bytes, role: str, where: str) -> PublicKey | LogPublicKey:
+    return load_public(pem, where) if role == "verdict" else load_log_public(pem, where)
 
 
 def _key(found: Any, what: str) -> Key:
@@ -266,12 +273,13 @@ def _key(found: Any, what: str) -> Key:
     role = _text(item["role"], f"{what}: role")
     where = f"{what}: {role[:20]} key"
     if item["algorithm"] != ALGORITHMS.get(role):
-        raise TrustError(f"{where}: expected {ALGORITHMS.get(role, 'another role')}, got {str(item['algorithm'])[:40]!r}")
-    load = load_public if role == "verdict" else load_log_public
+        raise TrustError(
+            f"{where}: expected {ALGORITHMS.get(role, 'another role')}, got {str(item['algorithm'])[:40]!r}"
+        )
     return Key(
         role,
         _text(item["name"], f"{where}: name"),
-        load(_PEM % _text(item["key"], where).encode("utf-8", "replace"), where),
+        _spki(_PEM % _text(item["key"], where).encode("utf-8", "replace"), role, f"{role} key"),
         parse_time(item["not_before"], f"{where}: not_before"),
         None if item["not_after"] is None else parse_time(item["not_after"], f"{where}: not_after"),
         None if item["below"] is None else _whole(item["below"], f"{where}: below"),
@@ -318,74 +326,3 @@ def _hex(value: Any, what: str) -> bytes:
     if not isinstance(value, str) or not _HEX.fullmatch(value):
         raise TrustError(f"{what}: expected lower-case hex of a key or signature")
     return binascii.unhexlify(value)
-
-
-# --- belief
-
-
-def sign(payload: bytes, key: LogPrivateKey) -> bytes:
-    """A root key's signature of a version, 64 bytes."""
-    return key.sign(payload)
-
-
-def signers(payload: bytes, signatures: Mapping[str, bytes], holders: Iterable[LogPublicKey]) -> tuple[str, ...]:
-    """Which of these root keys signed, each counted once; a signature that does not hold counts for nothing."""
-    known = {fingerprint(key): key for key in holders}
-    return tuple(i for i in sorted(known) if i in signatures and _holds(known[i], signatures[i], payload))
-
-
-def _holds(key: LogPublicKey, signature: bytes, payload: bytes) -> bool:
-    try:
-        key.verify(signature, payload)
-    except InvalidSignature:
-        return False
-    return True
-
-
-def _enough(found: Document, of: Root, whose: str) -> None:
-    count = len(signers(found.payload, found.signatures, of.holders))
-    if count < of.threshold:
-        raise TrustError(f"root {found.root.version}: {count} of {of.threshold} needed {whose} root keys signed it")
-
-
-def pinned(data: bytes, what: str = "root document") -> Document:
-    """A document that the reader got from where it trusts: signed by enough of its own keys, whatever its version."""
-    found = parse(data, what)
-    _enough(found, found.root, "own")
-    return found
-
-
-def follow(trusted: Document, data: bytes) -> Document:
-    """The next version; TrustError unless enough keys of `trusted` and enough of its own signed it."""
-    version = trusted.root.version + 1
-    found = parse(data, f"root {version}")
-    if found.root.version != version:
-        raise TrustError(f"root {version}: says that it is version {found.root.version}")
-    if found.root.name != trusted.root.name:
-        raise TrustError(f"root {version}: is of {found.root.name}, the one before of {trusted.root.name}")
-    _enough(found, trusted.root, f"version {trusted.root.version}'s")
-    _enough(found, found.root, "own")
-    return found
-
-
-def newest(trusted: Document, read: Callable[[int], bytes | None]) -> tuple[Document, ...]:
-    """The chain from a believed document to the newest: `read` gives version N's bytes, None where there is none.
-
-    A version that exists and does not hold is an error, never the end of the chain.
-    """
-    chain = [trusted]
-    while (data := read(chain[-1].root.version + 1)) is not None:
-        chain.append(follow(chain[-1], data))
-        if len(chain) > MAX_ROTATIONS:
-            raise TrustError(
-                f"root: more than {MAX_ROTATIONS} versions after {trusted.root.version}",
-                hint="get a newer root document from where you got yours",
-            )
-    return tuple(chain)
-
-
-def check_life(root: Root, now: int) -> None:
-    """TrustError when a document is over: somebody may be holding back the one that revokes."""
-    if now >= root.expires:
-        hint = "ask the registry's owners for a newer one, or allow expired ones"
-        raise TrustError(f"root {root.version}: expired at {time_text(root.expires)}", hint=hint)
