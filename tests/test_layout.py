@@ -20,11 +20,7 @@ LAYERS = {
     ),
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
-        *(
-            "policy",
-            "rootdoc",
-            "rootchain",
-        ),
+        *("policy", "logentry", "rootdoc", "rootchain"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
