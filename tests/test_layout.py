@@ -20,11 +20,13 @@ LAYERS = {
     ),
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
+        *("policy", "logentry"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
         *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo", "anatomy", "flow"),
         *("nearby",),
+        *("edwards", "note", "tlog"),
     ),
     3: (
         *("refusals", "fixes", "inventoried", "explanation", "causespage", "telling"),
