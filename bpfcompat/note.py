@@ -6,6 +6,7 @@ rule: a line of a key that is not known is ignored, a line of a known key must h
 
 import base64
 import binascii
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,16 @@ from cryptography.exceptions import InvalidSignature
 
 from bpfcompat.digest import raw_digest
 from bpfcompat.errors import ConfigError, TrustError
-from bpfcompat.files import read_bounded
-from bpfcompat.keys import MAX_KEY_BYTES, LogPrivateKey, LogPublicKey, load_log_raw, raw_public
+from bpfcompat.files import read_bounded, write_atomic
+from bpfcompat.keys import (
+    MAX_KEY_BYTES,
+    LogPrivateKey,
+    LogPublicKey,
+    keygen,
+    load_log_public,
+    load_log_raw,
+    raw_public,
+)
 
 MAX_NOTE_BYTES = 64 << 10
 MAX_SIGNATURES = 64
@@ -111,6 +120,21 @@ def parse_vkey(text: str) -> NoteKey:
     if key.id.hex() != key_id:
         raise TrustError(f"{where}: its id is {key.id.hex()}, not {key_id}")
     return key
+
+
+def keygen_named(
+    path: Path, kind: Kind, name: str, passphrase: str | None = None, published: Iterable[Path] = ()
+) -> NoteKey:
+    """As keys.keygen, for a log or a witness of this name, with its vkey in `path`.vkey."""
+    check_name(name)
+    beside = path.with_name(path.name + ".vkey")
+    if os.path.lexists(beside):
+        raise ConfigError(f"{beside}: is already there", hint="choose another path: keys are never overwritten")
+    keygen(path, passphrase, published, log=True)
+    public = path.with_name(path.name + ".pub")
+    made = NoteKey(name, load_log_public(read_bounded(public, MAX_KEY_BYTES, ConfigError), str(public)), kind)
+    write_atomic(beside, made.vkey.encode() + b"\n")
+    return made
 
 
 def load_vkey(path: Path) -> NoteKey:

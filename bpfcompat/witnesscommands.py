@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from bpfcompat.keys import LogPrivateKey
     from bpfcompat.registry.witness import Cosigned
 
-EPILOG = """a witness looks, remembers, and prints one line:   bpfcompat witness https://… --log-key LOG --key mine >line
-the operator takes it, with the witness's vkey:    bpfcompat witness REGISTRY --add line --witness THEIRS
+EPILOG = """a witness looks, remembers, and prints one line:
+  bpfcompat witness https://… --log-key LOG --key mine >line
+the operator takes it, with the witness's vkey:
+  bpfcompat witness REGISTRY --add line --witness THEIRS
 docs/log.md says what that is worth to readers."""
 
 
@@ -26,9 +28,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     made.add_argument("--key", type=Path, help="your own witness key; its name is in the .vkey beside it")
     made.add_argument("--name", help="your name on the line, where there is no .vkey")
     made.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
-    made.add_argument("--state", type=Path, metavar="DIR", help="where you remember logs; never share it, never lose it")
+    made.add_argument(
+        "--state", type=Path, metavar="DIR", help="where you remember logs; never share it, never lose it"
+    )
     made.add_argument("--out", type=Path, metavar="FILE", help="write the line here, not to standard output")
-    made.add_argument("--add", metavar="FILE", help="put this line below the registry's checkpoint; - is standard input")
+    made.add_argument(
+        "--add", metavar="FILE", help="put this line below the registry's checkpoint; - is standard input"
+    )
     made.add_argument("--witness", type=Path, metavar="FILE", help="with --add: the key (vkey) that the line is of")
     made.set_defaults(call=_witness)
 
