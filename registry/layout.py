@@ -1,7 +1,7 @@
 """Where things lie in a registry folder: the one grammar that publisher, server and reader share.
 
-A path is one of a few forms or it is nothing; there is no clean-up of paths anywhere.  Folders with a digest in the
-file name hold files that are written once; everything else is replaced by rename.
+A path is one of a few forms or it is nothing; there is no clean-up of paths anywhere.  Files with a digest in their
+name and tiles of the log are written once; everything else is replaced by rename.
 """
 
 import re
@@ -15,6 +15,7 @@ from bpfcompat.strictjson import parse_json
 FORMAT = 1
 FORMAT_FILE = "registry.json"
 LOCK_FILE = ".lock"
+CHECKPOINT = "checkpoint"
 MATRIX = "matrix.json"
 INDEX = "index.html"
 STYLE = "style.css"
@@ -113,7 +114,14 @@ def parse_index(data: bytes) -> tuple[Entry, ...]:
 
 
 HEX = "[0-9a-f]{64}"
+_LEVEL = "(?:[1-5]?[0-9]|6[0-3])"
+_TILE = "(?:x(?!000)[0-9]{3}/(?:x[0-9]{3}/){0,4})?[0-9]{3}"  # C2SP tlog-tiles: x001/x234/067 is number 1234067
+_WIDTH = "(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
 SERVED = re.compile(
-    rf"(?P<addressed>(?:bundles|manifests|evidence|inventories)/{HEX}\.json|keys/{HEX}\.pem)"
-    rf"|pairs/{HEX}\.json|(?:pair|kernel)/{HEX}\.html|registry\.json|matrix\.json|index\.html|style\.css"
+    rf"(?P<addressed>(?:bundles|manifests|evidence|inventories)/{HEX}\.json|keys/{HEX}\.pem|packs/{HEX}\.pack"
+    rf"|tile/(?:{_LEVEL}|entries)/{_TILE}(?:\.p/{_WIDTH})?)"
+    rf"|pairs/{HEX}\.json|(?:pair|kernel)/{HEX}\.html|root/[1-9][0-9]{{0,8}}\.json"
+    r"|checkpoint|registry\.json|matrix\.json|index\.html|style\.css"
 )
+"""Every path that there can be, each in its only spelling.  `addressed`: named by its content, or by a tile's place and
+width in an append-only log, so what lies there never changes."""

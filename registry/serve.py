@@ -38,8 +38,8 @@ _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xf
 _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _REFUSED = {b"transfer-encoding", b"expect", b"upgrade", b"trailer"}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EMLINK}
-_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8",
-          ".css": "text/css; charset=utf-8", ".pem": "application/x-pem-file"}  # fmt: skip
+_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+          ".pem": "application/x-pem-file", "checkpoint": "text/plain; charset=utf-8"}  # fmt: skip
 _SECURITY = (
     "Content-Security-Policy: default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'\r\n"
@@ -148,7 +148,8 @@ def opened(root_fd: int, target: str) -> Iterator[Found]:
             raise Refusal(HTTPStatus.NOT_FOUND, close=False)
         etag = f'"{info.st_ino:x}-{info.st_size:x}-{info.st_mtime_ns:x}"'
         cache = "public, max-age=31536000, immutable" if named["addressed"] else "no-cache"
-        yield Found(fd, info.st_size, etag, _TYPES[path[path.rindex(".") :]], cache)
+        kind = _TYPES.get(path[max(path.rfind("."), 0) :], "application/octet-stream")
+        yield Found(fd, info.st_size, etag, kind, cache)
     finally:
         os.close(fd)
 

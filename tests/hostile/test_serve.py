@@ -31,7 +31,7 @@ from bpfcompat.registry.serve import serve
 given = [pathlib.Path(p) for p in sys.argv[2:]] or [None, None]
 serve(pathlib.Path(sys.argv[1]), port=0, tls_cert=given[0], tls_key=given[1],
       ready=lambda host, port: print(json.dumps([host, port]), flush=True))
-third = [name for name in ("cryptography", "requests", "jinja2") if name in sys.modules]
+third = [name for name in ("cryptography", "urllib3", "jinja2") if name in sys.modules]
 sys.exit(f"imported {third}" if third else 0)
 """
 
@@ -272,6 +272,35 @@ def test_encoding_is_plain(server: Running, given: bytes) -> None:
     answer = server.get("/matrix.json", more=b"Accept-Encoding: " + given + b"\r\n")
     assert body(answer) == (server.root / "matrix.json").read_bytes()
     assert b"Content-Encoding" not in answer
+
+
+FORMAT_2 = {
+    "checkpoint": "text/plain; charset=utf-8", "root/1.json": "application/json",
+    "tile/0/x001/x234/067": "application/octet-stream", "tile/0/000.p/7": "application/octet-stream",
+    "tile/entries/000": "application/octet-stream", f"packs/{'0' * 64}.pack": "application/octet-stream",
+}  # fmt: skip
+
+
+def test_log_and_packs(tmp_path: Path) -> None:
+    """The log's nested tiles, its checkpoint, root documents and packs are served; a link on the way to them is not."""
+    root = tmp_path / "registry"
+    for name in FORMAT_2:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    with running(root) as found:
+        for name, kind in FORMAT_2.items():
+            answer = found.get("/" + name)
+            assert (status(answer), body(answer)) == (200, name.encode())
+            assert f"Content-Type: {kind}".encode() in fields(answer)
+            fixed = name.split("/")[0] in ("tile", "packs")
+            assert (b"Cache-Control: no-cache" not in fields(answer)) == fixed
+        assert [status(found.get(f"/{name}")) for name in ("tile/0/x001/x234", "tile/0", "root/", "packs")] == [404] * 4
+        for folder in ("tile/0/x001", "tile/0", "tile"):
+            (root / folder).rename(tmp_path / "aside")
+            (root / folder).symlink_to(tmp_path / "aside")
+            assert status(found.get("/tile/0/x001/x234/067")) == 404
+            (root / folder).unlink()
+            (tmp_path / "aside").rename(root / folder)
 
 
 @pytest.fixture

@@ -25,7 +25,32 @@ def test_every_path_is_served() -> None:
         assert found and bool(found["addressed"]) == (path in fixed), path
 
 
+TILES = [
+    "tile/0/000", "tile/0/255.p/1", "tile/63/x001/x234/067.p/255", "tile/entries/000", "tile/entries/x001/000.p/25",
+    "tile/entries/x999/x999/x999/x999/x999/999.p/99",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*TILES, f"packs/{PAIR}.pack"])
+def test_tiles(path: str) -> None:
+    """Tiles, whole and partial, and packs are served and never change."""
+    found = layout.SERVED.fullmatch(path)
+    assert found and found["addressed"] == path
+
+
+@pytest.mark.parametrize("path", ["checkpoint", "root/1.json", "root/999999999.json"])
+def test_moving(path: str) -> None:
+    """The checkpoint moves, and a root document is asked for again: a number is no digest."""
+    found = layout.SERVED.fullmatch(path)
+    assert found and not found["addressed"]
+
+
 NO_PATHS = [
+    "checkpoint/", "checkpoint.json", "root/0.json", "root/01.json", "root/1000000000.json", "root/1", "tile/0/0",
+    "tile/0/1000", "tile/0/0000", "tile/64/000", "tile/00/000", "tile/-1/000", "tile/0/x000/001", "tile/0/x001/001/",
+    "tile/0/001/001", "tile/0/x001", "tile/0/x01/001", "tile/0/X001/001", "tile/0/000.p/0", "tile/0/000.p/256",
+    "tile/0/000.p/01", "tile/0/000.p", "tile/0/000.p/", "tile/0/٠٠٠", "tile/data/000", "tile/000", "tile",
+    "tile/0/x001/x001/x001/x001/x001/x001/001", f"packs/{PAIR}.json", f"packs/{PAIR}.pack.gz",
     "", ".lock", "key", "bundles", "bundles/", f"bundles/{PAIR}", f"bundles/{PAIR.upper()}.json",
     f"bundles/.tmp-{PAIR}", f"bundles/../bundles/{PAIR}.json", f"pairs/{PAIR}.json\n",
 ]  # fmt: skip
