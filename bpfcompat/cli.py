@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__
+from bpfcompat import __version__, keycommands
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     _expect_commands(commands)
     _store_commands(commands)
     _kernel_commands(commands)
+    keycommands.add_commands(commands)
     return top
 
 
@@ -305,18 +306,11 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    import os
-
     from bpfcompat.keys import keygen
+    from bpfcompat.rules.rooting import passphrase
 
-    passphrase = None
-    if options.passphrase_env:
-        passphrase = os.environ.get(options.passphrase_env)
-        if not passphrase:
-            raise ConfigError(
-                f"{options.passphrase_env}: not set or empty", hint="export it, or leave --passphrase-env out"
-            )
-    print(f"{keygen(options.path, passphrase)}  {options.path} (private), {options.path}.pub (public)")
+    made = keygen(options.path, passphrase(options.passphrase_env))
+    print(f"{made}  {options.path} (private), {options.path}.pub (public)")
     return int(Exit.OK)
 
 

@@ -45,7 +45,7 @@ LAYERS = {
             "gate",
         ),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
-        *("predicting", "inspecting"),
+        *("predicting", "inspecting", "rootedit"),
         *("buildtext", "contradictions", "abilities"),
         *("expecting", "comparing", "veristat", "bisecting"),
     ),
@@ -66,7 +66,7 @@ LAYERS = {
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*"),
-    6: ("cli", "__main__"),
+    6: ("cli", "keycommands", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
