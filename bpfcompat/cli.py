@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__, keycommands
+from bpfcompat import __version__, keycommands, witnesscommands
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
     serve.set_defaults(call=_serve)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)
+    keygen.add_argument(
+        "--kind", choices=("verdict", "log", "witness"), default="verdict", help="what it signs (verdict)"
+    )
+    keygen.add_argument("--name", help="of the log or the witness; its vkey is then written too, to PATH.vkey")
     keygen.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
     keygen.set_defaults(call=_keygen)
     init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
@@ -87,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     _store_commands(commands)
     _kernel_commands(commands)
     keycommands.add_commands(commands)
+    witnesscommands.add_commands(commands)
     return top
 
 
@@ -306,11 +311,16 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    from bpfcompat.keys import keygen
-    from bpfcompat.rules.rooting import passphrase
+    from bpfcompat.keys import keygen, passphrase_in
+    from bpfcompat.note import Kind, keygen_named
 
-    made = keygen(options.path, passphrase(options.passphrase_env))
-    print(f"{made}  {options.path} (private), {options.path}.pub (public)")
+    secret, log = passphrase_in(options.passphrase_env), options.kind != "verdict"
+    if options.name is None:
+        print(f"{keygen(options.path, secret, log=log)}  {options.path} (private), {options.path}.pub (public)")
+    elif log:
+        print(keygen_named(options.path, Kind[options.kind.upper()], options.name, secret).vkey)
+    else:
+        raise ConfigError("--name: only a log and a witness have one", hint="add --kind log or --kind witness")
     return int(Exit.OK)
 
 

@@ -27,6 +27,7 @@ def _making(each: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     new = each.add_parser("new", help="make a key pair for a role")
     new.add_argument("role", choices=("root", "verdict", "log", "witness"))
     new.add_argument("path", type=Path)
+    new.add_argument("--name", help="of a log or a witness: its vkey, with this name, is written beside it")
     new.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
     new.set_defaults(call=_call("new"))
     init = each.add_parser("init", help="write a draft of version 1")

@@ -15,6 +15,7 @@ from bpfcompat.strictjson import parse_json
 FORMAT = 1
 FORMAT_FILE = "registry.json"
 LOCK_FILE = ".lock"
+CHECKPOINT = "checkpoint"
 MATRIX = "matrix.json"
 INDEX = "index.html"
 STYLE = "style.css"

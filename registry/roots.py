@@ -12,8 +12,6 @@ from bpfcompat.rootchain import follow, newest, pinned
 from bpfcompat.rootdoc import MAX_BYTES, Document, parse
 from bpfcompat.tlog import parse_checkpoint
 
-_CHECKPOINT = "checkpoint"
-
 
 def chain(source: Source, trusted: Document) -> tuple[Document, ...]:
     """From a believed document to the newest that a registry has, each believed through the one before."""
@@ -52,7 +50,7 @@ def put(registry: Path, data: bytes, waiting: Callable[[str], None] | None = Non
 
 def log_size(registry: Path) -> int:
     """How many leaves the checkpoint in a folder of one's own says that the log has; 0 without one.  Not verified."""
-    path = registry / _CHECKPOINT
+    path = registry / layout.CHECKPOINT
     if not path.exists():
         return 0
     return parse_checkpoint(split_note(read_bounded(path, MAX_NOTE_BYTES))[0]).size

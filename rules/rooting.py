@@ -6,7 +6,6 @@ a machine of their own.  Nothing is written to a registry before enough of them 
 
 import argparse
 import functools
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,8 +23,9 @@ from bpfcompat.keys import (
     load_log_private,
     load_log_public,
     load_public,
+    passphrase_in,
 )
-from bpfcompat.note import Kind, parse_vkey
+from bpfcompat.note import Kind, keygen_named, parse_vkey
 from bpfcompat.registry.roots import log_size, published, put
 from bpfcompat.rootchain import sign, signers
 from bpfcompat.rootdoc import MAX_BYTES, Document, Key, Root, document, parse, parse_time
@@ -35,18 +35,14 @@ from bpfcompat.strictjson import parse_json
 # --- making
 
 
-def passphrase(variable: str | None) -> str | None:
-    """The passphrase in an environment variable, None without a name; ConfigError when it is not there."""
-    if not variable:
-        return None
-    found = os.environ.get(variable)
-    if not found:
-        raise ConfigError(f"{variable}: not set or empty", hint="export it, or leave --passphrase-env out")
-    return found
-
-
 def _new(options: argparse.Namespace) -> int:
-    made = keygen(options.path, passphrase(options.passphrase_env), log=options.role != "verdict")
+    secret = passphrase_in(options.passphrase_env)
+    if options.name is None:
+        made = keygen(options.path, secret, log=options.role != "verdict")
+    elif options.role in ("log", "witness"):
+        made = fingerprint(keygen_named(options.path, Kind[options.role.upper()], options.name, secret).key)
+    else:
+        raise ConfigError("--name: only a log's and a witness's key has one in its file")
     print(f"{made}  {options.path} (private), {options.path}.pub (public), for the role {options.role} alone")
     return int(Exit.OK)
 
@@ -195,7 +191,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _sign(options: argparse.Namespace) -> int:
     found = _read(options.draft)
-    key = load_log_private(options.key, lambda: passphrase(options.passphrase_env) or "")
+    key = load_log_private(options.key, lambda: passphrase_in(options.passphrase_env) or "")
     keyid = fingerprint(key.public_key())
     where = options.draft.with_name(f"{options.draft.name}.{_short(keyid)}.sig")
     print("\n".join([*lines(found.root, int(time.time())), f"digest {found.digest}"]))

@@ -8,7 +8,7 @@ import pytest
 from bpfcompat.cli import main
 from bpfcompat.errors import Exit
 from bpfcompat.keys import fingerprint, load_log_public, load_public
-from bpfcompat.note import Kind, NoteKey
+from bpfcompat.note import NoteKey
 from bpfcompat.rootchain import pinned
 from bpfcompat.rootdoc import parse
 
@@ -197,12 +197,10 @@ def test_versions_in_order(desk: Desk) -> None:
 
 def test_witness_by_its_vkey(desk: Desk) -> None:
     """A witness gives its vkey, which has its name; a log's vkey is not taken for one."""
-    public = load_log_public(Path("w.pub").read_bytes())
-    Path("w.vkey").write_text(NoteKey("w.example", public, Kind.WITNESS).vkey + "\n")
-    Path("l.vkey").write_text(NoteKey("w.example", public).vkey)
-    desk.init("--witness", "w.vkey")
+    desk.run("new", "witness", "w2", "--name", "w.example")
+    Path("l.vkey").write_text(NoteKey("w.example", load_log_public(Path("w.pub").read_bytes())).vkey)
+    desk.init("--witness", "w2.vkey")
     assert [k.name for k in parse(Path("d").read_bytes()).root.keys if k.role == "witness"] == ["w.example"]
-    desk.run("drop", "d", desk.id("w"))
     assert "got a log's" in desk.run("add", "d", "witness", "l.vkey", code=Exit.INPUT)
 
 
