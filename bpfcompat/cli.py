@@ -87,11 +87,9 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
-    _expect_commands(commands)
-    _store_commands(commands)
-    _kernel_commands(commands)
-    keycommands.add_commands(commands)
-    witnesscommands.add_commands(commands)
+    modules = (keycommands, witnesscommands)
+    for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
+        add(commands)
     return top
 
 
