@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.kills import kills
+from bench.logs import log
 from bench.measure import (
     DOIT,
     ROOT,
@@ -160,6 +161,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "growth": growth,
     "matrix": matrix,
     "manifest": manifest,
+    "log": log,
     "virtme": virtme,
     "kills": kills,
 }
