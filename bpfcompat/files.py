@@ -188,7 +188,7 @@ def _why_not_open(path: Path, error: OSError, follow: bool) -> str:
 
 def _why_not_below(root: Path, path: str, error: OSError, last: str = "regular file") -> str:
     """Which part of the way is no folder, or what is there instead of the last; else the system's words."""
-    parts = path.split("/")
+    parts = path.split("/") if error.errno != errno.EINVAL else []
     for count in range(1, len(parts) + 1):
         wanted = "folder" if count < len(parts) else last
         with contextlib.suppress(OSError):
