@@ -57,7 +57,7 @@ def renewed(spec: ObjectSpec, rows: Sequence[Row], chosen: Container[Pair]) -> d
     new = dict(table)
     for pattern in dict.fromkeys(governing(every, k) for k in today if k in stale):
         under = [row.pair.kernel for row in rows if governing(every, row.pair.kernel) == pattern]
-        if pattern in table and len({today.get(k) for k in under}) == 1 and set(under) <= stale:
+        if pattern is not None and pattern in table and len({today.get(k) for k in under}) == 1 and set(under) <= stale:
             new[pattern] = today[under[0]]
         elif pattern is None and not table:
             new.update(_from_nothing({k: today[k] for k in under if k in today}, all_=set(under) <= set(today)))
