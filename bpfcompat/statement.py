@@ -19,6 +19,7 @@ from bpfcompat.errors import TrustError
 from bpfcompat.gate import meets
 from bpfcompat.model import Answer, Attach, Creation, Expectation, MapVerdict, ProgramVerdict, Verdict
 from bpfcompat.strictjson import parse_json
+from bpfcompat.tlog import MAX_SIZE, Checkpoint, check_origin
 
 FORMAT = 1  # of the fields under `bpfcompat` in the predicate
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -111,11 +112,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A whole published matrix: rows in the order of the plan, and its life in Unix seconds."""
+    """A whole published matrix: rows in the order of the plan, its life in Unix seconds, and the log it was cut from.
+
+    Every bundle of its rows is in that log; None of a registry without one (format 1).
+    """
 
     rows: tuple[Row, ...]
     not_before: int
     expires: int
+    log: Checkpoint | None = None
 
     @property
     def as_expected(self) -> bool:
@@ -216,6 +221,7 @@ def matrix_statement(matrix: Matrix) -> dict[str, Any]:
             "not_before": _time(matrix.not_before),
             "expires": _time(matrix.expires),
             "as_expected": matrix.as_expected,
+            **({"log": _log_json(matrix.log)} if matrix.log is not None else {}),
             "rows": [_row_json(row) for row in matrix.rows],
         },
     }
@@ -235,7 +241,8 @@ def parse_matrix_statement(payload: bytes) -> Matrix:
     try:
         predicate = statement["predicate"]
         rows = tuple(_row(entry) for entry in predicate["rows"])
-        matrix = Matrix(rows, _seconds(predicate["not_before"]), _seconds(predicate["expires"]))
+        log = _log(predicate["log"]) if "log" in predicate else None
+        matrix = Matrix(rows, _seconds(predicate["not_before"]), _seconds(predicate["expires"]), log)
         same = canonical(matrix_statement(matrix)) == payload
     except _WRONG_SHAPE as error:
         raise TrustError(f"matrix: not as docs/statement.md says: {_brief(error)}") from None
@@ -401,6 +408,18 @@ def _row(entry: Mapping[str, Any]) -> Row:
         _maybe(entry["pair"]), _maybe(entry["bundle"]), Answer(entry["answer"]), _text(entry["cause"]),
         parse_expectation(_text(entry["expected"])), entry["required"],
     )  # fmt: skip
+
+
+def _log_json(log: Checkpoint) -> dict[str, Any]:
+    check_origin(log.origin)
+    return {"origin": log.origin, "size": log.size, "root": _sha256("sha256:" + log.root.hex())["sha256"]}
+
+
+def _log(entry: Mapping[str, Any]) -> Checkpoint:
+    size = entry["size"]
+    if type(size) is not int or not 0 <= size <= MAX_SIZE:
+        raise TypeError("log: size: expected a whole number")
+    return Checkpoint(_text(entry["origin"]), size, bytes.fromhex(hex_of("sha256:" + _text(entry["root"]))))
 
 
 def _check_type(statement: Any, predicate_type: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 from bpfcompat.digest import canonical
 from bpfcompat.statement import verdict_payload
 from tests import independent
-from tests.claims import BAD, KEY, OBJECT, claim
-from tests.logs import LOG, logged
+from tests.claims import BAD, KEY, LOG, OBJECT, claim
+from tests.logs import logged
 
 pytestmark = pytest.mark.hostile
 
