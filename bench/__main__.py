@@ -26,6 +26,7 @@ from bench.measure import (
 )
 from bench.plot import Line, draw
 from bench.synthetic import Size, change, guest_seconds, large, unproved
+from bench.trust import manifest
 from bench.virtme import virtme
 from bench.warm import first, many
 from bpfcompat.errors import BpfcompatError, BuildError
@@ -156,6 +157,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "plan-100000": partial(plan, LARGEST),
     "growth": growth,
     "matrix": matrix,
+    "manifest": manifest,
     "virtme": virtme,
     "kills": kills,
 }

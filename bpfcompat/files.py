@@ -109,7 +109,7 @@ def _write_batch(batch: Sequence[tuple[Path, bytes]], mode: int) -> None:
                 fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
                 written.append((fd, temporary, where))
                 _write_whole(fd, data)
-            for fd, _, where in written:
+            for fd, _, where in written:  # noqa: B007  named when it fails
                 os.fsync(fd)
             for _, temporary, where in written:
                 os.replace(temporary, where)

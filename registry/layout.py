@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from bpfcompat.digest import canonical, hex_of, is_digest
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.model import Answer
-from bpfcompat.note import NoteKey, parse_vkey
 from bpfcompat.strictjson import parse_json
 
 FORMAT = 2  # that is written; format 1 has no log, and is still read
@@ -85,19 +84,19 @@ def digest_named(name: str) -> str | None:
     return digest if name.endswith(".json") and is_digest(digest) else None
 
 
-def format_bytes(log: NoteKey) -> bytes:
-    """What registry.json holds: the format, and the log's name and key, which are a convenience and never trusted."""
-    return canonical({"format": FORMAT, "log": log.vkey})
+def format_bytes(log: str) -> bytes:
+    """What registry.json holds: the format, and the log's name and key (vkey): a convenience, and never trusted."""
+    return canonical({"format": FORMAT, "log": log})
 
 
-def parse_format(data: bytes) -> NoteKey | None:
-    """The log that registry.json names, None in format 1; StoreError unless this program knows the format."""
+def parse_format(data: bytes) -> str | None:
+    """The vkey of the log that registry.json names, None in format 1; StoreError unless this program knows the format."""
     try:
         found = parse_json(data, FORMAT_FILE, MAX_SMALL_BYTES)
         fields = found if isinstance(found, dict) else {}
         number = fields.get("format")
         if number == FORMAT and type(fields.get("log")) is str and set(fields) == {"format", "log"}:
-            return parse_vkey(fields["log"])
+            return str(fields["log"])
     except TrustError as error:
         raise StoreError(f"{FORMAT_FILE}: {error.message}") from None
     if number != 1 or type(number) is not int or len(fields) != 1:

@@ -15,8 +15,8 @@ from bpfcompat import tlog
 from bpfcompat.errors import ConfigError, StoreError, TrustError
 from bpfcompat.files import locked, read_bounded, write_all, write_atomic
 from bpfcompat.keys import LogPrivateKey
-from bpfcompat.logentry import LogEntry, digest_in, log_id
-from bpfcompat.note import MAX_NOTE_BYTES, NoteKey, sign_note, split_note
+from bpfcompat.logentry import LogEntry, digest_in, log_id, trusted_root
+from bpfcompat.note import MAX_NOTE_BYTES, NoteKey, parse_vkey, sign_note, split_note
 from bpfcompat.registry import layout
 from bpfcompat.tlog import EMPTY_ROOT, MAX_ENTRIES_BYTES, WIDTH, Checkpoint, Tree
 
@@ -136,6 +136,8 @@ class Log:
 def opened(registry: Path, signer: LogSigner, waiting: Callable[[str], None] | None = None) -> Iterator[Log]:
     """The log of a registry whose lock is held; registry.json is written when it is new or of format 1.
 
+    Beside the record of what was signed lie the log's public key for readers (`.vkey`) and for Sigstore's clients.
+
     ConfigError: another origin than the registry's.  TrustError: what lies there does not extend what was signed.
     """
     known = named(registry)
@@ -147,10 +149,13 @@ def opened(registry: Path, signer: LogSigner, waiting: Callable[[str], None] | N
     origin = known.name if known else signer.origin or f"{os.urandom(8).hex()}.bpfcompat.invalid"
     tlog.check_origin(origin)
     key = NoteKey(origin, signer.key.public_key())
-    with locked(record_of(signer, origin).with_suffix(".lock"), waiting):
+    beside = record_of(signer, origin)
+    with locked(beside.with_suffix(".lock"), waiting):
         log = Log(registry, key, signer)
         if known != key:
-            write_atomic(registry / layout.FORMAT_FILE, layout.format_bytes(key))
+            write_atomic(beside.with_suffix(".vkey"), f"{key.vkey}\n".encode())
+            write_atomic(beside.with_suffix(".trusted_root.json"), trusted_root(key))
+            write_atomic(registry / layout.FORMAT_FILE, layout.format_bytes(key.vkey))
         yield log
 
 
@@ -162,7 +167,11 @@ def record_of(signer: LogSigner, origin: str) -> Path:
 def named(registry: Path) -> NoteKey | None:
     """The log that a registry says is its own; None when it has none yet."""
     place = registry / layout.FORMAT_FILE
-    return layout.parse_format(read_bounded(place, layout.MAX_SMALL_BYTES)) if place.exists() else None
+    vkey = layout.parse_format(read_bounded(place, layout.MAX_SMALL_BYTES)) if place.exists() else None
+    try:
+        return parse_vkey(vkey) if vkey is not None else None
+    except TrustError as error:
+        raise StoreError(f"{place}: log: {error.message}") from None
 
 
 def _note(place: Path) -> bytes | None:

@@ -20,22 +20,13 @@ from bpfcompat.envelope import bundle_bytes, pae_digest, sign, verify
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.files import locked, read_bounded, write_all, write_atomic
 from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout, pages, pending
 from bpfcompat.registry.layout import Entry
 from bpfcompat.registry.log import Log, LogSigner, named, opened
-from bpfcompat.statement import (
-    MAX_MATRIX_BYTES,
-    Claim,
-    Matrix,
-    Row,
-    matrix_payload,
-    pair_id,
-    parse_matrix_statement,
-    parse_verdict_statement,
-    row_of,
-    verdict_payload,
-)
+from bpfcompat.statement import Claim, pair_id, parse_verdict_statement, verdict_payload
+from bpfcompat.tlog import Checkpoint
 
 VALID_S = 30 * 86400
 
@@ -64,13 +55,14 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What one publish did.  `manifest` is the pae digest of the matrix that readers now see."""
+    """What one publish did.  `manifest` is the pae digest of the matrix that readers now see, `log` its log's end."""
 
     new: int
     known: int
     manifest: str
     manifest_new: bool
     conflicts: tuple[Conflict, ...]
+    log: Checkpoint
 
 
 def publish(
@@ -105,7 +97,7 @@ def publish(
         matrix, digest, fresh = _write_matrix(registry, Matrix(tuple(rows), now, now + valid_s, book.last), key)
         shown = _write_inventories(registry, inventories or {}, signer)
         _write_pages(registry, matrix, digest, claims, signer, shown, explained)
-    return Published(len(new), len(items) - len(new), digest, fresh, conflicts)
+    return Published(len(new), len(items) - len(new), digest, fresh, conflicts, book.last)
 
 
 def _checked(item: Item) -> bytes:

@@ -13,22 +13,14 @@ from bpfcompat import envelope
 from bpfcompat.digest import digest_bytes, digest_file, short
 from bpfcompat.errors import ConfigError, Exit, StoreError, TrustError
 from bpfcompat.keys import PublicKey
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
 from bpfcompat.policy import CLOCK_SKEW_S, Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
 from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.text import plain, when
-from bpfcompat.statement import (
-    MAX_MATRIX_BYTES,
-    Claim,
-    Matrix,
-    Row,
-    pair_id,
-    parse_matrix_statement,
-    parse_verdict_statement,
-    row_of,
-)
+from bpfcompat.statement import Claim, pair_id, parse_verdict_statement
 from bpfcompat.tlog import Checkpoint
 
 
@@ -225,8 +217,8 @@ def verify(
 ) -> Verification:
     """Check a whole registry, and that it speaks about the given files; `now` is in Unix seconds.
 
-    With `every`, or where the source can list, each leaf of the log must have its bundle.  Reasons not to believe are in
-    `problems`, never raised.  ConfigError for a local file that cannot be read.
+    With `every`, or where the source can list, each leaf of the log must have its bundle.  Reasons not to believe are
+    in `problems`, never raised.  ConfigError for a local file that cannot be read.
     """
     wanted = {"object_digest": _local(object_file), "vmlinuz": _local(kernel_file)}
     check = _Check(source, Trust(trusted, now))

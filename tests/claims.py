@@ -10,12 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bpfcompat.digest import digest_bytes
 from bpfcompat.keys import LogPrivateKey, PrivateKey
+from bpfcompat.manifest import Row, row_of
 from bpfcompat.model import Answer, Attach, Expectation, ProgramVerdict, Verdict
 from bpfcompat.note import NoteKey
 from bpfcompat.policy import Policy, VerdictKey
 from bpfcompat.registry.log import LogSigner
 from bpfcompat.registry.publish import Item, Published, publish
-from bpfcompat.statement import Claim, Row, row_of
+from bpfcompat.statement import Claim
 
 NOW = 1_800_000_000
 KEY: PrivateKey = ec.generate_private_key(ec.SECP256R1())

@@ -12,22 +12,14 @@ import pytest
 from bpfcompat import envelope
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import ConfigError, Exit
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload
 from bpfcompat.model import Answer, Expectation
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder, Web
 from bpfcompat.registry.publish import VALID_S
 from bpfcompat.registry.verify import CLOCK_SKEW_S, Verification, format_verification, verify
-from bpfcompat.statement import (
-    MAX_MATRIX_BYTES,
-    Matrix,
-    Row,
-    matrix_payload,
-    matrix_statement,
-    pair_id,
-    verdict_payload,
-    verdict_statement,
-)
+from bpfcompat.statement import pair_id, verdict_payload, verdict_statement
 from tests.claims import BAD, KEY, NOW, OBJECT, OTHER, POLICY, VMLINUZ, claim, item, put, registry, row, two_claims
 from tests.serving import reply, serving
 
@@ -174,8 +166,8 @@ def test_signed_nonsense(good: Path) -> None:
         path.write_bytes(envelope.sign(payload, KEY))
         refuse(good, "statement:")
         path.unlink()
-    matrix = matrix_statement(Matrix((row(claim()),), NOW, NOW + 60))
-    matrix["predicate"]["rows"] *= 2
+    matrix = json.loads(matrix_payload(Matrix((row(claim()),), NOW, NOW + 60)))
+    matrix["predicate"]["rows"] = {name: column * 2 for name, column in matrix["predicate"]["rows"].items()}
     (good / layout.MATRIX).write_bytes(envelope.sign(canonical(matrix), KEY))
     refuse(good, "no pair twice")
 
