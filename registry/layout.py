@@ -90,7 +90,7 @@ def format_bytes(log: str) -> bytes:
 
 
 def parse_format(data: bytes) -> str | None:
-    """The vkey of the log that registry.json names, None in format 1; StoreError unless this program knows the format."""
+    """The vkey of the log that registry.json names, None in format 1; StoreError for a format that we do not know."""
     try:
         found = parse_json(data, FORMAT_FILE, MAX_SMALL_BYTES)
         fields = found if isinstance(found, dict) else {}

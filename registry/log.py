@@ -121,7 +121,7 @@ class Log:
         except TrustError as error:
             raise TrustError(
                 f"{self._registry / layout.CHECKPOINT}: {error.message}",
-                hint="publish with the log key that signed it, on the machine that has its record",
+                hint="publish with the log key that signed it; if that is lost, start a new registry and keep this one",
             ) from None
 
     def _by_our_key(self, note: bytes) -> bool:
