@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__
+from bpfcompat import __version__, witnesscommands
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     serve.set_defaults(call=_serve)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)
+    keygen.add_argument(
+        "--kind", choices=("verdict", "log", "witness"), default="verdict", help="what it signs (verdict)"
+    )
+    keygen.add_argument("--name", help="of the log or the witness; its vkey is then written too, to PATH.vkey")
     keygen.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
     keygen.set_defaults(call=_keygen)
     init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
@@ -89,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     _expect_commands(commands)
     _store_commands(commands)
     _kernel_commands(commands)
+    witnesscommands.add_commands(commands)
     return top
 
 
@@ -320,15 +325,21 @@ def _keygen(options: argparse.Namespace) -> int:
     import os
 
     from bpfcompat.keys import keygen
+    from bpfcompat.note import Kind, keygen_named
 
-    passphrase = None
+    passphrase, log = None, options.kind != "verdict"
     if options.passphrase_env:
         passphrase = os.environ.get(options.passphrase_env)
         if not passphrase:
             raise ConfigError(
                 f"{options.passphrase_env}: not set or empty", hint="export it, or leave --passphrase-env out"
             )
-    print(f"{keygen(options.path, passphrase)}  {options.path} (private), {options.path}.pub (public)")
+    if options.name is None:
+        print(f"{keygen(options.path, passphrase, log=log)}  {options.path} (private), {options.path}.pub (public)")
+    elif log:
+        print(keygen_named(options.path, Kind[options.kind.upper()], options.name, passphrase).vkey)
+    else:
+        raise ConfigError("--name: only a log and a witness have one", hint="add --kind log or --kind witness")
     return int(Exit.OK)
 
 
