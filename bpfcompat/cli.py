@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__, verifycommands, witnesscommands
+from bpfcompat import __version__, keycommands, verifycommands, witnesscommands
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -81,10 +81,9 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
-    _expect_commands(commands)
-    _store_commands(commands)
-    _kernel_commands(commands)
-    witnesscommands.add_commands(commands)
+    modules = (keycommands, witnesscommands)
+    for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
+        add(commands)
     return top
 
 
@@ -291,22 +290,14 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    import os
-
-    from bpfcompat.keys import keygen
+    from bpfcompat.keys import keygen, passphrase_in
     from bpfcompat.note import Kind, keygen_named
 
-    passphrase, log = None, options.kind != "verdict"
-    if options.passphrase_env:
-        passphrase = os.environ.get(options.passphrase_env)
-        if not passphrase:
-            raise ConfigError(
-                f"{options.passphrase_env}: not set or empty", hint="export it, or leave --passphrase-env out"
-            )
+    secret, log = passphrase_in(options.passphrase_env), options.kind != "verdict"
     if options.name is None:
-        print(f"{keygen(options.path, passphrase, log=log)}  {options.path} (private), {options.path}.pub (public)")
+        print(f"{keygen(options.path, secret, log=log)}  {options.path} (private), {options.path}.pub (public)")
     elif log:
-        print(keygen_named(options.path, Kind[options.kind.upper()], options.name, passphrase).vkey)
+        print(keygen_named(options.path, Kind[options.kind.upper()], options.name, secret).vkey)
     else:
         raise ConfigError("--name: only a log and a witness have one", hint="add --kind log or --kind witness")
     return int(Exit.OK)

@@ -31,6 +31,7 @@ from bpfcompat.keys import (
 from bpfcompat.note import Kind, NoteKey, check_name
 from bpfcompat.policy import CLOCK_SKEW_S, Policy, VerdictKey
 from bpfcompat.strictjson import parse_json
+from bpfcompat.tlog import check_origin
 
 FORMAT = 1
 MAX_BYTES = 64 << 10
@@ -124,7 +125,7 @@ def _note_key(key: Key) -> NoteKey:
 
 
 def _check(root: Root) -> None:
-    check_name(root.name)
+    check_origin(root.name)
     if not 1 <= root.version <= MAX_VERSION:
         raise TrustError(f"root: version: expected 1 to {MAX_VERSION}, got {root.version}")
     if not 1 <= root.threshold <= len(root.holders):

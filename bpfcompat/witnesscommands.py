@@ -75,12 +75,10 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _own_key(options: argparse.Namespace) -> "tuple[str, LogPrivateKey]":
-    import os
-
-    from bpfcompat.keys import load_log_private, raw_public
+    from bpfcompat.keys import load_log_private, passphrase_in, raw_public
     from bpfcompat.note import Kind, load_vkey
 
-    key = load_log_private(options.key, lambda: os.environ.get(options.passphrase_env or "", ""))
+    key = load_log_private(options.key, lambda: passphrase_in(options.passphrase_env) or "")
     if options.name is not None:
         return options.name, key
     beside = options.key.with_name(options.key.name + ".vkey")

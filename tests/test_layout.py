@@ -48,7 +48,7 @@ LAYERS = {
             "gate",
         ),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
-        *("predicting", "inspecting"),
+        *("predicting", "inspecting", "rootedit"),
         *("buildtext", "contradictions", "abilities"),
         *("expecting", "comparing", "veristat", "bisecting"),
     ),
@@ -69,7 +69,7 @@ LAYERS = {
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*"),
-    6: ("cli", "witnesscommands", "verifycommands", "__main__"),
+    6: ("cli", "keycommands", "verifycommands", "witnesscommands", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 

@@ -54,7 +54,7 @@ def test_order_means_nothing() -> None:
         ({"version": 1 << 21}, "version: expected 1"),
         ({"needed": 2}, "2 witnesses needed, 1 listed"),
         ({"needed": -1}, "-1 witnesses needed"),
-        ({"name": "two words"}, "key name"),
+        ({"name": "two words"}, "origin: expected a lower-case host name"),
         ({"name": "other.example"}, "a log key has the registry's name other.example"),
         ({"holders": (HOLDERS[0].public_key(), HOLDERS[0].public_key())}, "is listed twice"),
         ({"holders": (LOG.public_key(), HOLDERS[0].public_key())}, "is listed twice"),
