@@ -102,6 +102,11 @@ class Policy:
         if why is not None:
             raise TrustError(f"key {keyid}: {why}")
 
+    @property
+    def every_log(self) -> tuple[NoteKey, ...]:
+        """All log keys, those of old too: what any of them signed binds the log."""
+        return (*self.log, *(key for key, _below in self.former))
+
     def log_for(self, size: int) -> tuple[NoteKey, ...]:
         """The log keys that may have signed a checkpoint of this size which is not the newest."""
         return (*self.log, *(key for key, below in self.former if size <= below))
