@@ -31,9 +31,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     check.add_argument("--all", action="store_true", help="every leaf of the log must have its bundle, over HTTP too")
     check.add_argument("--object", type=Path, help="only rows about this object, which must be this very file")
     check.add_argument("--kernel", type=Path, help="only rows about this vmlinuz, which must be this very file")
-    check.add_argument(
-        "--allow-expired", action="store_true", help="accept a matrix or root after its validity"
-    )
+    check.add_argument("--allow-expired", action="store_true", help="accept a matrix or root after its validity")
     check.set_defaults(call=_verify)
 
 
