@@ -26,6 +26,7 @@ from bench.measure import (
     task_seconds,
 )
 from bench.plot import Line, draw
+from bench.sixty import sixty
 from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bench.trust import manifest
 from bench.virtme import virtme
@@ -153,6 +154,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "pair": pair,
     "first": first,
     "many": many,
+    "sixty": sixty,
     "plan-1000": partial(plan, Size(40, 25)),
     "plan-10000": partial(plan, Size(100, 100)),
     "plan-100000": partial(plan, LARGEST),
