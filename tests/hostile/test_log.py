@@ -168,7 +168,7 @@ def test_the_witness_refuses(attack: Callable[[Path], Scene], tmp_path: Path) ->
 
 @pytest.mark.parametrize("attack", [replaced, replaced_and_grown])
 def test_portable_proof(attack: Callable[[Path], Scene], tmp_path: Path) -> None:
-    """What a returning reader keeps convinces others: both notes are printed, and Go finds the log's signature on both."""
+    """What a returning reader keeps convinces others: both notes, printed in full, and signed as Go sees it too."""
     scene = attack(tmp_path)
     visit(scene.before, POLICY, tmp_path / "state")
     printed = format_verification(visit(scene.after, POLICY, tmp_path / "state"))
