@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bpfcompat.errors import Exit, TrustError
+from bpfcompat.errors import Exit, StoreError, TrustError
+from bpfcompat.note import cosign
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder
+from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.state import Contradiction, Memory
 from bpfcompat.registry.verify import Verification, format_verification, verify
 from bpfcompat.registry.witness import add_line, witness
@@ -221,3 +223,42 @@ def test_the_witness_looks_before_the_publisher_grows(tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="has the log grown since"):
         add_line(folder, line, WITNESS)
     assert (folder / layout.CHECKPOINT).read_bytes() == before
+
+
+def test_an_end_that_nobody_else_sees(tmp_path: Path) -> None:
+    """A witnessed checkpoint, and behind it leaves for one reader only: growth that no witness saw is not believed."""
+    folder = honest(tmp_path)
+    shown = (folder / layout.CHECKPOINT).read_bytes()
+    put(folder, [item(THIRD)], [row(THIRD)], now=NOW)
+
+    class Growing(Folder):
+        """Serves the witnessed checkpoint first, and when it is asked again the one that is only for this reader."""
+
+        def read(self, path: str, limit: int) -> bytes | None:
+            """As Source.read."""
+            nonlocal shown
+            data, shown = (shown, b"") if path == layout.CHECKPOINT and shown else (super().read(path, limit), shown)
+            return data
+
+    refused = verify(Growing(folder), WITNESSED, now=NOW)
+    assert "1 witnesses needed, 0 count" in "".join(refused.problems)
+
+
+def test_one_witness_does_not_set_the_clock(tmp_path: Path) -> None:
+    """Where two witnesses are needed, a leaf was seen when the second one saw it: one that lies moves no validity."""
+    folder = honest(tmp_path)
+    text = (folder / layout.CHECKPOINT).read_bytes().partition(b"\n\n")[0] + b"\n"
+    add_line(folder, cosign(text, WITNESSES[1].name, EYES[1], 5), WITNESSES[1])
+    for needed, expected in ((1, 5), (2, NOW)):
+        policy = replace(POLICY, witnesses=tuple(WITNESSES), needed=needed)
+        assert Ledger(Folder(folder), policy, now=NOW).witnessed == expected
+    with pytest.raises(TrustError, match="2 count"):
+        Ledger(Folder(folder), replace(POLICY, witnesses=tuple(WITNESSES), needed=3), now=NOW)
+
+
+def test_a_memory_that_cannot_be_kept_is_no_verdict(tmp_path: Path) -> None:
+    """Trouble on this machine's disk says nothing of the registry."""
+    folder = honest(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="--state DIR"):
+        visit(folder, POLICY, tmp_path / "file")
