@@ -5,13 +5,16 @@ log's key and remembers what it saw, `witnessed` asks besides that a witness, wh
 """
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from bpfcompat.cli import main
 from bpfcompat.errors import Exit, StoreError, TrustError
+from bpfcompat.keys import public_pem
 from bpfcompat.note import cosign
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
@@ -20,7 +23,7 @@ from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.state import Contradiction, Memory
 from bpfcompat.registry.verify import Verification, format_verification, verify
 from bpfcompat.registry.witness import add_line, witness
-from tests.claims import BAD, GOOD, LOG, NOW, POLICY, claim, item, put, registry, row
+from tests.claims import BAD, GOOD, KEY, LOG, NOW, POLICY, claim, item, put, registry, row
 from tests.histories import EYES, WITNESSES
 from tests.sumdb import oracle
 
@@ -262,3 +265,26 @@ def test_a_memory_that_cannot_be_kept_is_no_verdict(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="--state DIR"):
         visit(folder, POLICY, tmp_path / "file")
+
+
+def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same with the commands that a reader types: believed, then refused with both notes, and without a witness."""
+    now = int(time.time())
+    registry(tmp_path / "honest", FAILED, now=now)
+    registry(tmp_path / "anew", PASSED, THIRD, now=now)
+    look(tmp_path / "honest", tmp_path / "eyes", now)
+    (tmp_path / "key.pub").write_bytes(public_pem(KEY.public_key()))
+    for name, key in (("log.vkey", LOG), ("eyes.vkey", WITNESS)):
+        (tmp_path / name).write_text(key.vkey)
+    given = ["--key", str(tmp_path / "key.pub"), "--log-key", str(tmp_path / "log.vkey")]
+    remembering = [*given, "--state", str(tmp_path / "state")]
+    witnessed = ["--witness", str(tmp_path / "eyes.vkey"), "--needed", "1", "--max-age", "1d"]
+    assert main(["verify", str(tmp_path / "honest"), *remembering, *witnessed]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "anew"), *remembering]) == 4
+    printed = capsys.readouterr().out
+    assert "fork: the tree of 2 leaves does not begin with the 1 that were seen" in printed
+    assert "seen before:" in printed and "served now:" in printed
+    assert main(["verify", str(tmp_path / "anew"), *given, "--state", str(tmp_path / "first")]) == 0
+    assert main(["verify", str(tmp_path / "anew"), *given, "--state", str(tmp_path / "second"), *witnessed]) == 4
+    assert "witness.example/w1 did not sign" in capsys.readouterr().out
