@@ -18,7 +18,7 @@ LAYERS = {
         *("addresses", "origins"),
     ),
     1: (
-        *("files", "mounts", "process", "conditions", "libbpfs", "config", "behave", "declare", "loaders"),
+        *("files", "mounts", "process", "conditions", "libbpfs", "expected", "config", "behave", "declare", "loaders"),
         *("dialler", "guard", "fetch", "strictjson", "voice", "console"),
     ),
     2: (
