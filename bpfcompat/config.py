@@ -110,6 +110,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "reports": _text(".bpfcompat/reports"),
         "lock": _text("bpfcompat.lock"),
         "catalogue": _texts(()),
+        "trail": _text(".bpfcompat/trail.jsonl"),
     },
     "run": {
         "workers": _workers(),

@@ -8,6 +8,7 @@ import argparse
 import functools
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from bpfcompat.registry.roots import log_size, published, put
 from bpfcompat.rootchain import sign, signers
 from bpfcompat.rootdoc import MAX_BYTES, Document, Key, Root, document, parse, parse_time
 from bpfcompat.rootedit import add, changes, drop, end, expire, lines, name_of, next_version, role_of, rotate
+from bpfcompat.rules import trailing
 from bpfcompat.strictjson import parse_json
 
 # --- making
@@ -43,6 +45,7 @@ def _new(options: argparse.Namespace) -> int:
         made = fingerprint(keygen_named(options.path, Kind[options.role.upper()], options.name, secret).key)
     else:
         raise ConfigError("--name: only a log's and a witness's key has one in its file")
+    _note("key", key=made, role=options.role, use=f"made: {options.path}")
     print(f"{made}  {options.path} (private), {options.path}.pub (public), for the role {options.role} alone")
     return int(Exit.OK)
 
@@ -195,6 +198,7 @@ def _sign(options: argparse.Namespace) -> int:
     keyid = fingerprint(key.public_key())
     where = options.draft.with_name(f"{options.draft.name}.{_short(keyid)}.sig")
     print("\n".join([*lines(found.root, int(time.time())), f"digest {found.digest}"]))
+    _note("key", key=keyid, role="root", use=f"signed version {found.root.version}, {found.digest}")
     body = {"keyid": keyid, "root": found.digest, "sig": sign(found.payload, key).hex()}
     write_atomic(where, canonical(body) + b"\n")
     if keyid not in map(fingerprint, found.root.holders):
@@ -215,8 +219,12 @@ def _publish(options: argparse.Namespace) -> int:
         keyid, signature = _signature(path, found)
         signatures[keyid] = signature
     data = document(found.root, signatures)
-    new = put(options.registry, data, lambda who: print(f"   waits for {who}", flush=True))
-    version = found.root.version
+    version, name, place = found.root.version, found.root.name, str(options.registry)
+    with _refusals(f"root {version} for {options.registry}"):
+        new = put(options.registry, data, lambda who: print(f"   waits for {who}", flush=True))
+    if new:
+        by = ", ".join(signatures)
+        _note("root", registry=place, name=name, version=version, digest=found.digest, signed_by=by)
     print(f"root {version} is {'now' if new else 'already'} in {options.registry}, digest {found.digest}")
     if version == 1 and new:
         print(f"give {options.registry}/root/1.json to readers, by a way that they trust")
@@ -240,6 +248,18 @@ def _signature(path: Path, found: Document) -> tuple[str, bytes]:
         return value["keyid"], bytes.fromhex(value["sig"])
     except ValueError:
         raise TrustError(f"{path}: sig: expected hex") from None
+
+
+def _note(event: str, **facts: str | int) -> None:
+    """A record in the audit trail of the project here; a root holder's machine has none."""
+    config = trailing.here(Path.cwd())
+    if config is not None:
+        trailing.write(config, event, **facts)
+
+
+def _refusals(what: str) -> AbstractContextManager[None]:
+    config = trailing.here(Path.cwd())
+    return nullcontext() if config is None else trailing.refusals(config, what)
 
 
 def _asked(call: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

@@ -23,7 +23,7 @@ LAYERS = {
     ),
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
-        *("policy", "logentry", "rootdoc", "rootchain"),
+        *("policy", "logentry", "rootdoc", "rootchain", "trail"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
@@ -69,7 +69,7 @@ LAYERS = {
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*"),
-    6: ("cli", "keycommands", "witnesscommands", "__main__"),
+    6: ("cli", "keycommands", "trailcommands", "witnesscommands", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 

@@ -107,6 +107,14 @@ def test_not_enough_witnesses_left() -> None:
         value.policy(UNTIL)
 
 
+def test_no_log_key_left() -> None:
+    """Where every log key is over, nothing is believed: it is not the same as a registry without a log."""
+    value = replace(root(), keys=(KEY_V, replace(KEY_L, below=40)))
+    with pytest.raises(TrustError, match="none of its 1 log keys may sign at"):
+        value.policy(FROM)
+    assert replace(root(), keys=(KEY_V,)).policy(FROM).log == ()
+
+
 def test_times() -> None:
     """A moment has one text, and only that text is read."""
     for moment in (0, FROM, 253402300799):
