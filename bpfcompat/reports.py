@@ -151,7 +151,11 @@ def summary(rows: Sequence[Row]) -> str:
     tolerated += differences(decision.tolerated)
     if not decision.failed:
         return "\n".join([head + "; all as expected", *tolerated])
-    return "\n".join([head, f"{len(decision.failed)} not as expected:", *differences(decision.failed), *tolerated])
+    answered = next((r for r in decision.failed if r.verdict is not None), None)
+    why = [f"why: bpfcompat explain {answered.pair}"] if answered else []
+    return "\n".join(
+        [head, f"{len(decision.failed)} not as expected:", *differences(decision.failed), *why, *tolerated]
+    )
 
 
 NEWS = {Difference.PASSES: " (news: it passes now)", Difference.CAUSE: " (another cause)"}

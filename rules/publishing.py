@@ -15,6 +15,7 @@ from bpfcompat.errors import BpfcompatError, Exit
 from bpfcompat.files import ensure_dir, write_atomic
 from bpfcompat.gate import decide
 from bpfcompat.process import spawned
+from bpfcompat.rules import selection
 from bpfcompat.rules.planning import Missing, survey
 from bpfcompat.rules.session import Session
 from bpfcompat.store import Entry
@@ -23,13 +24,14 @@ Task = dict[str, Any]
 MakeTask = Callable[..., Task]
 
 
+TABLE = "table"
 PUBLISH = "sign the verdicts and put them into the registry"
 
 
 def whole_tasks(
     session: Session, missing: Missing, waiting: tuple[str, ...], task: MakeTask, signed: bool
 ) -> Iterator[Task]:
-    """`report`, `publish` (where `signed`) and `matrix`, which wait for every pair that has to be asked."""
+    """`report`, `publish` (where `signed`), `matrix` and `table`, which wait for every pair that has to be asked."""
     summary = None if waiting else missing.summary
     settled = missing.settled if summary else None
     doc, drop = "write the result as JSON, Markdown, HTML and JUnit", partial(_drop_reports, session)
@@ -41,13 +43,15 @@ def whole_tasks(
     doc = "ask every kernel about every object, and judge by what is expected"
     deps = (*waiting, "report", *(["publish"] if signed else []))
     yield task(session, "matrix", doc, partial(judge, session, summary), deps=deps)
+    if selection.named(TABLE) and not selection.plain():  # a bare `doit` prints the differences alone
+        yield task(session, TABLE, "print what every pair answered, as a table", partial(show, session), deps=waiting)
 
 
 # --- the gate
 
 
 def judge(session: Session, proved: Entry | None) -> None:
-    """Print the table and the summary, and let the gate speak; `proved` is what it said when nothing had changed."""
+    """Print the differences, and let the gate speak; `proved` is what it said when nothing had changed."""
     if proved is not None:
         session.voice.say(str(proved.facts["text"]))
         session.exit = Exit(int(proved.facts["exit"]))
@@ -56,12 +60,18 @@ def judge(session: Session, proved: Entry | None) -> None:
 
     rows = session.rows()
     session.decide(rows)
-    session.voice.say("\n" + reports.table(rows) + "\n\n" + reports.summary(rows))
+    session.voice.say(reports.summary(rows))
     settled = survey(session).settled
     if settled is not None:
-        text = reports.table(rows) + "\n\n" + reports.summary([r.cached() for r in rows])
-        facts = {"exit": int(decide(rows).exit), "text": text}
+        facts = {"exit": int(decide(rows).exit), "text": reports.summary([r.cached() for r in rows])}
         session.asker.shop.store.put(settled, {}, facts)
+
+
+def show(session: Session) -> None:
+    """Print every pair of the matrix; judges nothing."""
+    from bpfcompat import reports
+
+    session.voice.say(reports.table(session.rows()))
 
 
 # --- reports
@@ -85,6 +95,7 @@ def report(session: Session) -> None:
     )
     for name, text in zip(REPORTS, texts, strict=True):
         write_atomic(folder / name, text.encode("utf-8", "replace"))
+    session.voice.say(f"   reports: {_shown(folder / 'matrix.html')} has every pair; so has doit {TABLE}")
     action = _report_action(session, survey(session).settled)
     if action is not None:
         session.asker.shop.store.put(action, {})
@@ -123,20 +134,21 @@ def publish(session: Session) -> None:
     if silent:
         session.voice.say(f"   published: nothing: {len(silent)} required pairs have no answer; run again")
         return
-    key = claims.signing_key(session)
+    key, log = claims.signing_key(session), claims.log_signer(session)
     items, entries = claims.items_of(session, rows)
     days = session.config["signing.valid_days"]
     place = session.config.path("paths.registry")
     done = put(
-        place, items, entries, key, now=int(time.time()), valid_s=days * 86400, inventories=_inventories(session),
-        waiting=session.waiting("publish"),
+        place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
+        inventories=_inventories(session), waiting=session.waiting("publish"),
         explained=explanations(session, rows),
     )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
         session.conflict = True
     state = "signed anew" if done.manifest_new else "unchanged"
-    session.voice.say(f"   published: {done.new} new, {done.known} known; matrix {state}; {_shown(place)}")
+    counts = f"{done.new} new, {done.known} known; {done.log.size} in the log; matrix {state}"
+    session.voice.say(f"   published: {counts}; {_shown(place)}")
     _remember_published(session, days)
 
 
@@ -172,14 +184,12 @@ def _published(session: Session, settled: Action | None) -> bool:
 
 def verify(session: Session) -> None:
     """`doit verify`: check this project's registry with this project's key."""
-    from bpfcompat.keys import load_public
     from bpfcompat.registry import client
     from bpfcompat.registry import verify as checking
     from bpfcompat.rules import claims
 
-    public = load_public(claims.public_bytes(session), session.config["signing.key"] + ".pub")
     source = client.open_source(str(session.config.path("paths.registry")))
-    found = checking.verify(source, [public], now=int(time.time()))
+    found = checking.verify(source, claims.policy(session), now=int(time.time()))
     session.voice.say(checking.format_verification(found))
     session.exit = found.exit_code
 
