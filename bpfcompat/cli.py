@@ -61,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", default=8080, type=int)
     serve.add_argument("--tls-cert", type=Path)
     serve.add_argument("--tls-key", type=Path)
+    serve.add_argument("--admin", metavar="HOST:PORT", help="health and metrics, for yourself (none)")
+    serve.add_argument("--access-log", metavar="FILE", help="a JSON line for each answer; - is stdout (none)")
     serve.set_defaults(call=_serve)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)
@@ -294,13 +296,17 @@ def _flakes(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from bpfcompat.registry.serve import serve
+    from bpfcompat.registry.serve import Address, address, serve
 
-    def ready(host: str, port: int) -> None:
-        scheme = "https" if options.tls_cert else "http"
-        print(f"serving {options.registry} at {scheme}://{host}:{port}/ until SIGTERM", flush=True)
+    def ready(public: Address, admin: Address | None) -> None:
+        places = [f"{'https' if options.tls_cert else 'http'}://{public[0]}:{public[1]}/"]
+        places += [f"http://{admin[0]}:{admin[1]}/metrics"] if admin else []
+        out = sys.stderr if options.access_log == "-" else sys.stdout
+        print(f"serving {options.registry} at {' and '.join(places)} until SIGTERM", file=out, flush=True)
 
-    serve(options.registry, options.host, options.port, options.tls_cert, options.tls_key, ready)
+    admin = address(options.admin) if options.admin else None
+    serve(options.registry, options.host, options.port, options.tls_cert, options.tls_key, ready, admin,
+          options.access_log)  # fmt: skip
     return int(Exit.OK)
 
 

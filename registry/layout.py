@@ -17,7 +17,9 @@ FORMAT_FILE = "registry.json"
 LOCK_FILE = ".lock"
 MATRIX = "matrix.json"
 INDEX = "index.html"
+CHECKPOINT = "checkpoint"
 STYLE = "style.css"
+TWIN = ".gz"  # what the name of a file's compressed copy ends with; see compressed.py
 MAX_SMALL_BYTES = 1 << 20  # registry.json, a pair index, a key
 MAX_EVIDENCE_BYTES = 64 << 20
 
