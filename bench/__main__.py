@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.kills import kills
+from bench.logs import log
 from bench.measure import (
     DOIT,
     ROOT,
@@ -25,7 +26,9 @@ from bench.measure import (
     task_seconds,
 )
 from bench.plot import Line, draw
+from bench.sixty import sixty
 from bench.synthetic import Size, change, guest_seconds, large, unproved
+from bench.trust import manifest
 from bench.virtme import virtme
 from bench.warm import first, many
 from bpfcompat.errors import BpfcompatError, BuildError
@@ -151,11 +154,14 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "pair": pair,
     "first": first,
     "many": many,
+    "sixty": sixty,
     "plan-1000": partial(plan, Size(40, 25)),
     "plan-10000": partial(plan, Size(100, 100)),
     "plan-100000": partial(plan, LARGEST),
     "growth": growth,
     "matrix": matrix,
+    "manifest": manifest,
+    "log": log,
     "virtme": virtme,
     "kills": kills,
 }

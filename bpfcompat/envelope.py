@@ -1,29 +1,44 @@
 """A claim, signed: one DSSE 1.0.2 envelope in a Sigstore bundle v0.3, under a plain ECDSA P-256 key.
 
-`verify` is the only way from bytes to a believed payload, and it believes the bytes as received, never a re-dump.
-Refused: anything but exactly this shape, a second signature, duplicate JSON keys, floats, deep nesting, loose base64.
+`verify` is the only way from bytes to a believed payload, and it believes the bytes as received, never a re-dump.  A
+bundle has one spelling, canonical JSON of exactly this shape, with at most one entry of a log, which must be its own.
 The key id is the key's OpenSSH fingerprint, because cosign tries no signature with another non-empty id.
 """
 
 import base64
 import binascii
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bpfcompat import logentry
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PrivateKey, PublicKey, fingerprint
+from bpfcompat.logentry import LogEntry
+from bpfcompat.note import NoteKey
+from bpfcompat.policy import Policy
 from bpfcompat.strictjson import parse_json
+from bpfcompat.tlog import Checkpoint, open_checkpoint
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_BYTES = 1 << 20
 _P256_SHA256 = ec.ECDSA(hashes.SHA256())
+_BUNDLE = re.compile(
+    (
+        r'{"dsseEnvelope":{"payload":"(?P<payload>[A-Za-z0-9+/]+={0,2})",'
+        rf'"payloadType":"{re.escape(PAYLOAD_TYPE)}",'
+        r'"signatures":\[{"keyid":"(?P<keyid>SHA256:[A-Za-z0-9+/]{43})","sig":"(?P<sig>[A-Za-z0-9+/]+={0,2})"}\]},'
+        rf'"mediaType":"{re.escape(MEDIA_TYPE)}","verificationMaterial":{{"publicKey":{{"hint":"(?P=keyid)"}}'
+        rf'(?:,"tlogEntries":\[{logentry.PATTERN}\])?}}}}'
+    ).encode()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,12 @@ class Envelope:
     payload: bytes
     signature: bytes
     keyid: str
+    entry: LogEntry | None = None
+
+    @property
+    def index(self) -> int | None:
+        """The leaf's place in the log, None for what is not logged."""
+        return self.entry.index if self.entry else None
 
 
 def pae(payload: bytes) -> bytes:
@@ -50,14 +71,24 @@ def pae_digest(payload: bytes) -> str:
 
 
 def sign(payload: bytes, key: PrivateKey, limit: int = MAX_BYTES) -> bytes:
-    """The bundle's bytes, in canonical JSON without a final newline; TrustError if readers would refuse its size."""
-    keyid = fingerprint(key.public_key())
-    signature = {"keyid": keyid, "sig": _encode(key.sign(pae(payload), _P256_SHA256))}
+    """The bundle's bytes, in no log yet; TrustError if readers would refuse its size."""
+    signature = key.sign(pae(payload), _P256_SHA256)
+    return bundle_bytes(Envelope(payload, signature, fingerprint(key.public_key())), limit)
+
+
+def bundle_bytes(signed: Envelope, limit: int = MAX_BYTES) -> bytes:
+    """A bundle as canonical JSON without a final newline; TrustError if readers would refuse its size."""
+    signature = {"keyid": signed.keyid, "sig": _encode(signed.signature)}
+    entries = {"tlogEntries": [logentry.as_json(signed.entry)]} if signed.entry else {}
     bundle = canonical(
         {
             "mediaType": MEDIA_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": keyid}},
-            "dsseEnvelope": {"payload": _encode(payload), "payloadType": PAYLOAD_TYPE, "signatures": [signature]},
+            "verificationMaterial": {"publicKey": {"hint": signed.keyid}, **entries},
+            "dsseEnvelope": {
+                "payload": _encode(signed.payload),
+                "payloadType": PAYLOAD_TYPE,
+                "signatures": [signature],
+            },
         }
     )
     if len(bundle) > limit:
@@ -65,60 +96,125 @@ def sign(payload: bytes, key: PrivateKey, limit: int = MAX_BYTES) -> bytes:
     return bundle
 
 
-def verify(data: bytes, trusted: Sequence[PublicKey], limit: int = MAX_BYTES) -> Envelope:
-    """The envelope in a bundle, signed by one of the trusted keys; TrustError otherwise."""
-    envelope = parse(data, limit)
-    keys = {fingerprint(key): key for key in trusted}
-    if envelope.keyid not in keys:
-        wanted = " or ".join(sorted(keys)) or "nobody"
-        raise TrustError(f"bundle: signed by {envelope.keyid}, trusted: {wanted}", hint="give the signer's public key")
-    try:
-        keys[envelope.keyid].verify(envelope.signature, pae(envelope.payload), _P256_SHA256)
-    except InvalidSignature:
-        raise TrustError(f"bundle: the signature by {envelope.keyid} does not hold") from None
-    return envelope
+def leaf_of(signed: Envelope, key: PublicKey) -> bytes:
+    """The leaf of a bundle that this key signed; TrustError when it did not."""
+    _check_signature(signed, fingerprint(key), key)
+    return logentry.body_of(pae(signed.payload), signed.signature, logentry.spki(key))
+
+
+def logged(signed: Envelope, entry: LogEntry) -> bytes:
+    """The bytes of a bundle once its leaf is in a log."""
+    return bundle_bytes(replace(signed, entry=entry))
+
+
+class Verifier:
+    """What these keys make of bundles; keeps what they have in common, so that a thousand cost little more than one."""
+
+    def __init__(self, trusted: Policy | Sequence[PublicKey]) -> None:
+        self.policy = trusted if isinstance(trusted, Policy) else Policy.of_keys(trusted)
+        self._keys = {known.id: (known.key, logentry.spki(known.key)) for known in self.policy.verdict}
+        self._opened: dict[bytes, tuple[Checkpoint, NoteKey]] = {}
+
+    def verify(self, data: bytes, limit: int = MAX_BYTES) -> Envelope:
+        """The envelope in a bundle, signed by one of the trusted keys; TrustError otherwise.
+
+        An entry of a log must be this bundle's and its proof must lead to its root; whose log, `entry` says.
+        """
+        found = parse(data, limit)
+        key, spki = self._keys.get(found.keyid) or self._unknown(found.keyid)
+        _check_signature(found, found.keyid, key)
+        if found.entry is not None:
+            found.entry.check(logentry.body_of(pae(found.payload), found.signature, spki))
+        return found
+
+    def entry(self, found: Envelope) -> LogEntry:
+        """The entry of a verified envelope, whose checkpoint a log key of the policy signed; TrustError otherwise."""
+        entry = found.entry
+        if entry is None:
+            raise TrustError("bundle: is in no log", hint="publish it anew, or leave the log's key out")
+        opened = self._opened.get(entry.checkpoint)
+        if opened is None:
+            known = self.policy.log_for(entry.size)
+            checkpoint, note = open_checkpoint(entry.checkpoint, known)
+            key = next(s.key for s in note.signers if s.key.name == checkpoint.origin)
+            opened = self._opened[entry.checkpoint] = checkpoint, key
+        entry.check_signed(*opened)
+        return entry
+
+    def _unknown(self, keyid: str) -> NoReturn:
+        wanted = " or ".join(sorted(self._keys)) or "nobody"
+        raise TrustError(f"bundle: signed by {keyid}, trusted: {wanted}", hint="give the signer's public key")
+
+
+def verify(data: bytes, trusted: Policy | Sequence[PublicKey], limit: int = MAX_BYTES) -> Envelope:
+    """As Verifier.verify, for a single bundle."""
+    return Verifier(trusted).verify(data, limit)
 
 
 def parse(data: bytes, limit: int = MAX_BYTES) -> Envelope:
     """A bundle of exactly our shape; TrustError names the place that differs.  The signature is not checked here."""
+    found = _BUNDLE.fullmatch(data) if len(data) <= limit else None
+    if found is None:
+        _explain(data, limit)
+    payload, signature = _decode(found["payload"], "payload"), _decode(found["sig"], "sig")
+    return Envelope(payload, signature, found["keyid"].decode(), logentry.from_groups(found))
+
+
+def _check_signature(signed: Envelope, keyid: str, key: PublicKey) -> None:
+    try:
+        key.verify(signed.signature, pae(signed.payload), _P256_SHA256)
+    except InvalidSignature:
+        raise TrustError(f"bundle: the signature by {keyid} does not hold") from None
+
+
+def _explain(data: bytes, limit: int) -> NoReturn:
+    """TrustError about a bundle that is not as we write them: what differs, as far down as it can be told."""
     bundle = _members(parse_json(data, "bundle", limit), "bundle", "mediaType", "verificationMaterial", "dsseEnvelope")
     _exactly(bundle["mediaType"], MEDIA_TYPE, "bundle: mediaType")
-    material = _members(bundle["verificationMaterial"], "bundle: verificationMaterial", "publicKey")
-    hint = _members(material["publicKey"], "bundle: publicKey", "hint")["hint"]
+    material = bundle["verificationMaterial"]
+    logs = ("tlogEntries",) if isinstance(material, dict) and "tlogEntries" in material else ()
+    hint = _members(_members(material, "bundle: verificationMaterial", "publicKey", *logs)["publicKey"],
+                    "bundle: publicKey", "hint")["hint"]  # fmt: skip
     dsse = _members(bundle["dsseEnvelope"], "bundle: dsseEnvelope", "payload", "payloadType", "signatures")
     _exactly(dsse["payloadType"], PAYLOAD_TYPE, "bundle: payloadType")
-    signatures = dsse["signatures"]
-    if not isinstance(signatures, list) or len(signatures) != 1:
-        raise TrustError("bundle: signatures: expected a list of exactly one")
-    signature = _members(signatures[0], "bundle: signature", "keyid", "sig")
-    keyid = signature["keyid"]
-    if not isinstance(keyid, str):
-        raise TrustError("bundle: keyid: expected text")
-    _exactly(hint, keyid, "bundle: hint")
-    return Envelope(_decode(dsse["payload"], "payload"), _decode(signature["sig"], "sig"), keyid)
+    signature = _members(_only(dsse["signatures"], "signatures"), "bundle: signature", "keyid", "sig")
+    _exactly(hint, signature["keyid"], "bundle: hint")
+    for name, text in (("payload", dsse["payload"]), ("sig", signature["sig"])):
+        _decode(text.encode() if isinstance(text, str) else b"", name)
+    if logs:
+        logentry.explain(_only(material["tlogEntries"], "tlogEntries"))
+    raise TrustError("bundle: not in canonical JSON, or its keyid is no fingerprint", hint="docs/registry.md: bundles")
 
 
-def _members(value: Any, what: str, *names: str) -> dict[str, Any]:
+def _only(value: Any, what: str) -> Any:
+    if not isinstance(value, list) or len(value) != 1:
+        raise TrustError(f"bundle: {what}: expected a list of exactly one")
+    return value[0]
+
+
+def _members(value: Any, what: str, *names: str) -> Mapping[str, Any]:
     if not isinstance(value, dict) or set(value) != set(names):
         raise TrustError(f"{what}: expected an object with exactly {', '.join(names)}")
     return value
 
 
-def _exactly(found: Any, expected: str, what: str) -> None:
+def _exactly(found: Any, expected: Any, what: str) -> None:
     if found != expected:
-        raise TrustError(f"{what}: expected {expected!r}, got {str(found)[:80]!r}")
+        raise TrustError(f"{what}: expected {str(expected)[:80]!r}, got {str(found)[:80]!r}")
 
 
 def _encode(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _decode(text: Any, what: str) -> bytes:
+def _decode(text: bytes, what: str) -> bytes:
     """Base64 by one rule: standard alphabet, padded, no blanks, unused bits zero."""
     try:
-        data = base64.b64decode(text, validate=True) if isinstance(text, str) else None
-    except (binascii.Error, ValueError):
-        data = None
-    if not data or _encode(data) != text:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        data = b""
+    # only the last four digits can have a second spelling that strict mode takes
+    last = base64.b64encode(data[(len(data) - 1) // 3 * 3 :])
+    if not data or len(text) != (len(data) + 2) // 3 * 4 or last != text[-4:]:
         raise TrustError(f"bundle: {what}: expected standard padded base64 of at least a byte")
     return data

@@ -1,8 +1,9 @@
-"""Signing keys: ECDSA P-256, made, loaded and named here and nowhere else.
+"""Signing keys: ECDSA P-256 for verdicts, Ed25519 for logs and witnesses; made, loaded and named here and nowhere else.
 
 A private key is PKCS#8 PEM, encrypted when a passphrase is given; the public key beside it is SPKI PEM.  A key's id is
 the OpenSSH SHA-256 fingerprint of the public key, so `ssh-keygen -lf` prints the same text.  Refused: every other
-algorithm, a private key that others can read, overwriting a key, and a key inside a folder that is published.
+algorithm, an Ed25519 key that somebody else's signature could hold for, a private key that others can read, overwriting
+a key, and a key inside a folder that is published.
 """
 
 import base64
@@ -13,21 +14,24 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from bpfcompat.digest import digest_bytes, hex_of
+from bpfcompat.edwards import why_not
 from bpfcompat.errors import ConfigError, TrustError
 from bpfcompat.files import ensure_dir, read_bounded
 
 PrivateKey = ec.EllipticCurvePrivateKey
 PublicKey = ec.EllipticCurvePublicKey
+LogPrivateKey = ed25519.Ed25519PrivateKey
+LogPublicKey = ed25519.Ed25519PublicKey
 
 MAX_KEY_BYTES = 64 << 10
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
-def keygen(path: Path, passphrase: str | None = None, published: Iterable[Path] = ()) -> str:
-    """Make a key pair at `path` and `path`.pub and return its fingerprint.
+def keygen(path: Path, passphrase: str | None = None, published: Iterable[Path] = (), log: bool = False) -> str:
+    """Make a key pair at `path` and `path`.pub and return its fingerprint; with `log` on, Ed25519 instead of P-256.
 
     `published` are folders that others read (registry, store): ConfigError for a path inside one of them, and when
     either file is already there.
@@ -39,14 +43,14 @@ def keygen(path: Path, passphrase: str | None = None, published: Iterable[Path] 
     for taken in (path, public_path):
         if os.path.lexists(taken):
             raise ConfigError(f"{taken}: is already there", hint="choose another path: keys are never overwritten")
-    key = ec.generate_private_key(ec.SECP256R1())
+    key: PrivateKey | LogPrivateKey = LogPrivateKey.generate() if log else ec.generate_private_key(ec.SECP256R1())
     ensure_dir(path.parent)
     _write_new(path, private_pem(key, passphrase), 0o600)
     _write_new(public_path, public_pem(key.public_key()), 0o644)
     return fingerprint(key.public_key())
 
 
-def private_pem(key: PrivateKey, passphrase: str | None) -> bytes:
+def private_pem(key: PrivateKey | LogPrivateKey, passphrase: str | None) -> bytes:
     """A private key as PKCS#8 PEM, encrypted when there is a passphrase."""
     lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase:
@@ -54,9 +58,19 @@ def private_pem(key: PrivateKey, passphrase: str | None) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
 
 
-def public_pem(key: PublicKey) -> bytes:
+def public_pem(key: PublicKey | LogPublicKey) -> bytes:
     """A public key as SPKI PEM."""
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def passphrase_in(variable: str | None) -> str | None:
+    """The passphrase in an environment variable, None without a name; ConfigError when nothing is there."""
+    if not variable:
+        return None
+    found = os.environ.get(variable)
+    if not found:
+        raise ConfigError(f"{variable}: not set or empty", hint="export it, or leave --passphrase-env out")
+    return found
 
 
 def load_private(path: Path, passphrase_source: Callable[[], str] | None = None) -> PrivateKey:
@@ -64,6 +78,21 @@ def load_private(path: Path, passphrase_source: Callable[[], str] | None = None)
 
     ConfigError: unreadable, readable by others, no or wrong passphrase.  TrustError: not P-256.
     """
+    key = _load_private(path, passphrase_source)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise TrustError(f"{path}: expected an ECDSA P-256 key, got {_describe(key)}")
+    return key
+
+
+def load_log_private(path: Path, passphrase_source: Callable[[], str] | None = None) -> LogPrivateKey:
+    """As load_private, for the Ed25519 key of a log or a witness."""
+    key = _load_private(path, passphrase_source)
+    if not isinstance(key, LogPrivateKey):
+        raise TrustError(f"{path}: expected an Ed25519 key, got {_describe(key)}")
+    return key
+
+
+def _load_private(path: Path, passphrase_source: Callable[[], str] | None) -> object:
     data = read_bounded(path, MAX_KEY_BYTES, ConfigError)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
@@ -74,35 +103,56 @@ def load_private(path: Path, passphrase_source: Callable[[], str] | None = None)
         if not passphrase:
             raise ConfigError(f"{path}: is encrypted and no passphrase was given", hint="give its passphrase")
     try:
-        key = serialization.load_pem_private_key(data, passphrase)
+        return serialization.load_pem_private_key(data, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         what = "wrong passphrase" if passphrase else "expected a PKCS#8 PEM private key"
         raise ConfigError(f"{path}: {what}") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise TrustError(f"{path}: expected an ECDSA P-256 key, got {_describe(key)}")
-    return key
 
 
 def load_public(data: bytes, where: str = "public key") -> PublicKey:
     """The public key in SPKI PEM bytes; TrustError that names what came instead of P-256."""
-    if len(data) > MAX_KEY_BYTES:
-        raise TrustError(f"{where}: {len(data)} bytes, at most {MAX_KEY_BYTES} expected")
-    try:
-        key = serialization.load_pem_public_key(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise TrustError(f"{where}: expected an ECDSA P-256 public key in SPKI PEM, got something else") from error
+    key = _load_public(data, where, "ECDSA P-256")
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise TrustError(f"{where}: expected an ECDSA P-256 key, got {_describe(key)}")
     return key
 
 
-def fingerprint(key: PublicKey) -> str:
+def load_log_public(data: bytes, where: str = "public key") -> LogPublicKey:
+    """The Ed25519 key of a log or witness in SPKI PEM bytes; TrustError as load_log_raw."""
+    key = _load_public(data, where, "Ed25519")
+    if not isinstance(key, LogPublicKey):
+        raise TrustError(f"{where}: expected an Ed25519 key, got {_describe(key)}")
+    return load_log_raw(raw_public(key), where)
+
+
+def load_log_raw(raw: bytes, where: str = "public key") -> LogPublicKey:
+    """The Ed25519 key of these 32 bytes; TrustError for a point that no honest key is: see edwards.py."""
+    if why := why_not(raw):
+        raise TrustError(f"{where}: expected an Ed25519 key, got {why}")
+    return LogPublicKey.from_public_bytes(raw)
+
+
+def raw_public(key: LogPublicKey) -> bytes:
+    """The 32 bytes of an Ed25519 key."""
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def _load_public(data: bytes, where: str, algorithm: str) -> object:
+    if len(data) > MAX_KEY_BYTES:
+        raise TrustError(f"{where}: {len(data)} bytes, at most {MAX_KEY_BYTES} expected")
+    try:
+        return serialization.load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TrustError(f"{where}: expected an {algorithm} public key in SPKI PEM, got something else") from error
+
+
+def fingerprint(key: PublicKey | LogPublicKey) -> str:
     """The key id: `SHA256:` and 43 characters, as `ssh-keygen -lf` prints it."""
     raw = bytes.fromhex(hex_fingerprint(key))
     return "SHA256:" + base64.b64encode(raw).decode().rstrip("=")
 
 
-def hex_fingerprint(key: PublicKey) -> str:
+def hex_fingerprint(key: PublicKey | LogPublicKey) -> str:
     """The same fingerprint as 64 hex digits: what a key's file in a registry is called."""
     line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return hex_of(digest_bytes(base64.b64decode(line.split()[1])))

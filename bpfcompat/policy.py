@@ -7,26 +7,12 @@ just before `not_after` and `below`.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PublicKey, fingerprint
+from bpfcompat.note import NoteKey
 
 CLOCK_SKEW_S = 300
-
-
-class NoteKey(Protocol):
-    """A key that signs notes: a log's or a witness's."""
-
-    @property
-    def name(self) -> str:
-        """Its name, on the signature line."""
-
-    @property
-    def key(self) -> Ed25519PublicKey:
-        """The public key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +76,7 @@ class Policy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_id", {known.id: known for known in self.verdict})
         notes = (*self.log, *(key for key, _below in self.former), *self.witnesses)
-        raw = [key.key.public_bytes_raw() for key in notes]
+        raw = [key.raw for key in notes]
         if len(set(raw)) != len(raw) or len(self._by_id) != len(self.verdict):
             raise TrustError("policy: a key is listed twice", hint="a key has one role, and counts once")
         if not 0 <= self.needed <= len(self.witnesses):

@@ -1,4 +1,4 @@
-"""A verdict as an in-toto Statement, a matrix as another, and both back.  Pure: takes values, gives values.
+"""A verdict as an in-toto Statement, and back; manifest.py does the same for a matrix.  Pure.
 
 A verdict statement says what was asked (object, kernel, guest, recipe: all by digest) and what the answer was; it
 holds no time, host name or path, so equal work gives equal bytes.  An inconclusive verdict is never stated.  Reading is
@@ -8,26 +8,21 @@ beside the fields we know, and no two spellings mean the same.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from bpfcompat.behaviour import Outcome, TestVerdict
 from bpfcompat.costs import measures_from_json
 from bpfcompat.digest import canonical, digest_bytes, digest_json, hex_of
-from bpfcompat.envelope import MAX_BYTES, pae_digest
+from bpfcompat.envelope import MAX_BYTES
 from bpfcompat.errors import TrustError
-from bpfcompat.gate import meets
-from bpfcompat.model import Answer, Attach, Creation, Expectation, MapVerdict, ProgramVerdict, Verdict
+from bpfcompat.model import Answer, Attach, Creation, MapVerdict, ProgramVerdict, Verdict
 from bpfcompat.strictjson import parse_json
 
 FORMAT = 1  # of the fields under `bpfcompat` in the predicate
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 VERDICT_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
-MATRIX_TYPE = "urn:bpfcompat:matrix:v1"
-MAX_MATRIX_BYTES = 16 << 20
-NOT_TO_BE_HAD = "not-to-be-had"  # the cause of an inconclusive row whose optional kernel or object could not be got
 _RESULTS = {Answer.COMPATIBLE: "PASSED", Answer.INCOMPATIBLE: "FAILED"}
-_WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # what a look-up in a stranger's JSON raises
+WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # what a look-up in a stranger's JSON raises
 _CONFIGURATION = (
     "kernel", "kernel-config", "kernel-modules", "validator", "libbpf", "initramfs", "command-line", "conditions",
     "machine", "recipe", "report",
@@ -78,51 +73,6 @@ class Claim:
         return f"{loader.get('name')} {loader.get('digest')}"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One pair of a published matrix.
-
-    `bundle` is the pae digest of the verdict's bundle, None exactly when the answer is inconclusive; `cause` is then
-    NOT_TO_BE_HAD or why the kernel could not be asked.  Digests and pair id are None where there was nothing to name.
-    """
-
-    object_name: str
-    object_digest: str | None
-    kernel_name: str
-    kernel_release: str
-    vmlinuz: str | None
-    pair: str | None
-    bundle: str | None
-    answer: Answer
-    cause: str
-    expected: Expectation
-    required: bool = True
-
-    @property
-    def as_expected(self) -> bool:
-        """The gate's rule; a kernel that is optional and not to be had is nobody's failure."""
-        return self.cause == NOT_TO_BE_HAD or meets(self.expected, self.answer, self.cause)
-
-    @property
-    def label(self) -> str:
-        """The pair as people type it: `ringbuf@debian-12`."""
-        return f"{self.object_name}@{self.kernel_name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """A whole published matrix: rows in the order of the plan, and its life in Unix seconds."""
-
-    rows: tuple[Row, ...]
-    not_before: int
-    expires: int
-
-    @property
-    def as_expected(self) -> bool:
-        """True when every required row is as expected."""
-        return all(row.as_expected for row in self.rows if row.required)
-
-
 def verdict_statement(claim: Claim) -> dict[str, Any]:
     """The in-toto Statement of a claim: a test-result about the object alone.
 
@@ -139,7 +89,7 @@ def verdict_statement(claim: Claim) -> dict[str, Any]:
     compatible = verdict.answer is Answer.COMPATIBLE
     return {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": claim.object_name, "digest": _sha256(claim.object_digest)}],
+        "subject": [{"name": claim.object_name, "digest": sha256_set(claim.object_digest)}],
         "predicateType": VERDICT_TYPE,
         "predicate": {
             "result": _RESULTS[verdict.answer],
@@ -155,12 +105,12 @@ def verdict_statement(claim: Claim) -> dict[str, Any]:
 def parse_verdict_statement(payload: bytes) -> Claim:
     """The claim in a payload whose signature has been checked; TrustError unless it is exactly one of ours."""
     statement = parse_json(payload, "statement", MAX_BYTES)
-    _check_type(statement, VERDICT_TYPE)
+    check_type(statement, VERDICT_TYPE)
     try:
         claim = _claim(statement)
         same = canonical(verdict_statement(claim)) == payload
-    except _WRONG_SHAPE as error:
-        raise TrustError(f"statement: not as docs/statement.md says: {_brief(error)}") from None
+    except WRONG_SHAPE as error:
+        raise TrustError(f"statement: not as docs/statement.md says: {brief(error)}") from None
     if not same:
         raise TrustError("statement: has other fields or another spelling than docs/statement.md says")
     return claim
@@ -192,88 +142,26 @@ def verdict_payload(claim: Claim) -> bytes:
     return payload
 
 
-def row_of(claim: Claim, expected: Expectation, required: bool = True) -> Row:
-    """A claim as a row of a matrix; its bundle has a name before it is signed, as no signature is part of that."""
-    verdict = claim.verdict
-    return Row(
-        claim.object_name, claim.object_digest, claim.kernel_name, claim.kernel_release, claim.vmlinuz,
-        pair_id(claim), pae_digest(verdict_payload(claim)), verdict.answer, verdict.cause, expected, required,
-    )  # fmt: skip
-
-
-def matrix_statement(matrix: Matrix) -> dict[str, Any]:
-    """The in-toto Statement of a matrix: every object is a subject, every pair a row of the predicate."""
-    labels = [row.label for row in matrix.rows]
-    if not labels or len(set(labels)) != len(labels):
-        raise TrustError("matrix: expected at least one row and no pair twice")
-    known = {(row.object_name, row.object_digest) for row in matrix.rows if row.object_digest}
-    return {
-        "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": _sha256(digest)} for name, digest in sorted(known) if digest],
-        "predicateType": MATRIX_TYPE,
-        "predicate": {
-            "format": FORMAT,
-            "not_before": _time(matrix.not_before),
-            "expires": _time(matrix.expires),
-            "as_expected": matrix.as_expected,
-            "rows": [_row_json(row) for row in matrix.rows],
-        },
-    }
-
-
-def matrix_payload(matrix: Matrix) -> bytes:
-    """The exact bytes that are signed for a matrix."""
-    payload = canonical(matrix_statement(matrix))
-    parse_matrix_statement(payload)
-    return payload
-
-
-def parse_matrix_statement(payload: bytes) -> Matrix:
-    """The matrix in a payload whose signature has been checked; TrustError unless it is exactly one of ours."""
-    statement = parse_json(payload, "matrix", MAX_MATRIX_BYTES)
-    _check_type(statement, MATRIX_TYPE)
-    try:
-        predicate = statement["predicate"]
-        rows = tuple(_row(entry) for entry in predicate["rows"])
-        matrix = Matrix(rows, _seconds(predicate["not_before"]), _seconds(predicate["expires"]))
-        same = canonical(matrix_statement(matrix)) == payload
-    except _WRONG_SHAPE as error:
-        raise TrustError(f"matrix: not as docs/statement.md says: {_brief(error)}") from None
-    if not same:
-        raise TrustError("matrix: has other fields or another spelling than docs/statement.md says")
-    return matrix
-
-
-def parse_expectation(text: str) -> Expectation:
-    """`any`, `may-fail[:CAUSE]`, `unknown`, or an answer, as Expectation prints itself; ValueError otherwise."""
-    word, _, cause = text.partition(":")
-    lenient = word in ("any", "may-fail", "unknown")
-    found = Expectation(None, cause or None, word) if lenient else Expectation(Answer(word), cause or None)
-    if str(found) != text or (cause and word in ("any", "unknown")):
-        raise ValueError(f"expectation {text[:80]!r}")
-    return found
-
-
 def _configuration(claim: Claim) -> list[dict[str, Any]]:
     """Everything the answer hangs on, as in-toto ResourceDescriptors; what is text or settings rides in annotations."""
     kernel = {"name": claim.kernel_name, "release": claim.kernel_release, "arch": claim.kernel_arch}
     return [
-        _resource("kernel", _sha256(claim.vmlinuz), kernel),
-        *([_resource("kernel-config", _sha256(claim.config))] if claim.config is not None else []),
-        *([_resource("kernel-modules", _sha256(claim.modules))] if claim.modules is not None else []),
-        _resource("validator", _sha256(claim.validator)),
-        _resource("libbpf", _sha256(claim.libbpf_source), {"version": claim.libbpf_version}),
-        _resource("initramfs", _sha256(claim.initramfs)),
-        _resource("command-line", _sha256(digest_bytes(claim.command_line.encode())), {"text": claim.command_line}),
+        _resource("kernel", sha256_set(claim.vmlinuz), kernel),
+        *([_resource("kernel-config", sha256_set(claim.config))] if claim.config is not None else []),
+        *([_resource("kernel-modules", sha256_set(claim.modules))] if claim.modules is not None else []),
+        _resource("validator", sha256_set(claim.validator)),
+        _resource("libbpf", sha256_set(claim.libbpf_source), {"version": claim.libbpf_version}),
+        _resource("initramfs", sha256_set(claim.initramfs)),
+        _resource("command-line", sha256_set(digest_bytes(claim.command_line.encode())), {"text": claim.command_line}),
         *_conditions(claim.conditions),
-        _resource("machine", _sha256(digest_json(claim.machine)), {"machine": _as_json(claim.machine)}),
-        _resource("recipe", _sha256(digest_json(claim.spec)), {"spec": _as_json(claim.spec)}),
-        _resource("report", _sha256(claim.report)),
+        _resource("machine", sha256_set(digest_json(claim.machine)), {"machine": _as_json(claim.machine)}),
+        _resource("recipe", sha256_set(digest_json(claim.spec)), {"spec": _as_json(claim.spec)}),
+        _resource("report", sha256_set(claim.report)),
     ]
 
 
 def _conditions(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_resource("conditions", _sha256(digest_json(told)), {"conditions": _as_json(told)})] if told else []
+    return [_resource("conditions", sha256_set(digest_json(told)), {"conditions": _as_json(told)})] if told else []
 
 
 def _resource(name: str, digest: dict[str, str], annotations: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -294,22 +182,22 @@ def _claim(statement: Mapping[str, Any]) -> Claim:
     noted = {name: entry.get("annotations", {}) for name, entry in found.items()}
     digest = {name: _digest(entry) for name, entry in found.items()}
     return Claim(
-        object_name=_text(subject["name"]),
+        object_name=text(subject["name"]),
         object_digest=_digest(subject),
-        kernel_name=_text(noted["kernel"]["name"]),
-        kernel_release=_text(noted["kernel"]["release"]),
-        kernel_arch=_text(noted["kernel"]["arch"]),
+        kernel_name=text(noted["kernel"]["name"]),
+        kernel_release=text(noted["kernel"]["release"]),
+        kernel_arch=text(noted["kernel"]["arch"]),
         vmlinuz=digest["kernel"],
         config=digest.get("kernel-config"),
         validator=digest["validator"],
-        libbpf_version=_text(noted["libbpf"]["version"]),
+        libbpf_version=text(noted["libbpf"]["version"]),
         libbpf_source=digest["libbpf"],
         initramfs=digest["initramfs"],
-        command_line=_text(noted["command-line"]["text"]),
+        command_line=text(noted["command-line"]["text"]),
         machine=_mapping(noted["machine"]["machine"]),
         spec=_mapping(noted["recipe"]["spec"]),
         report=digest["report"],
-        classifier=_text(extra["classifier"]),
+        classifier=text(extra["classifier"]),
         verdict=_verdict(extra),
         modules=digest.get("kernel-modules"),
         conditions=_mapping(noted["conditions"]["conditions"]) if "conditions" in noted else {},
@@ -319,12 +207,12 @@ def _claim(statement: Mapping[str, Any]) -> Claim:
 def _verdict(extra: Mapping[str, Any]) -> Verdict:
     return Verdict(
         answer=Answer(extra["answer"]),
-        cause=_text(extra["cause"]),
-        sentence=_text(extra["sentence"]),
+        cause=text(extra["cause"]),
+        sentence=text(extra["sentence"]),
         evidence=_texts(extra["evidence"]),
-        errno=_text(extra["errno"]),
-        hint=_text(extra["hint"]),
-        subject=_text(extra["subject"]),
+        errno=text(extra["errno"]),
+        hint=text(extra["hint"]),
+        subject=text(extra["subject"]),
         notes=_texts(extra["notes"]),
         programs=tuple(_program(entry) for entry in extra["programs"]),
         maps=tuple(_map(entry) for entry in extra["maps"]),
@@ -335,29 +223,29 @@ def _verdict(extra: Mapping[str, Any]) -> Verdict:
 def _test(entry: Mapping[str, Any]) -> TestVerdict:
     if not isinstance(entry["required"], bool):
         raise TypeError("required: expected true or false")
-    return TestVerdict(_text(entry["name"]), entry["required"], Outcome(entry["outcome"]), _texts(entry["detail"]))
+    return TestVerdict(text(entry["name"]), entry["required"], Outcome(entry["outcome"]), _texts(entry["detail"]))
 
 
 def _program(entry: Mapping[str, Any]) -> ProgramVerdict:
     if not isinstance(entry["loaded"], bool):
         raise TypeError("loaded: expected true or false")
     return ProgramVerdict(
-        name=_text(entry["name"]),
-        section=_text(entry["section"]),
-        type=_text(entry["type"]),
+        name=text(entry["name"]),
+        section=text(entry["section"]),
+        type=text(entry["type"]),
         loaded=entry["loaded"],
         attach=Attach(entry["attach"]),
-        cause=_text(entry["cause"]),
-        detail=_text(entry["detail"]),
+        cause=text(entry["cause"]),
+        detail=text(entry["detail"]),
         measures=measures_from_json(entry["measures"]),
-        how=_text(entry["how"]),
+        how=text(entry["how"]),
     )
 
 
 def _map(entry: Mapping[str, Any]) -> MapVerdict:
     return MapVerdict(
-        _text(entry["name"]), _text(entry["type"]), Creation(entry["outcome"]), _text(entry["errno"]),
-        _text(entry["detail"]),
+        text(entry["name"]), text(entry["type"]), Creation(entry["outcome"]), text(entry["errno"]),
+        text(entry["detail"]),
     )  # fmt: skip
 
 
@@ -371,46 +259,16 @@ def _works(program: ProgramVerdict) -> bool:
     return program.loaded and program.attach is not Attach.FAILED
 
 
-def _row_json(row: Row) -> dict[str, Any]:
-    conclusive = row.answer is not Answer.INCONCLUSIVE
-    if conclusive != (row.bundle is not None) or (conclusive and not (row.pair and row.object_digest and row.vmlinuz)):
-        raise TrustError(f"matrix: {row.label}: exactly a conclusive row names a bundle, its pair and its digests")
-    for named in (row.object_digest, row.vmlinuz, row.bundle, f"sha256:{row.pair}" if row.pair is not None else None):
-        if named is not None:
-            hex_of(named)
-    return {
-        "object": {"name": row.object_name, "digest": row.object_digest},
-        "kernel": {"name": row.kernel_name, "release": row.kernel_release, "vmlinuz": row.vmlinuz},
-        "pair": row.pair,
-        "bundle": row.bundle,
-        "answer": str(row.answer),
-        "cause": row.cause,
-        "expected": str(row.expected),
-        "required": row.required,
-        "as_expected": row.as_expected,
-    }
-
-
-def _row(entry: Mapping[str, Any]) -> Row:
-    if not isinstance(entry["required"], bool):
-        raise TypeError("required: expected true or false")
-    found, kernel = entry["object"], entry["kernel"]
-    return Row(
-        _text(found["name"]), _maybe(found["digest"]),
-        _text(kernel["name"]), _text(kernel["release"]), _maybe(kernel["vmlinuz"]),
-        _maybe(entry["pair"]), _maybe(entry["bundle"]), Answer(entry["answer"]), _text(entry["cause"]),
-        parse_expectation(_text(entry["expected"])), entry["required"],
-    )  # fmt: skip
-
-
-def _check_type(statement: Any, predicate_type: str) -> None:
+def check_type(statement: Any, predicate_type: str) -> None:
+    """TrustError unless this is a Statement v1 of this predicate."""
     found = statement if isinstance(statement, dict) else {}
     for name, wanted in (("_type", STATEMENT_TYPE), ("predicateType", predicate_type)):
         if found.get(name) != wanted:
             raise TrustError(f"statement: {name}: expected {wanted}, got {str(found.get(name))[:80]!r}")
 
 
-def _sha256(digest: str) -> dict[str, str]:
+def sha256_set(digest: str) -> dict[str, str]:
+    """A digest as in-toto writes it: a DigestSet of one."""
     return {"sha256": hex_of(digest)}
 
 
@@ -418,35 +276,25 @@ def _digest(entry: Mapping[str, Any]) -> str:
     (algorithm,) = entry["digest"]
     if algorithm != "sha256":
         raise TrustError(f"statement: digest: expected sha256 alone, got {str(algorithm)[:40]!r}")
-    return "sha256:" + _text(entry["digest"]["sha256"])
+    return "sha256:" + text(entry["digest"]["sha256"])
 
 
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _seconds(text: str) -> int:
-    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
-
-
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """What a look-up in a stranger's JSON raised, for the end of a sentence."""
     return f"{type(error).__name__}: {str(error)[:80]}"
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A string as it is; TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError(f"expected text, got {type(value).__name__}")
     return value
 
 
-def _maybe(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
 def _texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list):
         raise TypeError(f"expected a list, got {type(values).__name__}")
-    return tuple(_text(value) for value in values)
+    return tuple(text(value) for value in values)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from bpfcompat.strictjson import parse_json
 FORMAT = 1
 FORMAT_FILE = "registry.json"
 LOCK_FILE = ".lock"
+CHECKPOINT = "checkpoint"
 MATRIX = "matrix.json"
 INDEX = "index.html"
 CHECKPOINT = "checkpoint"
@@ -71,6 +72,11 @@ def inventory_path(digest: str) -> str:
 def kernel_page_path(digest: str) -> str:
     """The page of an inventory."""
     return f"kernel/{hex_of(digest)}.html"
+
+
+def root_path(version: int) -> str:
+    """A version of the root document."""
+    return f"root/{version}.json"
 
 
 def digest_named(name: str) -> str | None:

@@ -15,12 +15,13 @@ import jinja2
 from bpfcompat.builds import ENUMS, Build
 from bpfcompat.buildtext import telling, title
 from bpfcompat.digest import canonical
+from bpfcompat.manifest import Matrix, Row
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
 from bpfcompat.registry.layout import Entry
 from bpfcompat.registry.text import plain, when
 from bpfcompat.reports import costs_of
-from bpfcompat.statement import Claim, Matrix, Row
+from bpfcompat.statement import Claim
 from bpfcompat.telling import passes
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -18,21 +18,11 @@ from bpfcompat.envelope import pae_digest, parse, sign, verify
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.files import locked, read_bounded, write_atomic
 from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout, pages
 from bpfcompat.registry.layout import Entry
-from bpfcompat.statement import (
-    MAX_MATRIX_BYTES,
-    Claim,
-    Matrix,
-    Row,
-    matrix_payload,
-    pair_id,
-    parse_matrix_statement,
-    parse_verdict_statement,
-    row_of,
-    verdict_payload,
-)
+from bpfcompat.statement import Claim, pair_id, parse_verdict_statement, verdict_payload
 
 VALID_S = 30 * 86400
 

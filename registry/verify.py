@@ -13,20 +13,12 @@ from bpfcompat import envelope
 from bpfcompat.digest import digest_bytes, digest_file, short
 from bpfcompat.errors import ConfigError, Exit, StoreError, TrustError
 from bpfcompat.keys import PublicKey
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
 from bpfcompat.registry.text import plain, when
-from bpfcompat.statement import (
-    MAX_MATRIX_BYTES,
-    Claim,
-    Matrix,
-    Row,
-    pair_id,
-    parse_matrix_statement,
-    parse_verdict_statement,
-    row_of,
-)
+from bpfcompat.statement import Claim, pair_id, parse_verdict_statement
 
 CLOCK_SKEW_S = 300
 

@@ -9,13 +9,14 @@ from bpfcompat.conditions import keyed
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import locked, read_bounded
 from bpfcompat.gate import NO_ANSWER, Row
+from bpfcompat.manifest import NOT_TO_BE_HAD, row_of
+from bpfcompat.manifest import Row as PublishedRow
 from bpfcompat.model import Answer
 from bpfcompat.plan import Pair
 from bpfcompat.qemu import machine_class
 from bpfcompat.registry.publish import Item
 from bpfcompat.rules.session import Session
-from bpfcompat.statement import NOT_TO_BE_HAD, Claim, row_of
-from bpfcompat.statement import Row as PublishedRow
+from bpfcompat.statement import Claim
 from bpfcompat.verdict import CLASSIFIER
 
 

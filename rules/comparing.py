@@ -18,6 +18,7 @@ from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.gate import Row
 from bpfcompat.keys import PublicKey
 from bpfcompat.libbpfs import MARK
+from bpfcompat.manifest import MAX_MATRIX_BYTES, parse_matrix_statement
 from bpfcompat.model import Answer, Attach, ObjectSpec, ProgramVerdict
 from bpfcompat.plan import Matrix, Pair
 from bpfcompat.realise import NotThere
@@ -26,7 +27,7 @@ from bpfcompat.registry.client import Source, open_source
 from bpfcompat.rules.publishing import REPORTS
 from bpfcompat.rules.roots import sessions_of
 from bpfcompat.rules.session import Session
-from bpfcompat.statement import MAX_MATRIX_BYTES, parse_matrix_statement, parse_verdict_statement
+from bpfcompat.statement import parse_verdict_statement
 from bpfcompat.voice import clean
 
 MAX_RUN = 512 << 20  # bytes of a matrix.json: 100,000 pairs with their programs

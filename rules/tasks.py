@@ -46,7 +46,7 @@ def task(
 def possible(session: Session) -> Iterator[str]:
     """Every task name of a project, made or not; for completion and for nearest names."""
     matrix = session.matrix
-    yield from ("matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock")
+    yield from ("matrix", "report", "publish", "table", "verify", "serve", "validator", "kernels:lock")
     yield from (f"validator:{v}" for v in (libbpfs.OWN, *matrix.loaders) if matrix.loaders)
     yield from ("kernel", "inventory", "guest", "template", "object", "probe", "verdict", "control", "kernels")
     yield from (f"{kind}:{k}" for k in matrix.kernels for kind in ("kernel", "inventory"))
@@ -114,7 +114,7 @@ def _service_tasks(session: Session) -> Iterator[Task]:
 
 
 def _wanted(session: Session, missing: Missing, pairs: list[Pair] | None, publish: bool) -> Iterator[Task]:
-    whole = selection.any_named(("matrix", "report", "publish"))
+    whole = selection.any_named(("matrix", "report", "publish", "table"))
     graph = Graph(session, missing)
     if pairs is None:
         lacked = session.matrix.ordered(missing.probes | missing.verdicts)

@@ -8,9 +8,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bpfcompat.digest import digest_bytes
 from bpfcompat.keys import PrivateKey
+from bpfcompat.manifest import Row, row_of
 from bpfcompat.model import Answer, Attach, Expectation, ProgramVerdict, Verdict
 from bpfcompat.registry.publish import Item, Published, publish
-from bpfcompat.statement import Claim, Row, row_of
+from bpfcompat.statement import Claim
 
 NOW = 1_800_000_000
 KEY: PrivateKey = ec.generate_private_key(ec.SECP256R1())

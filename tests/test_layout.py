@@ -13,25 +13,42 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared", "slugs", "tomledit"),
+    0: (
+        *("bpfcompat", "errors", "digest", "model", "behaviour", "declared", "slugs", "tomledit"),
+        *("addresses", "origins"),
+    ),
     1: (
-        *("files", "mounts", "process", "conditions", "libbpfs", "config", "behave", "declare", "loaders"),
-        *("fetch", "strictjson", "voice", "console"),
+        *("files", "mounts", "process", "conditions", "libbpfs", "expected", "config", "behave", "declare", "loaders"),
+        *("dialler", "guard", "fetch", "strictjson", "voice", "console"),
     ),
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
-        *("policy",),
+        *("policy", "logentry", "rootdoc", "rootchain", "trail"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
         *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo", "anatomy", "flow"),
         *("nearby",),
+        *("edwards", "note", "tlog"),
     ),
     3: (
         *("refusals", "fixes", "inventoried", "explanation", "causespage", "telling"),
-        *("plan", "qemu", "guest", "templates", "trying", "causes", "fates", "verdict", "statement", "objects", "gate"),
+        *(
+            "plan",
+            "qemu",
+            "guest",
+            "templates",
+            "trying",
+            "causes",
+            "fates",
+            "verdict",
+            "statement",
+            "manifest",
+            "objects",
+            "gate",
+        ),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
-        *("predicting", "inspecting"),
+        *("predicting", "inspecting", "rootedit"),
         *("buildtext", "contradictions", "abilities"),
         *("expecting", "comparing", "veristat", "bisecting"),
     ),
@@ -51,8 +68,8 @@ LAYERS = {
         *("building", "querying"),
         *("registry", "registry.*"),
     ),
-    5: ("rules", "rules.*"),
-    6: ("cli", "__main__"),
+    5: ("rules", "rules.*", "rooting", "trailing"),
+    6: ("cli", "keycommands", "trailcommands", "witnesscommands", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
@@ -62,8 +79,17 @@ DOORS: dict[str, dict[str, str]] = {
     "subprocess": {"process": "the only place that spawns", "qemu": "the type Popen, in annotations"},
     "multiprocessing": {},
     "pty": {},
-    "requests": {"fetch": "downloads", "registry.client": "reads a registry over HTTP"},
+    "urllib3": {"guard": "the only place that asks servers"},
+    "requests": {},
+    "socket": {
+        "dialler": "the only place that dials hosts",
+        "guest": "a pair of sockets to a guest's ports",
+        "qemu": "a pair of sockets to a guest's ports",
+    },
+    "asyncio": {"registry.serve": "serves a registry"},
     "urllib.request": {},
+    "ftplib": {},
+    "smtplib": {},
     "http.client": {},
     "pickle": {},
 }

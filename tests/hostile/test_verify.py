@@ -12,21 +12,13 @@ import pytest
 from bpfcompat import envelope
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import ConfigError, Exit
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload
 from bpfcompat.model import Answer, Expectation
 from bpfcompat.registry import layout
-from bpfcompat.registry.client import Folder, Web
+from bpfcompat.registry.client import Folder, Web, open_source
 from bpfcompat.registry.publish import VALID_S, publish
 from bpfcompat.registry.verify import CLOCK_SKEW_S, Verification, format_verification, verify
-from bpfcompat.statement import (
-    MAX_MATRIX_BYTES,
-    Matrix,
-    Row,
-    matrix_payload,
-    matrix_statement,
-    pair_id,
-    verdict_payload,
-    verdict_statement,
-)
+from bpfcompat.statement import pair_id, verdict_payload, verdict_statement
 from tests.claims import BAD, KEY, NOW, OBJECT, OTHER, VMLINUZ, claim, item, registry, row, two_claims
 from tests.serving import reply, serving
 
@@ -169,8 +161,8 @@ def test_signed_nonsense(good: Path) -> None:
         path.write_bytes(envelope.sign(payload, KEY))
         refuse(good, "statement:")
         path.unlink()
-    matrix = matrix_statement(Matrix((row(claim()),), NOW, NOW + 60))
-    matrix["predicate"]["rows"] *= 2
+    matrix = json.loads(matrix_payload(Matrix((row(claim()),), NOW, NOW + 60)))
+    matrix["predicate"]["rows"] = {name: column * 2 for name, column in matrix["predicate"]["rows"].items()}
     (good / layout.MATRIX).write_bytes(envelope.sign(canonical(matrix), KEY))
     refuse(good, "no pair twice")
 
@@ -239,7 +231,7 @@ def test_odd_files(good: Path) -> None:
     kept.rename(path)
     shutil.move(good / "bundles", good / "elsewhere")
     (good / "bundles").symlink_to("elsewhere")
-    refuse(good, "got a link")
+    refuse(good, "bundles: expected a folder, got a symbolic link")
 
 
 def _giant(path: Path) -> None:
@@ -292,7 +284,7 @@ def test_all_registries_of_random_bytes(tmp_path: Path) -> None:
 
 def over_http(answer: object) -> Verification:
     with serving(answer) as server:  # type: ignore[arg-type]
-        return verify(Web(server.url), [KEY.public_key()], now=NOW)
+        return verify(open_source(server.url), [KEY.public_key()], now=NOW)
 
 
 def from_folder(folder: Path, **instead: object) -> Verification:
@@ -360,7 +352,7 @@ def test_addresses(base: str) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     """A server that is not there is not trusted; a folder that is not there is the user's mistake."""
-    found = verify(Web("http://127.0.0.1:1"), [KEY.public_key()], now=NOW)
+    found = verify(open_source("http://127.0.0.1:1"), [KEY.public_key()], now=NOW)
     assert "cannot fetch" in found.problems[0]
     with pytest.raises(ConfigError, match="no such folder"):
         Folder(tmp_path / "none")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpfcompat import envelope
+from bpfcompat.digest import canonical
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import fingerprint
 from tests.claims import KEY, OTHER
@@ -25,7 +26,7 @@ def changed(change: Any) -> bytes:
     """The bundle after a change to its parsed form."""
     bundle = json.loads(BUNDLE)
     change(bundle)
-    return json.dumps(bundle).encode()
+    return canonical(bundle)
 
 
 def refuse(data: bytes, words: str | None = None) -> None:
@@ -99,7 +100,7 @@ def test_malleable_signature_has_one_identity() -> None:
     signature = bundle["dsseEnvelope"]["signatures"][0]
     r, s = decode_dss_signature(base64.b64decode(signature["sig"]))
     signature["sig"] = base64.b64encode(encode_dss_signature(r, P256_ORDER - s)).decode()
-    found = envelope.verify(json.dumps(bundle).encode(), [PUBLIC])
+    found = envelope.verify(canonical(bundle), [PUBLIC])
     assert envelope.pae_digest(found.payload) == envelope.pae_digest(PAYLOAD)
 
 

@@ -9,7 +9,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from bpfcompat import process
 from bpfcompat.errors import ConfigError, TrustError
-from bpfcompat.keys import fingerprint, hex_fingerprint, keygen, load_private, load_public, private_pem, public_pem
+from bpfcompat.keys import (
+    fingerprint,
+    hex_fingerprint,
+    keygen,
+    load_log_private,
+    load_log_public,
+    load_private,
+    load_public,
+    private_pem,
+    public_pem,
+)
 from tests.claims import KEY
 
 
@@ -117,3 +127,25 @@ def test_fingerprint_is_ssh_keygens(tmp_path: Path) -> None:
     printed = process.check(["ssh-keygen", "-lf", str(path)], what="fingerprint", cwd=tmp_path).decode()
     assert printed.split()[1] == fingerprint(public)
     assert len(hex_fingerprint(public)) == 64
+
+
+def test_log_keys(tmp_path: Path) -> None:
+    """A log's key is Ed25519, and neither kind of key is taken for the other."""
+    log, plain = tmp_path / "log", tmp_path / "verdict"
+    made = keygen(log, "secret", log=True)
+    keygen(plain)
+    assert fingerprint(load_log_private(log, lambda: "secret").public_key()) == made
+    assert fingerprint(load_log_public(log.with_name("log.pub").read_bytes())) == made
+    with pytest.raises(TrustError, match="expected an Ed25519 key, got an EC key on secp256r1"):
+        load_log_private(plain)
+    with pytest.raises(TrustError, match="expected an Ed25519 key, got an EC key on secp256r1"):
+        load_log_public(plain.with_name("verdict.pub").read_bytes())
+    with pytest.raises(TrustError, match="expected an ECDSA P-256 key, got an Ed25519 key"):
+        load_private(log, lambda: "secret")
+
+
+def test_log_key_nobody_made() -> None:
+    """A PEM that holds a point of small order is refused when it is loaded."""
+    made = public_pem(ed25519.Ed25519PublicKey.from_public_bytes(bytes(32)))
+    with pytest.raises(TrustError, match="small order"):
+        load_log_public(made)

@@ -9,9 +9,10 @@ import pytest
 
 from bpfcompat.behaviour import Outcome, TestVerdict
 from bpfcompat.digest import digest_bytes
+from bpfcompat.manifest import NOT_TO_BE_HAD, Matrix, Row
 from bpfcompat.model import Answer, Expectation
 from bpfcompat.registry import layout, pages
-from bpfcompat.statement import NOT_TO_BE_HAD, Claim, Matrix, Row, pair_id
+from bpfcompat.statement import Claim, pair_id
 from tests.claims import BAD, NOW, claim, explanation, registry, row, two_claims
 
 HOSTILE = "{{ 7*7 }}<script>alert(1)</script>\"'><img src=x onerror=x> \u202e\x1b[31m\x00" + "x" * 20_000

@@ -1,4 +1,4 @@
-"""Verdicts and matrices as statements: equal work, equal bytes, one reading."""
+"""Verdicts as statements: equal work, equal bytes, one reading."""
 
 import json
 from dataclasses import replace
@@ -10,23 +10,10 @@ from hypothesis import strategies as st
 
 from bpfcompat.digest import canonical, digest_bytes, hex_of
 from bpfcompat.errors import TrustError
-from bpfcompat.model import Answer, Attach, Expectation, ProgramVerdict, Verdict
-from bpfcompat.statement import (
-    MATRIX_TYPE,
-    NOT_TO_BE_HAD,
-    Matrix,
-    Row,
-    matrix_payload,
-    matrix_statement,
-    pair_id,
-    parse_expectation,
-    parse_matrix_statement,
-    parse_verdict_statement,
-    row_of,
-    verdict_payload,
-    verdict_statement,
-)
-from tests.claims import BAD, GOOD, NOW, OBJECT, VMLINUZ, claim, row, two_claims
+from bpfcompat.manifest import MATRIX_TYPE, parse_matrix_statement
+from bpfcompat.model import Answer, Attach, ProgramVerdict, Verdict
+from bpfcompat.statement import pair_id, parse_verdict_statement, verdict_payload, verdict_statement
+from tests.claims import BAD, GOOD, OBJECT, VMLINUZ, claim, two_claims
 
 LINE = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -174,89 +161,6 @@ def test_one_spelling() -> None:
     """The same statement with blanks is refused."""
     with pytest.raises(TrustError, match="spelling"):
         parse_verdict_statement(json.dumps(verdict_statement(claim())).encode())
-
-
-ABSENT = Row("ringbuf", digest_bytes(OBJECT), "sid", "", None, None, None, Answer.INCONCLUSIVE, NOT_TO_BE_HAD,
-             Expectation(Answer.COMPATIBLE))  # fmt: skip
-
-
-def test_matrix_round_trip() -> None:
-    """A matrix comes back as it was; every object is a subject once."""
-    matrix = Matrix((*(row(c) for c in two_claims()), ABSENT), NOW, NOW + 60)
-    assert parse_matrix_statement(matrix_payload(matrix)) == matrix
-    statement = matrix_statement(matrix)
-    assert [s["name"] for s in statement["subject"]] == ["ringbuf"]
-    assert statement["predicate"]["expires"] == "2027-01-15T08:01:00Z"
-
-
-def test_as_expected() -> None:
-    """The gate's rule: required rows decide; absence of an optional kernel is nobody's failure; not knowing is."""
-    good, bad = two_claims()
-    assert Matrix((row(good), row(bad), ABSENT), 0, 1).as_expected
-    assert not Matrix((row(bad, "compatible"),), 0, 1).as_expected
-    assert Matrix((row(bad, "compatible", required=False),), 0, 1).as_expected
-    assert not replace(ABSENT, cause="deadline").as_expected
-    assert row_of(bad, parse_expectation("any")).as_expected
-    assert row_of(bad, parse_expectation("incompatible:helper-missing")).as_expected
-    assert not row_of(bad, parse_expectation("incompatible:btf-missing")).as_expected
-
-
-@pytest.mark.parametrize("text", ["", "yes", "Compatible", "any:", "compatible:", ":x", "pass", "any:x", "unknown:x"])
-def test_expectation_has_one_spelling(text: str) -> None:
-    """Only what an Expectation prints is read as one."""
-    with pytest.raises(ValueError):
-        parse_expectation(text)
-
-
-@pytest.mark.parametrize("text", ["any", "may-fail", "may-fail:helper-missing", "unknown", "inconclusive:x"])
-def test_expectation_round_trip(text: str) -> None:
-    """Every expectation is read back as it was printed."""
-    assert str(parse_expectation(text)) == text
-
-
-BROKEN_ROWS = {
-    "no bundle for an answer": replace(row(claim()), bundle=None),
-    "a bundle without an answer": replace(row(claim()), answer=Answer.INCONCLUSIVE, cause="x"),
-    "no pair": replace(row(claim()), pair=None),
-    "bad digest": replace(row(claim()), vmlinuz="sha256:x"),
-    "bad pair": replace(row(claim()), pair="../x"),
-}
-
-
-@pytest.mark.parametrize("broken", BROKEN_ROWS.values(), ids=BROKEN_ROWS.keys())
-def test_broken_rows(broken: Row) -> None:
-    """A row that could not be checked is never stated."""
-    with pytest.raises(TrustError):
-        matrix_payload(Matrix((broken,), 0, 1))
-
-
-def test_pair_twice_or_none() -> None:
-    """A matrix without rows, or with a pair twice, is none."""
-    for rows in ((), (row(claim()), row(claim(verdict=BAD)))):
-        with pytest.raises(TrustError, match="no pair twice"):
-            matrix_payload(Matrix(rows, 0, 1))
-
-
-MATRIX_CHANGES: dict[str, Any] = {
-    "as_expected flipped": lambda p: p.update(as_expected=False),
-    "row's as_expected flipped": lambda p: p["rows"][0].update(as_expected=False),
-    "row dropped": lambda p: p["rows"].clear(),
-    "local time": lambda p: p.update(expires="2027-01-15T08:01:00+01:00"),
-    "expires missing": lambda p: p.pop("expires"),
-    "newer format": lambda p: p.update(format=2),
-    "required is text": lambda p: p["rows"][0].update(required="no"),
-    "unknown answer": lambda p: p["rows"][0].update(answer="maybe"),
-    "row is a list": lambda p: p["rows"].append([]),
-}
-
-
-@pytest.mark.parametrize("change", MATRIX_CHANGES.values(), ids=MATRIX_CHANGES.keys())
-def test_strict_matrix(change: Any) -> None:
-    """A matrix that is not what we write for some rows is refused."""
-    statement = json.loads(matrix_payload(Matrix((row(claim()),), NOW, NOW + 60)))
-    change(statement["predicate"])
-    with pytest.raises(TrustError):
-        parse_matrix_statement(canonical(statement))
 
 
 def test_loader() -> None:

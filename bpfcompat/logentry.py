@@ -1,0 +1,161 @@
+"""What a transparency log says of one bundle: the leaf, its place, the proof, the signed checkpoint.  Pure.
+
+A leaf is the canonical JSON of a Rekor v2 `hashedrekord 0.0.2` body: the SHA-256 of what was signed, the signature, and
+the signer's key.  It is rebuilt from the bundle and compared, never read: so an entry of another bundle, however valid,
+is no entry of this one.  In a bundle the whole is `tlogEntries[0]`, in the one spelling that `as_json` writes.
+"""
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+
+from bpfcompat.digest import raw_digest
+from bpfcompat.errors import TrustError
+from bpfcompat.keys import PublicKey
+from bpfcompat.note import NoteKey
+from bpfcompat.tlog import Checkpoint, check_inclusion, leaf_hash
+
+KIND, VERSION = "hashedrekord", "0.0.2"
+_BODY = (
+    b'{"apiVersion":"0.0.2","kind":"hashedrekord","spec":{"hashedRekordV002":{"data":{"algorithm":"SHA2_256",'
+    b'"digest":"%b"},"signature":{"content":"%b","verifier":{"keyDetails":"PKIX_ECDSA_P256_SHA_256",'
+    b'"publicKey":{"rawBytes":"%b"}}}}}}'
+)
+_HASH = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="  # 32 bytes, unused bits zero
+_BASE64 = "[A-Za-z0-9+/]+={0,2}"
+_LEAF = re.compile(re.escape(_BODY) % (f"({_HASH})".encode(), _BASE64.encode(), _BASE64.encode()))
+_NUMBER = "0|[1-9][0-9]{0,15}"
+PATTERN = (
+    rf'{{"canonicalizedBody":"(?P<body>{_BASE64})","inclusionProof":{{'
+    r'"checkpoint":{"envelope":"(?P<note>(?:[^"\\\x00-\x1f]|\\n){1,4096})"},'
+    rf'"hashes":\[(?P<hashes>(?:"{_HASH}"(?:,"{_HASH}"){{0,62}})?)\],"logIndex":"(?P<index>{_NUMBER})",'
+    rf'"rootHash":"(?P<root>{_HASH})","treeSize":"(?P<size>{_NUMBER})"}},'
+    rf'"kindVersion":{{"kind":"{KIND}","version":"{re.escape(VERSION)}"}},"logId":{{"keyId":"(?P<log>{_HASH})"}},'
+    r'"logIndex":"(?P=index)"}'
+)
+"""One entry as a bundle has it; for bytes.  Its groups are what `from_groups` takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A leaf and its place in a log of `size` leaves under `root`, which the note `checkpoint` signs.
+
+    Nothing in it is believed before `check` and before the note's signature was.  `log` is the log's id: 32 bytes.
+    """
+
+    body: bytes
+    index: int
+    size: int
+    root: bytes
+    hashes: tuple[bytes, ...]
+    checkpoint: bytes
+    log: bytes
+
+    def check(self, body: bytes) -> None:
+        """TrustError unless this entry is of just this body and its proof leads to its root."""
+        if self.body != body:
+            raise TrustError("log entry: is of another signature, payload or key than this bundle's")
+        check_inclusion(leaf_hash(body), self.index, self.size, self.hashes, self.root)
+
+    def check_signed(self, found: Checkpoint, key: NoteKey) -> None:
+        """TrustError unless the checkpoint, opened with this key of its log, is the one that the proof leads to."""
+        if (found.size, found.root) != (self.size, self.root):
+            raise TrustError(f"log entry: its proof is for {self.size} leaves, its checkpoint for {found.size}")
+        if self.log != log_id(key):
+            raise TrustError(f"log entry: is of another log than {key.name}")
+
+
+def log_id(key: NoteKey) -> bytes:
+    """What Rekor v2 calls a log: SHA-256 over name and key; its first four bytes are the key's id in notes."""
+    return raw_digest(b"%b\n%c%b" % (key.name.encode(), key.kind, key.raw))
+
+
+def spki(key: PublicKey) -> bytes:
+    """A public key in DER, base64: as a leaf names its signer."""
+    made = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(made)
+
+
+def body_of(signed: bytes, signature: bytes, key: bytes) -> bytes:
+    """The leaf: `signed` are the bytes under the DER `signature`, `key` comes from `spki`."""
+    return _BODY % (base64.b64encode(raw_digest(signed)), base64.b64encode(signature), key)
+
+
+def digest_in(body: bytes) -> str:
+    """The digest (`sha256:…`) that a leaf says was signed: its bundle's name; TrustError when it is no leaf of ours."""
+    found = _LEAF.fullmatch(body)
+    if found is None:
+        raise TrustError(f"log: a leaf is no {KIND} {VERSION} body: {body[:40]!r}")
+    return "sha256:" + base64.b64decode(found[1]).hex()
+
+
+def as_json(entry: LogEntry) -> dict[str, Any]:
+    """The entry as Sigstore's bundle v0.3 has it."""
+    return {
+        "logIndex": str(entry.index),
+        "logId": {"keyId": _encode(entry.log)},
+        "kindVersion": {"kind": KIND, "version": VERSION},
+        "inclusionProof": {
+            "logIndex": str(entry.index),
+            "rootHash": _encode(entry.root),
+            "treeSize": str(entry.size),
+            "hashes": [_encode(one) for one in entry.hashes],
+            "checkpoint": {"envelope": entry.checkpoint.decode()},
+        },
+        "canonicalizedBody": _encode(entry.body),
+    }
+
+
+def from_groups(found: re.Match[bytes]) -> LogEntry | None:
+    """The entry in a match of PATTERN, None where the place for it was empty; TrustError for loose base64."""
+    if found["body"] is None:
+        return None
+    body = base64.b64decode(found["body"])
+    if base64.b64encode(body) != found["body"]:
+        raise TrustError("log entry: canonicalizedBody: expected standard padded base64")
+    return LogEntry(
+        body,
+        int(found["index"]),
+        int(found["size"]),
+        base64.b64decode(found["root"]),
+        tuple(base64.b64decode(one) for one in found["hashes"][1:-1].split(b'","') if one),
+        found["note"].replace(b"\\n", b"\n"),
+        base64.b64decode(found["log"]),
+    )
+
+
+def explain(entry: Any) -> None:
+    """TrustError that names the member of a JSON entry which is not as `as_json` writes it; nothing when all are."""
+    _shaped(entry, "entry", "logIndex", "logId", "kindVersion", "inclusionProof", "canonicalizedBody")
+    names = ("logIndex", "rootHash", "treeSize", "hashes", "checkpoint")
+    proof = _shaped(entry["inclusionProof"], "inclusionProof", *names)
+    if entry["kindVersion"] != {"kind": KIND, "version": VERSION}:
+        raise TrustError(f"log entry: kindVersion: expected {KIND} {VERSION}, got {str(entry['kindVersion'])[:80]}")
+    if entry["logIndex"] != proof["logIndex"]:
+        raise TrustError("log entry: two different logIndex")
+    for one in proof["hashes"] if isinstance(proof["hashes"], list) else [None]:
+        _matching("hashes", _HASH, one)
+    _matching("logIndex", _NUMBER, entry["logIndex"])
+    _matching("treeSize", _NUMBER, proof["treeSize"])
+    _matching("rootHash", _HASH, proof["rootHash"])
+    _matching("keyId", _HASH, _shaped(entry["logId"], "logId", "keyId")["keyId"])
+    _matching("checkpoint", r'[^"\\]{1,4096}', _shaped(proof["checkpoint"], "checkpoint", "envelope")["envelope"])
+    _matching("canonicalizedBody", _BASE64, entry["canonicalizedBody"])
+
+
+def _matching(name: str, pattern: str, text: Any) -> None:
+    if not isinstance(text, str) or not re.fullmatch(pattern, text):
+        raise TrustError(f"log entry: {name}: not as docs/registry.md says: {str(text)[:80]!r}")
+
+
+def _shaped(value: Any, what: str, *names: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or set(value) != set(names):
+        raise TrustError(f"log entry: {what}: expected an object with exactly {', '.join(names)}")
+    return value
+
+
+def _encode(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

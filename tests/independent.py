@@ -1,0 +1,144 @@
+"""Other people's verifiers, unpacked beside the tests: cosign from a newer Debian suite, Sigstore's verifier from npm.
+
+Each is fetched once, into .bpfcompat/tools.  A test that asks for one which cannot be had here is skipped, naming why.
+cosign runs in a network namespace of its own, so it cannot ask anybody about our log.
+"""
+
+import base64
+import functools
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from bpfcompat import process
+from bpfcompat.errors import BpfcompatError
+from bpfcompat.fetch import fetch
+from bpfcompat.files import locked, write_atomic
+from bpfcompat.kernels import apt
+from bpfcompat.kernels.extract import deb_member
+from bpfcompat.keys import PublicKey
+from bpfcompat.logentry import log_id
+from bpfcompat.model import AptSource, LockedFile
+from bpfcompat.note import NoteKey
+from bpfcompat.statement import VERDICT_TYPE
+from tests.hosting import ROOT
+
+TOOLS = ROOT / ".bpfcompat" / "tools"
+SUITE = "forky"
+COSIGN = LockedFile(
+    "pool/main/c/cosign/cosign_3.1.1-2_amd64.deb", 17676136,
+    "sha256:d8622ebffce1d69197288fc030ff06a4c247af5507107f85c5a878870b686b23",
+)  # fmt: skip
+NPM = "@sigstore/verify@4.1.3"
+_MAX_DEB, _MAX_PROGRAM = 64 << 20, 256 << 20
+_VERIFIER = """
+const fs = require('fs'), { bundleFromJSON } = require('@sigstore/bundle');
+const { Verifier, toSignedEntity, toTrustMaterial } = require('@sigstore/verify');
+const { TrustedRoot } = require('@sigstore/protobuf-specs');
+const [rootFile, keyFile, ...bundles] = process.argv.slice(2);
+const root = TrustedRoot.fromJSON(JSON.parse(fs.readFileSync(rootFile)));
+const publicKey = require('crypto').createPublicKey(fs.readFileSync(keyFile));
+const verifier = new Verifier(toTrustMaterial(root, () => ({ publicKey, validFor: () => true })),
+                              { tlogThreshold: 1, ctlogThreshold: 0, timestampThreshold: 0 });
+for (const file of bundles) {
+  let said = 'ok';
+  try { verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(fs.readFileSync(file))))); }
+  catch (error) { said = 'refused: ' + error.message.split('\\n')[0]; }
+  console.log(said);
+}
+"""
+
+
+def trusted_root(log: NoteKey) -> bytes:
+    """What Sigstore's clients are told to trust: this one log, and no certificate authority at all."""
+    der = log.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return json.dumps(
+        {
+            "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+            "tlogs": [
+                {
+                    "baseUrl": f"https://{log.name}",
+                    "hashAlgorithm": "SHA2_256",
+                    "publicKey": {
+                        "rawBytes": base64.b64encode(der).decode(),
+                        "keyDetails": "PKIX_ED25519",
+                        "validFor": {"start": "2020-01-01T00:00:00Z"},
+                    },
+                    "logId": {"keyId": base64.b64encode(log_id(log)).decode()},
+                }
+            ],
+            "certificateAuthorities": [],
+            "ctlogs": [],
+            "timestampAuthorities": [],
+        }
+    ).encode()
+
+
+def cosign(bundle: Path, key: Path, root: Path, file: Path) -> process.Completed:
+    """How cosign ends, without a network and with inclusion in the log of `root` required."""
+    argv = ["unshare", "-rn", _cosign(), "verify-blob-attestation", "--bundle", bundle, "--key", key,
+            "--trusted-root", root, "--type", VERDICT_TYPE, file]  # fmt: skip
+    return process.run([str(word) for word in argv], cwd=key.parent, timeout_s=120)
+
+
+def npm(bundles: Sequence[Path], key: Path, root: Path) -> list[str]:
+    """What Sigstore's JavaScript verifier says of each: `ok`, or `refused: …`; inclusion is required."""
+    script = _npm() / "verify.js"
+    argv = ["node", str(script), str(root), str(key), *map(str, bundles)]
+    return process.check(argv, what="node", cwd=script.parent, timeout_s=300).decode().splitlines()
+
+
+def public_pem_file(folder: Path, key: PublicKey) -> Path:
+    """A public key as a file for these tools."""
+    place = folder / "publisher.pub"
+    place.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return place
+
+
+@functools.cache
+def _cosign() -> Path:
+    if shutil.which("unshare") is None or process.run(["unshare", "-rn", "true"], cwd=Path("/")).code:
+        pytest.skip("needs unshare, to run cosign without a network")
+    program = TOOLS / COSIGN.digest[7:19] / "cosign"
+    try:
+        with locked(TOOLS / "cosign.lock"):
+            if not program.exists():
+                write_atomic(program, deb_member(_deb(), "usr/bin/cosign", _MAX_PROGRAM), 0o755)
+    except BpfcompatError as error:
+        pytest.skip(f"cosign is not to be had: {error}")
+    return program
+
+
+def _deb() -> Path:
+    """The pinned package; when the archive has moved on, the suite's present one, through its signed index."""
+    place, mirror = TOOLS / "cosign.deb", apt.mirror("")
+    try:
+        found = COSIGN
+        fetch(f"{mirror}/{found.path}", size=found.size, digest=found.digest, limit=_MAX_DEB, dest=place)
+    except BpfcompatError:
+        archive = apt.Archive(mirror, TOOLS, apt.gpgv(), allow_expired=True)
+        (found,) = apt.resolve(archive, AptSource(SUITE, "amd64", "cosign")).files
+        fetch(f"{mirror}/{found.path}", size=found.size, digest=found.digest, limit=_MAX_DEB, dest=place)
+    return place
+
+
+@functools.cache
+def _npm() -> Path:
+    if absent := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
+        pytest.skip(f"absent: {', '.join(absent)}")
+    folder = TOOLS / "npm-4.1.3"
+    with locked(TOOLS / "npm.lock"):
+        if not (folder / "node_modules").is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            argv = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", NPM]
+            done = process.run(argv, cwd=folder, env=dict(os.environ), timeout_s=300)
+            if done.code:
+                shutil.rmtree(folder)
+                pytest.skip(f"npm cannot install {NPM}: {done.stderr[-200:]}")
+        write_atomic(folder / "verify.js", _VERIFIER.encode())
+    return folder
