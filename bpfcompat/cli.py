@@ -55,15 +55,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--kernel", type=Path, help="only rows about this vmlinuz, which must be this very file")
     check.add_argument("--allow-expired", action="store_true", help="accept a matrix after its validity")
     check.set_defaults(call=_verify)
-    serve = commands.add_parser("serve", help="serve a registry read-only over HTTP")
-    serve.add_argument("registry", nargs="?", default=".bpfcompat/registry", type=Path)
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", default=8080, type=int)
-    serve.add_argument("--tls-cert", type=Path)
-    serve.add_argument("--tls-key", type=Path)
-    serve.add_argument("--admin", metavar="HOST:PORT", help="health and metrics, for yourself (none)")
-    serve.add_argument("--access-log", metavar="FILE", help="a JSON line for each answer; - is stdout (none)")
-    serve.set_defaults(call=_serve)
+    _serve_command(commands)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)
     keygen.add_argument(
@@ -93,6 +85,18 @@ def parser() -> argparse.ArgumentParser:
     for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
         add(commands)
     return top
+
+
+def _serve_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser("serve", help="serve a registry read-only over HTTP")
+    serve.add_argument("registry", nargs="?", default=".bpfcompat/registry", type=Path)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", default=8080, type=int)
+    serve.add_argument("--tls-cert", type=Path)
+    serve.add_argument("--tls-key", type=Path)
+    serve.add_argument("--admin", metavar="HOST:PORT", help="health and metrics, for yourself (none)")
+    serve.add_argument("--access-log", metavar="FILE", help="a JSON line for each answer; - is stdout (none)")
+    serve.set_defaults(call=_serve)
 
 
 SEARCHES = {

@@ -18,9 +18,8 @@ LOCK_FILE = ".lock"
 CHECKPOINT = "checkpoint"
 MATRIX = "matrix.json"
 INDEX = "index.html"
-CHECKPOINT = "checkpoint"
 STYLE = "style.css"
-TWIN = ".gz"  # what the name of a file's compressed copy ends with; see compressed.py
+TWIN = ".gz"  # what the name of a file's compressed copy ends with
 MAX_SMALL_BYTES = 1 << 20  # registry.json, a pair index, a key
 MAX_EVIDENCE_BYTES = 64 << 20
 
