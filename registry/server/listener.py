@@ -23,6 +23,7 @@ DRAIN_S = 4.0
 SWEEP_S = 0.25
 READ = 16 << 10
 BACKLOG = 1024
+UNSENT = 128 << 10  # that the kernel keeps for a peer beyond what that peer has room for
 ACCEPTS = 64  # in a row, before those who are connected have their turn
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -171,6 +172,7 @@ class Listener:
         patience = {"ssl_handshake_timeout": HEADER_S, "ssl_shutdown_timeout": LINGER_S} if tls else {}
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection, sock, ssl=tls.context if tls else None, **patience
             )
