@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__, keycommands, trailcommands, witnesscommands
+from bpfcompat import __version__, keycommands, trailcommands, verifycommands, witnesscommands
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ def parser() -> argparse.ArgumentParser:
                                   epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    check = commands.add_parser("verify", help="check a registry's signatures, digests and answers")
-    check.add_argument("registry", help="a folder, or the http(s) address that serves it")
-    check.add_argument("--key", required=True, type=Path, action="append", help="trusted public key (PEM); repeatable")
-    check.add_argument("--object", type=Path, help="only rows about this object, which must be this very file")
-    check.add_argument("--kernel", type=Path, help="only rows about this vmlinuz, which must be this very file")
-    check.add_argument("--allow-expired", action="store_true", help="accept a matrix after its validity")
-    check.set_defaults(call=_verify)
+    verifycommands.add_commands(commands)
     serve = commands.add_parser("serve", help="serve a registry read-only over HTTP")
     serve.add_argument("registry", nargs="?", default=".bpfcompat/registry", type=Path)
     serve.add_argument("--host", default="127.0.0.1")
@@ -169,19 +163,6 @@ def _doit(args: list[str]) -> int:
     from doit.doit_cmd import DoitMain
 
     return int(DoitMain().run(args) or 0)
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from bpfcompat.files import read_bounded
-    from bpfcompat.keys import MAX_KEY_BYTES, load_public
-    from bpfcompat.registry.client import open_source
-    from bpfcompat.registry.verify import format_verification, verify
-
-    keys = [load_public(read_bounded(path, MAX_KEY_BYTES, ConfigError), str(path)) for path in options.key]
-    found = verify(open_source(options.registry), keys, now=int(time.time()), object_file=options.object,
-                   kernel_file=options.kernel, allow_expired=options.allow_expired)  # fmt: skip
-    print(format_verification(found))
-    return int(found.exit_code)
 
 
 def _init(options: argparse.Namespace) -> int:
