@@ -137,6 +137,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "key": _text("~/.config/bpfcompat/signing-key.pem"),
         "passphrase_env": _text("BPFCOMPAT_PASSPHRASE"),
         "log_key": _text("~/.config/bpfcompat/log-key.pem"),
+        "root": _text(""),
         "origin": _text(""),
         "valid_days": _whole(90, 1, 3650),
     },

@@ -4,15 +4,22 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpfcompat import trail
 from bpfcompat.digest import digest_json
-from bpfcompat.errors import TrustError
+from bpfcompat.errors import ConfigError, TrustError
+from bpfcompat.files import write_atomic
+from bpfcompat.keys import LogPrivateKey, PublicKey, fingerprint
+from bpfcompat.note import sign_note
+from bpfcompat.registry import layout
 
 if TYPE_CHECKING:
     from bpfcompat.config import Config
+    from bpfcompat.registry.log import LogSigner
+    from bpfcompat.registry.publish import Published
 
 _SETTINGS_FILE = "bpfcompat.toml"  # as config.FILE, whose import takes longer than what root holders do
 
@@ -34,12 +41,41 @@ def settings(config: "Config") -> None:
         write(config, "settings", digest=digest, changed=" ".join(_changed(config)))
 
 
+@dataclass(slots=True)
+class Told:
+    """What came of a publish, for the record of it."""
+
+    done: "Published | None" = None
+
+
+@contextmanager
+def publishing(config: "Config", registry: Path, key: PublicKey, log: "LogSigner") -> Iterator[Told]:
+    """Records around a publish: settings and keys before it, what came of it after; and a head, signed for others."""
+    settings(config)
+    for used, role in ((key, "verdict"), (log.key.public_key(), "log")):
+        write(config, "key", key=fingerprint(used), role=role, use=f"publish to {registry}")
+    told = Told()
+    with refusals(config, f"publish to {registry}"):
+        yield told
+    if told.done is not None:
+        done = told.done
+        write(config, "publish", registry=str(registry), manifest=done.manifest, verdicts=done.new, known=done.known,
+              conflicts=len(done.conflicts), log_size=done.log.size)  # fmt: skip
+        _leave_head(config, registry, done.log.origin, log.key)
+
+
+def _leave_head(config: "Config", registry: Path, origin: str, key: LogPrivateKey) -> None:
+    """The end of the trail, signed, where readers and mirrors can take it."""
+    last = trail.recent(config.path("paths.trail"))[-1]
+    write_atomic(registry / layout.TRAIL, sign_note(trail.head_text(origin, last), origin, key))
+
+
 @contextmanager
 def refusals(config: "Config", what: str) -> Iterator[None]:
     """A record of an error that ends this block, which goes on its way."""
     try:
         yield
-    except TrustError as error:
+    except (ConfigError, TrustError) as error:
         write(config, "refusal", what=what, why=error.message)
         raise
 

@@ -17,6 +17,7 @@ FORMAT_FILE = "registry.json"
 LOCK_FILE = ".lock"
 PENDING = ".pending"  # signed, and not yet in the log; never served
 CHECKPOINT = "checkpoint"
+TRAIL = "trail"  # a signed head of the publisher's audit trail: docs/trail.md
 MATRIX = "matrix.json"
 INDEX = "index.html"
 STYLE = "style.css"
@@ -137,7 +138,7 @@ SERVED = re.compile(
     rf"(?P<addressed>(?:bundles|manifests|evidence|inventories)/{HEX}\.json|keys/{HEX}\.pem|packs/{HEX}\.pack"
     rf"|tile/(?:{_LEVEL}|entries)/{_TILE}(?:\.p/{_WIDTH})?)"
     rf"|pairs/{HEX}\.json|(?:pair|kernel)/{HEX}\.html|root/[1-9][0-9]{{0,8}}\.json"
-    r"|checkpoint|registry\.json|matrix\.json|index\.html|style\.css"
+    r"|checkpoint|trail|registry\.json|matrix\.json|index\.html|style\.css"
 )
 """Every path that there can be, each in its only spelling.  `addressed`: named by its content, or by a tile's place and
 width in an append-only log, so what lies there never changes."""

@@ -18,6 +18,7 @@ from bpfcompat.policy import Policy, VerdictKey
 from bpfcompat.qemu import machine_class
 from bpfcompat.registry.log import LogSigner, named
 from bpfcompat.registry.publish import Item
+from bpfcompat.rules.rooted import readers
 from bpfcompat.rules.session import Session
 from bpfcompat.statement import Claim
 from bpfcompat.verdict import CLASSIFIER
@@ -132,7 +133,10 @@ def public_bytes(session: Session, setting: str = "signing.key") -> bytes:
 
 
 def policy(session: Session) -> Policy:
-    """Whom `doit verify` believes: this project's keys; the log is checked where the registry has one."""
+    """Whom `doit verify` believes: the root document, or this project's keys and the log that the registry has."""
+    rooted = readers(session.config)
+    if rooted is not None:
+        return rooted[1]
     signer = keys.load_public(public_bytes(session), session.config["signing.key"] + ".pub")
     log = named(session.config.path("paths.registry"))
     if log is None:

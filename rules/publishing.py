@@ -125,9 +125,11 @@ def _drop_reports(session: Session) -> None:
 
 def publish(session: Session) -> None:
     """Sign every conclusive verdict and the matrix; conflicts are said and fail the gate."""
+    from bpfcompat import trailing
     from bpfcompat.registry.publish import publish as put
     from bpfcompat.rules import claims
     from bpfcompat.rules.explained import explanations
+    from bpfcompat.rules.rooted import readers, signer_for
 
     rows = session.rows()
     silent = [r for r in rows if r.required and r.verdict is None and not r.not_to_be_had]
@@ -138,11 +140,14 @@ def publish(session: Session) -> None:
     items, entries = claims.items_of(session, rows)
     days = session.config["signing.valid_days"]
     place = session.config.path("paths.registry")
-    done = put(
-        place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
-        inventories=_inventories(session), waiting=session.waiting("publish"),
-        explained=explanations(session, rows),
-    )  # fmt: skip
+    with trailing.publishing(session.config, place, key.public_key(), log) as told:
+        found = readers(session.config)
+        log = signer_for(found, key.public_key(), log)
+        done = told.done = put(
+            place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
+            inventories=_inventories(session), waiting=session.waiting("publish"),
+            explained=explanations(session, rows), policy=found[1] if found else None,
+        )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
         session.conflict = True
@@ -168,12 +173,13 @@ def _remember_published(session: Session, days: int) -> None:
 
 
 def _publish_action(session: Session, settled: Action | None) -> Action | None:
-    """Stands for: this very registry head, signed by this very key, says what this very matrix found."""
-    head, key = session.config.path("paths.registry") / "matrix.json", session.config.path("signing.key")
-    if settled is None or not head.is_file() or not key.is_file():
+    """Stands for: this very registry head, signed by these very keys, says what this very matrix found."""
+    head = session.config.path("paths.registry") / "matrix.json"
+    files = {"head": head, **{n: session.config.path(f"signing.{n}") for n in ("key", "log_key")}}
+    if settled is None or not all(path.is_file() for path in files.values()):
         return None
     digest = session.asker.shop.memo.digest
-    return Action("publish", "", {"matrix": settled.key(), "head": digest(head), "key": digest(key)})
+    return Action("publish", "", {"matrix": settled.key(), **{n: digest(path) for n, path in files.items()}})
 
 
 def _published(session: Session, settled: Action | None) -> bool:
@@ -184,6 +190,7 @@ def _published(session: Session, settled: Action | None) -> bool:
 
 def verify(session: Session) -> None:
     """`doit verify`: check this project's registry with this project's key."""
+    from bpfcompat import trailing
     from bpfcompat.registry import client
     from bpfcompat.registry import verify as checking
     from bpfcompat.rules import claims
@@ -192,6 +199,8 @@ def verify(session: Session) -> None:
     found = checking.verify(source, claims.policy(session), now=int(time.time()))
     session.voice.say(checking.format_verification(found))
     session.exit = found.exit_code
+    if found.problems:
+        trailing.write(session.config, "refusal", what="doit verify", why=found.problems[0])
 
 
 def serve(session: Session) -> None:

@@ -39,7 +39,7 @@ def test_tiles(path: str) -> None:
     assert found and found["addressed"] == path
 
 
-@pytest.mark.parametrize("path", ["checkpoint", "root/1.json", "root/999999999.json"])
+@pytest.mark.parametrize("path", ["checkpoint", "trail", "root/1.json", "root/999999999.json"])
 def test_moving(path: str) -> None:
     """The checkpoint moves, and a root document is asked for again: a number is no digest."""
     found = layout.SERVED.fullmatch(path)
