@@ -70,7 +70,7 @@ def _editing(each: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     for made in (rotate, revoke, expire):
         made.add_argument("--below", type=int, metavar="N", help="the first index that is not this key's")
         made.add_argument("--log", type=Path, metavar="REGISTRY", help="all that this registry's log has now is its")
-    edit("drop", "a key is gone, and nothing that it signed counts")
+    edit("drop", "a root key or a witness is gone")
     settings = edit("set", "threshold, needed witnesses, life", keyid=False)
     for name in ("threshold", "needed", "days"):
         settings.add_argument(f"--{name}", type=int)

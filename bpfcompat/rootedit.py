@@ -29,8 +29,15 @@ def add(root: Root, new: Key | LogPublicKey) -> Root:
 
 
 def drop(root: Root, keyid: str) -> Root:
-    """Without a key: what it signed counts for nothing from this version on."""
+    """Without a root key or a witness.
+
+    Verdict and log keys only end: a reader who does not know a key cannot tell what it signed from a forgery.
+    """
     full = find(root, keyid)
+    if role_of(root, full) not in ("root", "witness"):
+        raise ConfigError(
+            f"{full}: a {role_of(root, full)} key is ended, not dropped", hint="bpfcompat keys revoke --below 0"
+        )
     holders = tuple(key for key in root.holders if fingerprint(key) != full)
     return replace(root, holders=holders, keys=tuple(key for key in root.keys if key.id != full))
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
-from bpfcompat.registry.layout import CHECKPOINT, INDEX, SERVED, TWIN
+from bpfcompat.registry.layout import CHECKPOINT, INDEX, SERVED, TRAIL, TWIN
 from bpfcompat.registry.server.answer import CHUNK, Answer, Rest
 from bpfcompat.registry.server.request import Refusal, Request
 
@@ -20,6 +20,7 @@ _KINDS = {
     ".pem": ("application/x-pem-file", False),
     ".pack": ("application/octet-stream", True),
     CHECKPOINT: ("text/plain; charset=utf-8", False),
+    TRAIL: ("text/plain; charset=utf-8", False),
 }  # by the end of the path; and whether such files may have a compressed twin
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO must not wait for its writer

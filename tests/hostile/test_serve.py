@@ -208,7 +208,7 @@ def test_encoding_is_plain(server: Running, given: bytes) -> None:
 
 
 FORMAT_2 = {
-    "checkpoint": "text/plain; charset=utf-8", "root/1.json": "application/json",
+    "checkpoint": "text/plain; charset=utf-8", "trail": "text/plain; charset=utf-8", "root/1.json": "application/json",
     "tile/0/x001/x234/067": "application/octet-stream", "tile/0/000.p/7": "application/octet-stream",
     "tile/entries/000": "application/octet-stream", f"packs/{'0' * 64}.pack": "application/octet-stream",
 }  # fmt: skip

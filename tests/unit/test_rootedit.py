@@ -36,9 +36,13 @@ def test_next_version() -> None:
 
 def test_add_and_drop() -> None:
     """What was added and dropped again is as before; a key without a role is a root key."""
-    grown = add(add(root(), NEW_V), ed25519(9).public_key())
+    fresh = Key("witness", "w2", ed25519(21).public_key(), FROM)
+    grown = add(add(root(), fresh), ed25519(9).public_key())
     assert (len(grown.keys), len(grown.holders)) == (4, 4)
-    assert drop(drop(grown, NEW_V.id), fingerprint(ed25519(9).public_key())) == root()
+    assert drop(drop(grown, fresh.id), fingerprint(ed25519(9).public_key())) == root()
+    for key in (KEY_V, KEY_L):
+        with pytest.raises(ConfigError, match=f"a {key.role} key is ended, not dropped"):
+            drop(root(), key.id)
     with pytest.raises(TrustError, match="listed twice"):
         add(root(), KEY_V)
 
