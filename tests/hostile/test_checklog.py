@@ -31,7 +31,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., process.Comp
     (folder / "log.vkey").write_text(LOG.vkey + "\n")
 
     def run(where: Path | str, *old: Path) -> process.Completed:
-        return process.run(["./checklog", str(where), "log.vkey", *map(str, old)], cwd=folder)
+        return process.run([str(folder / "checklog"), str(where), "log.vkey", *map(str, old)], cwd=folder)
 
     return run
 
