@@ -127,14 +127,18 @@ def from_groups(found: re.Match[bytes]) -> LogEntry | None:
     )
 
 
-def trusted_root(key: NoteKey) -> bytes:
-    """What Sigstore's clients take as a trust root: this one log, and no certificate authority at all."""
+def trusted_root(*keys: NoteKey) -> bytes:
+    """What Sigstore's clients take as a trust root: these log keys, of old ones too, and no certificate authority."""
+    rest: dict[str, list[Any]] = {"certificateAuthorities": [], "ctlogs": [], "timestampAuthorities": []}
+    kind = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
+    return canonical({"mediaType": kind, "tlogs": [_tlog(key) for key in keys], **rest})
+
+
+def _tlog(key: NoteKey) -> dict[str, Any]:
     der = key.key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     public = {"rawBytes": _encode(der), "keyDetails": "PKIX_ED25519", "validFor": {"start": "1970-01-01T00:00:00Z"}}
-    log = {"baseUrl": f"https://{key.name}", "hashAlgorithm": "SHA2_256", "publicKey": public,
-           "logId": {"keyId": _encode(log_id(key))}}  # fmt: skip
-    rest: dict[str, list[Any]] = {"certificateAuthorities": [], "ctlogs": [], "timestampAuthorities": []}
-    return canonical({"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": [log], **rest})
+    return {"baseUrl": f"https://{key.name}", "hashAlgorithm": "SHA2_256", "publicKey": public,
+            "logId": {"keyId": _encode(log_id(key))}}  # fmt: skip
 
 
 def explain(entry: Any) -> None:

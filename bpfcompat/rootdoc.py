@@ -88,6 +88,11 @@ class Root:
     def __post_init__(self) -> None:
         _check(self)
 
+    @property
+    def logs(self) -> tuple[NoteKey, ...]:
+        """Every log key, old and new."""
+        return tuple(_note_key(key) for key in self.keys if key.role == "log")
+
     def policy(self, now: int, max_age_s: int | None = None) -> Policy:
         """What a reader of this version trusts now; TrustError when there are log keys and none may sign now."""
         verdict = tuple(

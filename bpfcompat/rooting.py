@@ -27,9 +27,10 @@ from bpfcompat.keys import (
     load_public,
     passphrase_in,
 )
+from bpfcompat.logentry import trusted_root
 from bpfcompat.note import Kind, keygen_named, parse_vkey
 from bpfcompat.registry.roots import log_size, published, put
-from bpfcompat.rootchain import sign, signers
+from bpfcompat.rootchain import pinned, sign, signers
 from bpfcompat.rootdoc import MAX_BYTES, Document, Key, Root, document, parse, parse_time
 from bpfcompat.rootedit import add, changes, drop, end, expire, lines, name_of, next_version, role_of, rotate
 from bpfcompat.strictjson import parse_json
@@ -221,6 +222,14 @@ def _sign(options: argparse.Namespace) -> int:
     return int(Exit.OK)
 
 
+def _trusted_root(options: argparse.Namespace) -> int:
+    found = _read(options.document)
+    pinned(found.data, str(options.document))
+    write_atomic(options.out, trusted_root(*found.root.logs))
+    print(f"{options.out}: {len(found.root.logs)} log keys of {found.root.name}, version {found.root.version}")
+    return int(Exit.OK)
+
+
 def _short(keyid: str) -> str:
     """A key id's beginning, as part of a file's name."""
     return keyid.removeprefix("SHA256:")[:12].replace("/", "_").replace("+", "-")
@@ -291,4 +300,11 @@ def _asked(call: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Name
 
 _EDITS = {"init": _init, "draft": _draft, "add": _add, "rotate": _rotate, "revoke": _revoke, "expire": _expire,
           "drop": _drop, "set": _set}  # fmt: skip
-COMMANDS = {"new": _new, "show": _show, "sign": _sign, "publish": _publish, **{n: _asked(c) for n, c in _EDITS.items()}}
+COMMANDS = {
+    "new": _new,
+    "show": _show,
+    "sign": _sign,
+    "publish": _publish,
+    "trusted-root": _trusted_root,
+    **{n: _asked(c) for n, c in _EDITS.items()},
+}

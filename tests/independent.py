@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bpfcompat import process
 from bpfcompat.errors import BpfcompatError
-from bpfcompat.fetch import fetch
 from bpfcompat.files import locked, write_atomic
 from bpfcompat.kernels import apt
 from bpfcompat.kernels.extract import deb_member
+from bpfcompat.kernels.sources import obtain_file
 from bpfcompat.keys import PublicKey
 from bpfcompat.model import AptSource, LockedFile
 from bpfcompat.statement import VERDICT_TYPE
@@ -31,7 +31,7 @@ COSIGN = LockedFile(
     "sha256:d8622ebffce1d69197288fc030ff06a4c247af5507107f85c5a878870b686b23",
 )  # fmt: skip
 NPM = "@sigstore/verify@4.1.3"
-_MAX_DEB, _MAX_PROGRAM = 64 << 20, 256 << 20
+_MAX_PROGRAM = 256 << 20
 _VERIFIER = """
 const fs = require('fs'), { bundleFromJSON } = require('@sigstore/bundle');
 const { Verifier, toSignedEntity, toTrustMaterial } = require('@sigstore/verify');
@@ -87,15 +87,13 @@ def _cosign() -> Path:
 
 def _deb() -> Path:
     """The pinned package; when the archive has moved on, the suite's present one, through its signed index."""
-    place, mirror = TOOLS / "cosign.deb", apt.mirror("")
+    mirror = apt.mirror("")
     try:
-        found = COSIGN
-        fetch(f"{mirror}/{found.path}", size=found.size, digest=found.digest, limit=_MAX_DEB, dest=place)
+        return obtain_file(COSIGN, lambda: mirror, TOOLS)
     except BpfcompatError:
         archive = apt.Archive(mirror, TOOLS, apt.gpgv(), allow_expired=True)
         (found,) = apt.resolve(archive, AptSource(SUITE, "amd64", "cosign")).files
-        fetch(f"{mirror}/{found.path}", size=found.size, digest=found.digest, limit=_MAX_DEB, dest=place)
-    return place
+        return obtain_file(found, lambda: mirror, TOOLS)
 
 
 @functools.cache

@@ -23,8 +23,8 @@ def entries(leaves: Sequence[bytes], key: LogPrivateKey = LOG_KEY, origin: str =
     ]
 
 
-def logged(*payloads: bytes, key: PrivateKey = KEY) -> list[bytes]:
+def logged(*payloads: bytes, key: PrivateKey = KEY, log: LogPrivateKey = LOG_KEY) -> list[bytes]:
     """The bundles of these payloads, all in one log."""
     signed = [envelope.parse(envelope.sign(payload, key)) for payload in payloads]
     leaves = [envelope.leaf_of(one, key.public_key()) for one in signed]
-    return [envelope.logged(one, entry) for one, entry in zip(signed, entries(leaves), strict=True)]
+    return [envelope.logged(one, entry) for one, entry in zip(signed, entries(leaves, log), strict=True)]

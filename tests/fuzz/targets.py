@@ -3,10 +3,11 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from bpfcompat import console, elf, measures, wire
+from bpfcompat import console, elf, measures, rootdoc, rootedit, trail, wire
 from bpfcompat.anatomy import Anatomy, read_anatomy
 from bpfcompat.btf import btf_section
 from bpfcompat.btfext import read_ext
@@ -20,10 +21,14 @@ from bpfcompat.lineinfo import place_of
 from bpfcompat.model import Attach, AttachMode, Log, ProgramReport, Report
 from bpfcompat.note import cosign, parse_vkey, put_line, split_note
 from bpfcompat.predicting import Target
+from bpfcompat.rootchain import signers
+from bpfcompat.rootdoc import document
 from bpfcompat.tlog import entries_bytes, parse_checkpoint, parse_entries, parse_tile
 from bpfcompat.verdict import classify
 from tests.compiling import compiled
 from tests.histories import LOG, LOG_PRIVATE, History
+from tests.roots import FROM, KEYS, UNTIL, signed
+from tests.roots import root as a_root
 from tests.unit.test_corelo import KERNEL, LOCAL
 from tests.unit.test_insns import SOURCE
 from tests.unit.test_lineinfo import SOURCE as LINES
@@ -160,9 +165,21 @@ def note(data: bytes) -> None:
     assert tile is None or tile.path.encode() == data
 
 
+def root(data: bytes) -> None:
+    """A root document from a mirror, and a line of an audit trail: taken in their one spelling, or not at all."""
+    with contextlib.suppress(TrustError):
+        found = rootdoc.parse(data)
+        assert rootdoc.document(found.root, found.signatures) == data
+        signers(found.payload, found.signatures, found.root.holders)
+        list(rootedit.lines(found.root, 0))
+        found.root.policy(FROM)
+    line = trail._parse(data)
+    assert line is None or bytes(line) == data
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "object": an_object, "core": core, "elf": full_elf, "btf": btf, "ext": ext, "vmlinux": vmlinux, "log": log,
-    "report": report, "note": note,
+    "report": report, "note": note, "root": root,
 }  # fmt: skip
 
 
@@ -182,6 +199,10 @@ def seeds(target: str) -> Iterator[bytes]:
         seen = cosign(CHECKPOINT.partition(b"\n\n")[0] + b"\n", "w", LOG_PRIVATE, 1)
         yield from (CHECKPOINT, seen, put_line(CHECKPOINT, seen), LOG.vkey.encode(), b"tile/0/x001/234.p/5")
         yield b"\3" + entries_bytes((b"", b"leaf", b"another"))
+    elif target == "root":
+        limited = tuple(replace(key, below=7, not_after=UNTIL) for key in KEYS[:2])
+        yield from (signed(a_root()), signed(replace(a_root(2), keys=limited)), document(a_root(), {}))
+        yield bytes(trail.Line(1, FROM, "key", {"key": "SHA256:x", "role": "log"}, trail.FIRST))
     else:
         reports = sorted((GOLDEN / "wire").glob("*.report"), key=lambda path: path.stat().st_size)[:12]
         yield from (b"\n".join(map(canonical, wire._frames(path.read_bytes(), NONCE))) for path in reports)

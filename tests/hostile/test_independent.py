@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bpfcompat.cli import main
 from bpfcompat.digest import canonical
+from bpfcompat.keys import LogPrivateKey
 from bpfcompat.logentry import trusted_root
+from bpfcompat.rootdoc import Key
 from bpfcompat.statement import verdict_payload
 from tests import independent
-from tests.claims import BAD, KEY, LOG, OBJECT, claim
+from tests.claims import BAD, KEY, LOG, LOG_KEY, OBJECT, ORIGIN, claim
 from tests.logs import logged
+from tests.roots import FROM, root, signed
 
 pytestmark = pytest.mark.hostile
 
@@ -67,6 +72,21 @@ def test_cosign_wants_the_object(tmp_path: Path, files: dict[str, Path]) -> None
     (place,) = bundles(tmp_path, 1)
     files["file"].write_bytes(OBJECT + b"\0")
     assert independent.cosign(place, **files).code != 0
+
+
+def test_log_key_that_changed(tmp_path: Path, files: dict[str, Path]) -> None:
+    """After a change of the log's key, cosign and npm accept bundles of both keys by `keys trusted-root`."""
+    keys = (LOG_KEY, LogPrivateKey.generate())
+    listed = tuple(Key("log", ORIGIN, key.public_key(), FROM) for key in keys)
+    document = signed(replace(root(), name=ORIGIN, keys=(replace(listed[0], below=1), listed[1])))
+    (tmp_path / "1.json").write_bytes(document)
+    assert main(["keys", "trusted-root", str(tmp_path / "1.json"), str(files["root"])]) == 0
+    places = [tmp_path / "old.json", tmp_path / "new.json"]
+    for place, key in zip(places, keys, strict=True):
+        place.write_bytes(logged(verdict_payload(claim()), log=key)[0])
+        done = independent.cosign(place, **{name: files[name] for name in ("key", "root", "file")})
+        assert (done.code, "Verified OK" in done.stderr + done.stdout.decode()) == (0, True), done
+    assert independent.npm(places, files["key"], files["root"]) == ["ok"] * 2
 
 
 def test_npm(tmp_path: Path, files: dict[str, Path]) -> None:

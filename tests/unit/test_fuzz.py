@@ -11,7 +11,8 @@ from tests.fuzz.targets import TARGETS, seeds
 
 FOUND = Path(__file__).parents[1] / "fuzz" / "found"
 SECONDS = 2
-IN_TESTS = ("object", "core", "btf", "log", "note")  # the rest has hypothesis in tests of its own, and `doit fuzz`
+# the rest has hypothesis in tests of its own, and `doit fuzz`
+IN_TESTS = ("object", "core", "btf", "log", "note", "root")
 
 
 def test_names() -> None:
