@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__, keycommands, trailcommands, witnesscommands
+from bpfcompat import __version__, keycommands, trailcommands, verifycommands, witnesscommands
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -48,20 +48,8 @@ def parser() -> argparse.ArgumentParser:
                                   epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    check = commands.add_parser("verify", help="check a registry's signatures, digests and answers")
-    check.add_argument("registry", help="a folder, or the http(s) address that serves it")
-    check.add_argument("--key", required=True, type=Path, action="append", help="trusted public key (PEM); repeatable")
-    check.add_argument("--object", type=Path, help="only rows about this object, which must be this very file")
-    check.add_argument("--kernel", type=Path, help="only rows about this vmlinuz, which must be this very file")
-    check.add_argument("--allow-expired", action="store_true", help="accept a matrix after its validity")
-    check.set_defaults(call=_verify)
-    serve = commands.add_parser("serve", help="serve a registry read-only over HTTP")
-    serve.add_argument("registry", nargs="?", default=".bpfcompat/registry", type=Path)
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", default=8080, type=int)
-    serve.add_argument("--tls-cert", type=Path)
-    serve.add_argument("--tls-key", type=Path)
-    serve.set_defaults(call=_serve)
+    verifycommands.add_commands(commands)
+    _serve_command(commands)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)
     keygen.add_argument(
@@ -91,6 +79,18 @@ def parser() -> argparse.ArgumentParser:
     for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
         add(commands)
     return top
+
+
+def _serve_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser("serve", help="serve a registry read-only over HTTP")
+    serve.add_argument("registry", nargs="?", default=".bpfcompat/registry", type=Path)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", default=8080, type=int)
+    serve.add_argument("--tls-cert", type=Path)
+    serve.add_argument("--tls-key", type=Path)
+    serve.add_argument("--admin", metavar="HOST:PORT", help="health and metrics, for yourself (none)")
+    serve.add_argument("--access-log", metavar="FILE", help="a JSON line for each answer; - is stdout (none)")
+    serve.set_defaults(call=_serve)
 
 
 SEARCHES = {
@@ -169,19 +169,6 @@ def _doit(args: list[str]) -> int:
     from doit.doit_cmd import DoitMain
 
     return int(DoitMain().run(args) or 0)
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from bpfcompat.files import read_bounded
-    from bpfcompat.keys import MAX_KEY_BYTES, load_public
-    from bpfcompat.registry.client import open_source
-    from bpfcompat.registry.verify import format_verification, verify
-
-    keys = [load_public(read_bounded(path, MAX_KEY_BYTES, ConfigError), str(path)) for path in options.key]
-    found = verify(open_source(options.registry), keys, now=int(time.time()), object_file=options.object,
-                   kernel_file=options.kernel, allow_expired=options.allow_expired)  # fmt: skip
-    print(format_verification(found))
-    return int(found.exit_code)
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -298,13 +285,17 @@ def _flakes(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from bpfcompat.registry.serve import serve
+    from bpfcompat.registry.serve import Address, address, serve
 
-    def ready(host: str, port: int) -> None:
-        scheme = "https" if options.tls_cert else "http"
-        print(f"serving {options.registry} at {scheme}://{host}:{port}/ until SIGTERM", flush=True)
+    def ready(public: Address, admin: Address | None) -> None:
+        places = [f"{'https' if options.tls_cert else 'http'}://{public[0]}:{public[1]}/"]
+        places += [f"http://{admin[0]}:{admin[1]}/metrics"] if admin else []
+        out = sys.stderr if options.access_log == "-" else sys.stdout
+        print(f"serving {options.registry} at {' and '.join(places)} until SIGTERM", file=out, flush=True)
 
-    serve(options.registry, options.host, options.port, options.tls_cert, options.tls_key, ready)
+    admin = address(options.admin) if options.admin else None
+    serve(options.registry, options.host, options.port, options.tls_cert, options.tls_key, ready, admin,
+          options.access_log)  # fmt: skip
     return int(Exit.OK)
 
 

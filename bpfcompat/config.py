@@ -136,6 +136,8 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
     "signing": {
         "key": _text("~/.config/bpfcompat/signing-key.pem"),
         "passphrase_env": _text("BPFCOMPAT_PASSPHRASE"),
+        "log_key": _text("~/.config/bpfcompat/log-key.pem"),
+        "origin": _text(""),
         "valid_days": _whole(90, 1, 3650),
     },
     "serve": {"host": _text("127.0.0.1"), "port": _whole(8080, 0, 65535)},

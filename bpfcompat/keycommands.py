@@ -10,7 +10,8 @@ from pathlib import Path
 
 DAYS = 365
 EPILOG = """a key file is what `bpfcompat keys new` writes (PATH.pub), or a log's or witness's vkey; a key id is
-written as `bpfcompat keys show` prints it, and its first characters are enough.  docs/keys.md: a whole life of keys"""
+written as `bpfcompat keys show` prints it, its first characters are enough, and the key's file does as well.
+docs/keys.md: a whole life of keys"""
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -94,7 +95,7 @@ def _signing(each: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
 def _call(name: str) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
-        from bpfcompat.rules.rooting import COMMANDS  # only where it is asked for: it reads keys
+        from bpfcompat.rooting import COMMANDS  # only where it is asked for: it reads keys
 
         return COMMANDS[name](options)
 

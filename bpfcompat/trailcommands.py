@@ -81,7 +81,7 @@ def _words(line: "Line") -> str:
 def _path(options: argparse.Namespace) -> Path:
     if options.path is not None:
         return Path(options.path)
-    from bpfcompat.rules.trailing import here
+    from bpfcompat.trailing import here
 
     config = here(Path.cwd())
     if config is None:

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpfcompat.errors import ConfigError, TrustError
 from bpfcompat.files import locked, read_bounded, write_atomic
 from bpfcompat.note import MAX_NOTE_BYTES, split_note
 from bpfcompat.registry import layout
-from bpfcompat.registry.client import Source
 from bpfcompat.rootchain import follow, newest, pinned
 from bpfcompat.rootdoc import MAX_BYTES, Document, parse
 from bpfcompat.tlog import parse_checkpoint
 
+if TYPE_CHECKING:
+    from bpfcompat.registry.client import Source
 
-def chain(source: Source, trusted: Document) -> tuple[Document, ...]:
+
+def chain(source: "Source", trusted: Document) -> tuple[Document, ...]:
     """From a believed document to the newest that a registry has, each believed through the one before."""
     return newest(trusted, lambda version: source.read(layout.root_path(version), MAX_BYTES))
 
@@ -49,10 +52,13 @@ def put(registry: Path, data: bytes, waiting: Callable[[str], None] | None = Non
 
 
 def log_size(registry: Path) -> int:
-    """How many leaves the checkpoint in a folder of one's own says that the log has; 0 without one.  Not verified."""
+    """How many leaves the checkpoint in a folder of one's own says that the log has; it is not verified.
+
+    ConfigError without one: a key that ends below 0 has never signed anything.
+    """
     path = registry / layout.CHECKPOINT
     if not path.exists():
-        return 0
+        raise ConfigError(f"{path}: is missing", hint="is this a registry with a log?  or say the index: --below N")
     return parse_checkpoint(split_note(read_bounded(path, MAX_NOTE_BYTES))[0]).size
 
 

@@ -68,8 +68,8 @@ LAYERS = {
         *("building", "querying"),
         *("registry", "registry.*"),
     ),
-    5: ("rules", "rules.*"),
-    6: ("cli", "keycommands", "trailcommands", "witnesscommands", "__main__"),
+    5: ("rules", "rules.*", "rooting", "trailing"),
+    6: ("cli", "keycommands", "trailcommands", "verifycommands", "witnesscommands", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
@@ -85,8 +85,13 @@ DOORS: dict[str, dict[str, str]] = {
         "dialler": "the only place that dials hosts",
         "guest": "a pair of sockets to a guest's ports",
         "qemu": "a pair of sockets to a guest's ports",
+        "registry.server.listener": "listens",
     },
-    "asyncio": {"registry.serve": "serves a registry"},
+    "asyncio": {
+        "registry.serve": "serves a registry",
+        "registry.server.listener": "listens",
+        "registry.server.connection": "answers a peer",
+    },
     "urllib.request": {},
     "ftplib": {},
     "smtplib": {},

@@ -35,7 +35,7 @@ OBJECTS = {
 PAIRS = sorted(f"{o}@{k}" for o in OBJECTS for k in KERNELS)
 SETTINGS: dict[str, Any] = {
     "guest": {"accelerator": "tcg", "qemu": "tools/qemu", "cold": True, "user": "same"},
-    "signing": {"key": "keys/signing.pem"},
+    "signing": {"key": "keys/signing.pem", "log_key": "keys/log.pem"},
     "matrix": {"kernels": ["k-*"]},
     "kernels": {k: {"dir": f"kernels/{k}"} for k in KERNELS},
     "objects": {

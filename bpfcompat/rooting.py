@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from bpfcompat import trailing
 from bpfcompat.digest import canonical
 from bpfcompat.errors import ConfigError, Exit, TrustError
 from bpfcompat.files import read_bounded, write_atomic
@@ -31,7 +32,6 @@ from bpfcompat.registry.roots import log_size, published, put
 from bpfcompat.rootchain import sign, signers
 from bpfcompat.rootdoc import MAX_BYTES, Document, Key, Root, document, parse, parse_time
 from bpfcompat.rootedit import add, changes, drop, end, expire, lines, name_of, next_version, role_of, rotate
-from bpfcompat.rules import trailing
 from bpfcompat.strictjson import parse_json
 
 # --- making
@@ -99,9 +99,10 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _rotate(options: argparse.Namespace) -> int:
-    root = _editable(options.draft)
-    new = _new_key(root, role_of(root, options.key), options.public, name_of(root, options.key))
-    return _write(options.draft, rotate(root, options.key, new, _below(options)))
+    root, old = _editable(options.draft), _id(options.key)
+    role = role_of(root, old)
+    new = _new_key(root, role, options.public, name_of(root, old) if role == "witness" else None)
+    return _write(options.draft, rotate(root, old, new, _below(options)))
 
 
 def _new_key(root: Root, role: str, path: Path, name: str | None) -> Key | LogPublicKey:
@@ -112,18 +113,19 @@ def _revoke(options: argparse.Namespace) -> int:
     below = _below(options)
     if below is None:
         raise ConfigError("keys revoke: from which log index on", hint="--below N, or --log REGISTRY for its size")
-    return _write(options.draft, end(_editable(options.draft), options.key, below))
+    return _write(options.draft, end(_editable(options.draft), _id(options.key), below))
 
 
 def _expire(options: argparse.Namespace) -> int:
-    at = parse_time(options.at, "--at") if options.at else int(time.time())
-    root = expire(_editable(options.draft), options.key, at)
+    # a second later, as a key may have begun in this one
+    at = parse_time(options.at, "--at") if options.at else int(time.time()) + 1
+    root = expire(_editable(options.draft), _id(options.key), at)
     below = _below(options)
-    return _write(options.draft, root if below is None else end(root, options.key, below))
+    return _write(options.draft, root if below is None else end(root, _id(options.key), below))
 
 
 def _drop(options: argparse.Namespace) -> int:
-    return _write(options.draft, drop(_editable(options.draft), options.key))
+    return _write(options.draft, drop(_editable(options.draft), _id(options.key)))
 
 
 def _set(options: argparse.Namespace) -> int:
@@ -148,6 +150,18 @@ def _days(days: int) -> int:
 
 
 # --- files
+
+
+def _id(text: str) -> str:
+    """The id of a key: as it was given, or of the public key in the file of that name."""
+    path = Path(text)
+    if not path.is_file():
+        return text
+    data = read_bounded(path, MAX_KEY_BYTES, ConfigError)
+    try:
+        return fingerprint(load_public(data, text))
+    except TrustError:
+        return fingerprint(load_log_public(data, text))
 
 
 def _read(path: Path) -> Document:

@@ -134,7 +134,7 @@ def test_limits(desk: Desk) -> None:
     desk.run("drop", "d", desk.id("w"))
     desk.run("add", "d", "witness", "w2.pub", "--name", "w2.example")
     keys = {k.id: k for k in parse(Path("d").read_bytes()).root.keys}
-    assert (keys[desk.id("v")].below, keys[desk.id("v2")].below, keys[desk.id("v2")].name) == (5, None, "v")
+    assert (keys[desk.id("v")].below, keys[desk.id("v2")].below, keys[desk.id("v2")].name) == (5, None, "v2")
     assert (keys[desk.id("l")].below, keys[desk.id("l")].not_after) == (9, 4070908800)
     assert desk.id("w") not in keys and keys[desk.id("w2")].name == "w2.example"
 
@@ -155,6 +155,11 @@ def test_limits(desk: Desk) -> None:
         (("add", "d", "root", "missing.pub"), "missing.pub"),
         (("draft", "reg", "e"), "reg"),
         (("draft", ".", "e"), "has no root document"),
+        (("revoke", "d", "v.pub", "--log", "."), "checkpoint: is missing"),
+        (("revoke", "d", "v.pub"), "from which log index on"),
+        (("revoke", "d", "v.pub", "--log", ".", "--below", "3"), "expected one of them"),
+        (("expire", "d", "v.pub", "--at", "tomorrow"), "--at: expected a time like"),
+        (("drop", "d", "d"), "expected an Ed25519"),
     ],
 )
 def test_input_errors(desk: Desk, args: tuple[str, ...], words: str) -> None:

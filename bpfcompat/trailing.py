@@ -5,19 +5,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpfcompat import trail
-from bpfcompat.config import FILE, SETTINGS, Config, load
 from bpfcompat.digest import digest_json
 from bpfcompat.errors import TrustError
 
+if TYPE_CHECKING:
+    from bpfcompat.config import Config
 
-def write(config: Config, event: str, **facts: str | int) -> trail.Line:
+_SETTINGS_FILE = "bpfcompat.toml"  # as config.FILE, whose import takes longer than what root holders do
+
+
+def write(config: "Config", event: str, **facts: str | int) -> trail.Line:
     """One record, now; StoreError when it cannot be written: then what it tells of must not happen."""
     return trail.record(config.path("paths.trail"), event, facts, int(time.time()))
 
 
-def settings(config: Config) -> None:
+def settings(config: "Config") -> None:
     """A record of the settings when they are not those of the last one near the trail's end.
 
     Named are those that differ from their defaults, with their value where it is a number or a switch: an address may
@@ -30,7 +35,7 @@ def settings(config: Config) -> None:
 
 
 @contextmanager
-def refusals(config: Config, what: str) -> Iterator[None]:
+def refusals(config: "Config", what: str) -> Iterator[None]:
     """A record of an error that ends this block, which goes on its way."""
     try:
         yield
@@ -39,12 +44,18 @@ def refusals(config: Config, what: str) -> Iterator[None]:
         raise
 
 
-def here(folder: Path) -> Config | None:
+def here(folder: Path) -> "Config | None":
     """The settings of the project in a folder, None where there is none: a root holder's machine has no project."""
-    return load(folder) if (folder / FILE).exists() else None
+    if not (folder / _SETTINGS_FILE).exists():
+        return None
+    from bpfcompat.config import load
+
+    return load(folder)
 
 
-def _changed(config: Config) -> Iterator[str]:
+def _changed(config: "Config") -> Iterator[str]:
+    from bpfcompat.config import SETTINGS
+
     for section, keys in SETTINGS.items():
         for name, key in keys.items():
             value = config.values[f"{section}.{name}"]

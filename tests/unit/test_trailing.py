@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from bpfcompat import trail
+from bpfcompat import trail, trailing
 from bpfcompat.cli import main
 from bpfcompat.config import load
 from bpfcompat.errors import Exit, TrustError
 from bpfcompat.keys import load_log_private
 from bpfcompat.note import Kind, keygen_named, sign_note
-from bpfcompat.rules import trailing
 
 
 @pytest.fixture
