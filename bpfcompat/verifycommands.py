@@ -1,7 +1,8 @@
-"""`bpfcompat verify`: a registry, its log and its answers, believed by keys that came another way."""
+"""`bpfcompat verify`: a registry and its log, believed by keys that came another way; `bpfcompat fsck`: is it whole?"""
 
 import argparse
 import re
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     check.add_argument("--kernel", type=Path, help="only rows about this vmlinuz, which must be this very file")
     check.add_argument("--allow-expired", action="store_true", help="accept a matrix after its validity")
     check.set_defaults(call=_verify)
+    whole = commands.add_parser("fsck", help="read every file of a registry's folder, build its log again, name damage")
+    whole.add_argument("registry", type=Path, help="a folder")
+    whole.set_defaults(call=_fsck)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -44,6 +48,14 @@ def _verify(options: argparse.Namespace) -> int:
                    kernel_file=options.kernel, allow_expired=options.allow_expired, every=options.all,
                    memory=memory)  # fmt: skip
     print(format_verification(found))
+    return int(found.exit_code)
+
+
+def _fsck(options: argparse.Namespace) -> int:
+    from bpfcompat.registry.fsck import fsck, lines
+
+    found = fsck(options.registry, say=lambda text: print(text, file=sys.stderr, flush=True))
+    print("\n".join(lines(found)))
     return int(found.exit_code)
 
 
