@@ -113,7 +113,8 @@ def verifying(quick: bool) -> Iterator[Row]:
         data = [(folder / f"bundles/{digest[7:]}.json").read_bytes() for digest in digests]
     signed = [envelope.parse(one) for one in data]
     key, algorithm = KEY.public_key(), ec.ECDSA(hashes.SHA256())
-    raw = _each(lambda n: key.verify(signed[n].signature, envelope.pae(signed[n].payload), algorithm), len(made))
+    bytes_of = [envelope.pae(one.payload) for one in signed]
+    raw = _each(lambda n: key.verify(signed[n].signature, bytes_of[n], algorithm), len(made))
     yield Row(
         "verify: signature", (raw,), note="ECDSA P-256 alone, by the library that we use; seconds of CPU for each"
     )

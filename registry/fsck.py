@@ -170,27 +170,22 @@ class _Check:
         names = set(self._names("bundles"))
         seen: dict[str, int] = {}
         for index, leaf in enumerate(self.log.leaves):
-            with self.about(f"leaf {index}"):
-                digest = digest_in(leaf)
-                if digest in seen:
-                    raise TrustError(f"is of the bundle that leaf {seen[digest]} is of: {short(digest)}")
-                seen[digest] = index
-                name = f"{digest[7:]}.json"
-                if name not in names:
-                    self._unborn(digest)
-                    continue
-            names.discard(name)
-            with self.about(f"bundles/{name}"):
-                self.bundle(verifier, self._read(f"bundles/{name}", envelope.MAX_BYTES), digest, index)
+            digest = self._digest(leaf, index, seen)
+            if digest is not None and f"{digest[7:]}.json" in names:
+                path = layout.bundle_path(digest)
+                with self.about(path):
+                    self.bundle(verifier, self._read(path, envelope.MAX_BYTES), digest, index)
             if index % 10_000 == 9_999:
                 self.say(f"fsck: {index + 1} of {len(self.log.leaves)} bundles")
+        self._missing(seen, names)
+        names -= {f"{digest[7:]}.json" for digest in seen}
         for name in sorted(name for name in names if not name.startswith(TEMP_PREFIX)):
             self._stray_bundle(name)
 
     def bundle(self, verifier: envelope.Verifier, data: bytes, digest: str, index: int) -> None:
         """One bundle; TrustError when it is not that of this leaf."""
         found = verifier.verify(data)
-        if envelope.pae_digest(found.payload) != digest:
+        if found.digest != digest:
             raise TrustError("holds another payload than its name says")
         if found.entry is None or found.index != index:
             raise TrustError(f"is leaf {index} of the log, but its entry says {found.index}")
@@ -201,10 +196,21 @@ class _Check:
             raise TrustError(f"its signature is not the one in leaf {index}")
         self.reports.update(match.decode() for match in _REPORT.findall(found.payload))
 
-    def _unborn(self, digest: str) -> None:
-        if (self.root / layout.pending_path(digest)).exists():
-            return  # said with what is pending
-        raise TrustError(f"has no bundle: {layout.bundle_path(digest)} is missing")
+    def _digest(self, leaf: bytes, index: int, seen: dict[str, int]) -> str | None:
+        """The bundle that a leaf is of; None, and a problem, when it is none of ours or was there before."""
+        with self.about(f"leaf {index}"):
+            digest = digest_in(leaf)
+            if digest in seen:
+                raise TrustError(f"is of the bundle that leaf {seen[digest]} is of: {short(digest)}")
+            seen[digest] = index
+            return digest
+        return None
+
+    def _missing(self, seen: dict[str, int], names: set[str]) -> None:
+        for digest, index in seen.items():
+            # what waits is said with what is pending
+            if f"{digest[7:]}.json" not in names and not (self.root / layout.pending_path(digest)).exists():
+                self.problems.append(f"{layout.bundle_path(digest)}: is missing, and leaf {index} is of it")
 
     def _stray_bundle(self, name: str) -> None:
         with self.about(f"bundles/{name}"):
@@ -217,7 +223,7 @@ class _Check:
     def _unlogged(self, name: str) -> None:
         """A bundle of a registry without a log."""
         found: Envelope = envelope.verify(self._read(f"bundles/{name}", envelope.MAX_BYTES), self.policy)
-        if f"{envelope.pae_digest(found.payload)[7:]}.json" != name:
+        if f"{found.digest[7:]}.json" != name:
             raise TrustError("holds another payload than its name says")
         self.reports.update(match.decode() for match in _REPORT.findall(found.payload))
 

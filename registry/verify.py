@@ -60,7 +60,7 @@ class Trust:
             if ledger is not None:
                 ledger.cover(checkpoint)
         self.policy.allows(signed.keyid, index, ledger.witnessed if ledger is not None else None, self._now)
-        found = envelope.pae_digest(signed.payload)
+        found = signed.digest
         if found != digest:
             raise TrustError(f"bundle: is {short(found)}, its name says {short(digest)}")
         return parse_verdict_statement(signed.payload)
