@@ -108,7 +108,8 @@ jq -j '.dsseEnvelope.signatures[0].sig' "$1" | base64 -d >sig
 openssl dgst -sha256 -verify publisher.pub -signature sig pae
 jq -j '.verificationMaterial.tlogEntries[0].canonicalizedBody' "$1" | base64 -d >leaf
 hash=$(openssl dgst -sha256 -binary pae | base64 -w0)
-jq -e --arg b "$hash" --arg sig "$(base64 -w0 sig)" '.spec.hashedRekordV002 | .data.digest == $b and .signature.content == $sig' leaf"""
+jq -e --arg b "$hash" --arg sig "$(base64 -w0 sig)" '.spec.hashedRekordV002
+  | .data.digest == $b and .signature.content == $sig' leaf"""
     for place in published(tmp_path):
         done = process.run(["bash", "-euc", script, "bash", str(place)], cwd=tmp_path)
         assert (done.code, done.stdout.split()) == (0, [b"Verified", b"OK", b"true"]), done
