@@ -126,6 +126,7 @@ def test_a_whole_life(stage: Stage) -> None:
     for state in ("state", ""):
         assert "root of results.example: version 7" in stage.verify(state=state)
     assert bundles().items() >= before.items()
+    assert main(["fsck", "reg"]) == Exit.OK
 
 
 def test_new_key_before_it_is_listed(stage: Stage) -> None:
@@ -166,6 +167,22 @@ def test_matrix_rests_on_a_stolen_key(stage: Stage) -> None:
     assert (found.new, found.known, found.log.size) == (1, 2, 4)
     for state in ("state", ""):
         assert "3 bundles hold" in stage.verify(state=state)
+    assert main(["fsck", "reg"]) == Exit.OK
+    assert "1 leaves are of verdicts that were signed anew" in stage.capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("root/1.json", "root/1.json"), ("root/2.json", "root 2"), ("trail", "trail: ")]
+)
+def test_fsck_reads_roots(stage: Stage, place: str, words: str) -> None:
+    """A damaged root document, or a head of the trail that nobody signed, is damage that fsck names."""
+    stage.change(["set", "--days", "30"])
+    assert main(["fsck", "reg"]) == Exit.OK
+    data = Path("reg", place).read_bytes() if place != "trail" else b"results.example/trail\n1\n"
+    Path("reg", place).write_bytes(data[:-9] + b"deadbeef" + data[-1:])
+    stage.capsys.readouterr()
+    assert main(["fsck", "reg"]) == Exit.UNTRUSTED
+    assert words in stage.capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("below", "trusted"), [(1, False), (2, True), (3, True)])
