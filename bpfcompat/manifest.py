@@ -152,9 +152,9 @@ class Rows(Sequence[Row]):
         return _keyed(self._bundles, self.columns["outcome"])
 
     @cached_property
-    def by_pair(self) -> Mapping[bytes, int]:
-        """Pair id, 32 bytes → number of its row."""
-        return _keyed(self._pairs, range(len(self)))
+    def answered(self) -> Sequence[int]:
+        """Numbers of the rows that name a bundle."""
+        return [at for at, bundle in enumerate(self._bundles) if bundle != NONE]
 
     @cached_property
     def _bundles(self) -> tuple[bytes, ...]:
