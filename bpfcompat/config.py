@@ -81,6 +81,19 @@ def _workers() -> Key:
     return Key("auto", "auto (one per core) or a whole number from 1 to 1024", lambda v: v == "auto" or whole(v))
 
 
+def _sites() -> Key:
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, list | tuple) or not all(isinstance(site, str) for site in value):
+            return False
+        if value:
+            from bpfcompat.origins import allowed  # a run that has nothing to fetch does not need it
+
+            allowed(value)
+        return True
+
+    return Key((), "a list of exact hosts, each host or host:port", accepts)
+
+
 def _number(default: float, low: float, high: float) -> Key:
     return Key(default, f"a number from {low:g} to {high:g}",
                lambda v: isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high)  # fmt: skip
@@ -121,6 +134,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "keyring": _text("/usr/share/keyrings/debian-archive-keyring.gpg"),
         "allow_expired": _flag(False),
     },
+    "fetch": {"allow": _sites()},
     "validator": {"libbpf": _text("1.5.0"), "suite": _text("trixie")},
     "signing": {
         "key": _text("~/.config/bpfcompat/signing-key.pem"),

@@ -142,7 +142,6 @@ def _files(steps: Realiser, name: str) -> dict[str, str]:
 def _members(steps: Realiser, name: str) -> Iterator[tuple[str, bytes]]:
     from bpfcompat.files import read_bounded
     from bpfcompat.kernels.deb import deb_files
-    from bpfcompat.kernels.sources import obtain_file
 
     spec = steps.shop.matrix.kernels[name]
     if isinstance(spec.source, DirSource):
@@ -151,8 +150,7 @@ def _members(steps: Realiser, name: str) -> Iterator[tuple[str, bytes]]:
         return
     locked = steps.shop.lock.kernels[spec.locked_as]
     for file in (f for f in locked.files if ko.may_hold(f.path)):
-        deb = obtain_file(file, steps.mirror, steps.downloads, steps.bar(f"kernel:{name}"))
-        yield from deb_files(deb, ko.wanted_path, ko.MAX_MODULE)
+        yield from deb_files(steps.obtain(file, f"kernel:{name}"), ko.wanted_path, ko.MAX_MODULE)
 
 
 def _make_index(steps: Realiser, name: str) -> Made:

@@ -37,6 +37,7 @@ from bpfcompat.voice import Voice
 
 if TYPE_CHECKING:
     from bpfcompat.builds import Build
+    from bpfcompat.origins import Allowed
 
 MAX_OBJECT = 64 << 20
 CHANGED, AGAIN = "changed during this run", "run the same command again"
@@ -250,8 +251,9 @@ class Realiser(Steps):
 
         shop = self.shop
         parts = obtain(
-            spec, shop.lock.kernels.get(spec.locked_as), self.mirror, self.downloads, self.bar(f"kernel:{spec.name}")
-        )
+            spec, shop.lock.kernels.get(spec.locked_as), self.mirror, self.downloads, self.bar(f"kernel:{spec.name}"),
+            self.allowed,
+        )  # fmt: skip
         outputs = {"vmlinuz": parts.vmlinuz, "config": parts.config, "btf": parts.btf, "vmlinux": parts.vmlinux}
         if isinstance(spec.source, DirSource):
             given = {"vmlinuz": parts.vmlinuz, "config": parts.config}
@@ -274,6 +276,19 @@ class Realiser(Steps):
     def downloads(self) -> Path:
         """Where fetched packages are kept by digest."""
         return self.shop.store.root / "downloads"
+
+    @property
+    def allowed(self) -> "Allowed":
+        """The hosts of [fetch] allow."""
+        from bpfcompat.origins import allowed
+
+        return allowed(self.shop.config["fetch.allow"])
+
+    def obtain(self, file: LockedFile, label: str) -> Path:
+        """A locked file, fetched if it is not there; `label` says who waits for it."""
+        from bpfcompat.kernels.sources import obtain_file
+
+        return obtain_file(file, self.mirror, self.downloads, self.bar(label), self.allowed)
 
     # --- validator
 
@@ -336,9 +351,7 @@ class Realiser(Steps):
 
     def tarball(self, loader: str, label: str) -> Path:
         """The source package of a loader, fetched if it is not there; `label` says who waits for it."""
-        from bpfcompat.kernels.sources import obtain_file
-
-        return obtain_file(self._locked_source(loader).files[0], self.mirror, self.downloads, self.bar(label))
+        return self.obtain(self._locked_source(loader).files[0], label)
 
     # --- objects
 
@@ -401,10 +414,8 @@ class Realiser(Steps):
 
     def _member(self, spec: ObjectSpec) -> bytes:
         from bpfcompat.kernels.extract import deb_member
-        from bpfcompat.kernels.sources import obtain_file
 
-        locked = self.shop.lock.packages[spec.name].files[0]
-        deb = obtain_file(locked, self.mirror, self.downloads, self.bar(f"object:{spec.name}"))
+        deb = self.obtain(self.shop.lock.packages[spec.name].files[0], f"object:{spec.name}")
         return deb_member(deb, spec.member or "", MAX_OBJECT)
 
     def types_index(self, btf: Blob, make: bool = True) -> Blob:
@@ -475,13 +486,9 @@ class Realiser(Steps):
 
     def _make_files(self, name: str) -> Made:
         from bpfcompat import guestfiles, outfit
-        from bpfcompat.kernels.sources import obtain_file
-
-        def fetched(file: LockedFile) -> Path:
-            return obtain_file(file, self.mirror, self.downloads, self.bar(f"object:{name}"))
 
         spec, where = self.shop.matrix.objects[name], f"object {name!r}: files"
-        entries, left_out = outfit.entries(spec, self.shop.lock, fetched)
+        entries, left_out = outfit.entries(spec, self.shop.lock, partial(self.obtain, label=f"object:{name}"))
         if self._files_action(spec) != self.files_action(name):
             raise ObjectError(f"{where} {CHANGED}", hint=AGAIN)
         if left_out:

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from bpfcompat.digest import hex_of
 from bpfcompat.errors import BuildError, ConfigError, KernelError, TrustError
@@ -22,6 +21,7 @@ from bpfcompat.kernels.expand import expand
 from bpfcompat.kernels.lock import LockedPackage
 from bpfcompat.kernels.versions import order, split
 from bpfcompat.model import AptSource, LockedFile
+from bpfcompat.origins import NOBODY, Allowed, Refused, target
 from bpfcompat.process import check, find_tool, run
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -43,8 +43,10 @@ class NoMatch(KernelError):
 def mirror(setting: str) -> str:
     """The mirror's address without a final slash: the setting, or what this machine's apt uses for Debian itself."""
     if setting:
-        if urlsplit(setting).scheme not in ("http", "https"):
-            raise ConfigError(f"[mirror] debian: expected an http or https address, got {setting[:200]!r}")
+        try:
+            target(setting)
+        except Refused as error:
+            raise ConfigError(f"[mirror] debian: {error.message}", error.hint) from None
         return setting.rstrip("/")
     argv = [find_apt(), "indextargets", "--format", "$(LABEL) $(REPO_URI)"]
     lines = check(argv, what="mirror", hint=_SET_MIRROR, cwd=Path("/"), timeout_s=60).decode("utf-8", "replace")
@@ -92,21 +94,26 @@ class Archive:
     """One mirror, its signatures checked by `verify`; remembers each suite's Release for as long as it lives.
 
     `cache` is a folder for indexes, by digest.  One Archive sees one state of a suite, even if the mirror moves on.
+    The mirror's own host is allowed, because the machine's owner named it; `allowed` are others that were named.
     """
 
     def __init__(
-        self, mirror: str, cache: Path, verify: Verify, allow_expired: bool = False, progress: Progress | None = None
-    ) -> None:
+        self, mirror: str, cache: Path, verify: Verify, allow_expired: bool = False, progress: Progress | None = None,
+        allowed: Allowed = NOBODY,
+    ) -> None:  # fmt: skip
         self.mirror = mirror
         self._cache = cache
         self._verify = verify
         self._allow_expired = allow_expired
         self._progress = progress
+        self._allowed = allowed
         self._releases: dict[str, Release] = {}
 
     def beside(self, suffix: str) -> "Archive":
         """Another archive of the same mirror, whose address is this one's and a suffix; trusted in the same way."""
-        return Archive(self.mirror + suffix, self._cache, self._verify, self._allow_expired, self._progress)
+        return Archive(
+            self.mirror + suffix, self._cache, self._verify, self._allow_expired, self._progress, self._allowed
+        )
 
     def release(self, suite: str) -> Release:
         """The suite's Release: signed, of this name, and not expired unless that is allowed."""
@@ -147,7 +154,8 @@ class Archive:
 
     def _get(self, path: str, dest: Path, size: int | None, digest: str | None, limit: int) -> None:
         url = f"{self.mirror}/{path}"
-        fetch(url, size=size, digest=digest, limit=limit, dest=dest, progress=self._progress)
+        named = self._allowed.also(self.mirror)
+        fetch(url, size=size, digest=digest, limit=limit, dest=dest, progress=self._progress, allowed=named)
 
 
 def resolve(archive: Archive, source: AptSource) -> LockedPackage:

@@ -1,27 +1,28 @@
 """Where a registry's bytes come from: a folder or an HTTP server.  Fetches, bounds, and believes nothing.
 
-Refused: anything beyond the bounds, a redirect to another origin, a body that is compressed or cut short, a file that
-is not a regular one.  Proxy and netrc settings of the environment are not used: a check must not hang on them.
+Refused: anything beyond the bounds, a redirect to another server, a body that is compressed or cut short, a file that
+is not a regular one, and where the guard does not go (docs/fetch.md).
 """
 
 import os
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-import requests
-import urllib3
-
+from bpfcompat.dialler import Budget, Dialler, Late, Trouble
 from bpfcompat.errors import ConfigError, TrustError
 from bpfcompat.files import TEMP_PREFIX, read_bounded
+from bpfcompat.guard import Answer, Door
+from bpfcompat.origins import NOBODY, Allowed, Refused, target
 
-CONNECT_S = 10.0
-STALL_S = 20.0
 FILE_S = 120.0
-MAX_REDIRECTS = 3
-_CHUNK = 64 << 10
+RUN_S = 3600.0
+GRACE_S = 60.0
+PER_FILE_S = 0.5
+SLOWEST = 32 << 10
+_COPY = "copy the registry by other means, and check the copy"
 
 
 class Source(Protocol):
@@ -67,87 +68,98 @@ class Folder:
         return tuple(sorted(name for name in found if not name.startswith(TEMP_PREFIX)))
 
 
-class Web:
-    """A registry behind http or https, over one kept connection."""
+@dataclass(slots=True)
+class Pace:
+    """How one run of a registry's reader goes: all its files together, not each by itself.
 
-    def __init__(self, base: str) -> None:
-        self.base = base if base.endswith("/") else base + "/"
-        parts = urlsplit(self.base)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ConfigError(f"{base}: expected http://HOST[:PORT]/ or https://…, without a query")
-        self.session = requests.Session()
-        self.session.trust_env = False
-        # a kept connection may have been closed by the server meanwhile: that is no answer, so ask again
-        retry = urllib3.Retry(2, redirect=False, respect_retry_after_header=False)
-        self.session.mount(f"{parts.scheme}://", requests.adapters.HTTPAdapter(max_retries=retry))
+    A server that answers every request just within its deadline would hold a reader for days.
+    """
+
+    end: float  # on the monotonic clock
+    files: int = 0
+    received: int = 0
+    waited: float = 0.0
+
+    def left(self) -> float:
+        """Seconds for the next file; Late when the run is over its time or behind its pace."""
+        seconds = self.end - time.monotonic()
+        if seconds <= 0:
+            raise Late(f"the whole run was not done within {RUN_S:g} s", hint=_COPY)
+        if self.waited > GRACE_S + self.files * PER_FILE_S + self.received / SLOWEST:
+            said = f"{self.files} files and {self.received} bytes in {self.waited:.0f} s of waiting"
+            raise Late(f"the server is too slow: {said}", hint=_COPY)
+        return min(seconds, FILE_S)
+
+    def add(self, began: float, received: int) -> None:
+        """Count one file."""
+        self.files += 1
+        self.received += received
+        self.waited += time.monotonic() - began
+
+
+class Web:
+    """A registry behind https or http, over one kept connection; `allowed` are the hosts that were named."""
+
+    def __init__(self, base: str, allowed: Allowed = NOBODY) -> None:
+        self.base = _base(base)
+        self._door = Door(Dialler(allowed))
+        self._pace = Pace(time.monotonic() + RUN_S)
 
     def read(self, path: str, limit: int) -> bytes | None:
         """As Source.read; only 404 and 410 mean that there is none."""
+        began = time.monotonic()
+        data: bytes | None = None
         try:
-            with self._get(urljoin(self.base, path), path) as response:
-                if response.status_code in (404, 410):
-                    return None
-                if response.status_code != 200:
-                    raise TrustError(f"{path}: expected HTTP status 200, got {response.status_code}")
-                return _body(response, path, limit)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            # ValueError: requests lets urlsplit's words about a broken redirect through
-            raise TrustError(f"{path}: cannot fetch: {type(error).__name__}", hint="is the server up?") from error
+            budget = Budget(self._pace.left(), limit)
+            with self._door.open(urljoin(self.base, path), budget, roam=False) as answer:
+                data = _file(answer, path, limit)
+        except (Refused, Late) as error:
+            raise TrustError(f"{path}: cannot fetch: {error.message}", error.hint) from error
+        except Trouble as error:
+            raise TrustError(f"{path}: cannot fetch: {error}", hint="is the server up?") from error
+        finally:
+            self._pace.add(began, len(data or b""))
+        return data
 
     def names(self, folder: str) -> tuple[str, ...] | None:
         """None: a server lists nothing."""
         return None
 
-    def _get(self, url: str, path: str) -> requests.Response:
-        for _ in range(MAX_REDIRECTS + 1):
-            response = self.session.get(
-                url,
-                stream=True,
-                timeout=(CONNECT_S, STALL_S),
-                allow_redirects=False,
-                headers={"Accept-Encoding": "identity", "User-Agent": "bpfcompat"},
-            )
-            if not response.is_redirect:
-                return response
-            target = urljoin(url, response.headers["location"])
-            response.close()
-            if _origin(target) != _origin(self.base):
-                raise TrustError(f"{path}: redirected to another origin")
-            url = target
-        raise TrustError(f"{path}: more than {MAX_REDIRECTS} redirects")
-
 
 def open_source(text: str) -> Source:
-    """A folder, or a server when the text begins with http:// or https://."""
-    return Web(text) if text.startswith(("http://", "https://")) else Folder(Path(text))
+    """What a person typed: a folder, or a server when it begins with http:// or https://.
+
+    The very server that was typed counts as named, whatever its address; where it redirects to does not.
+    """
+    if not text.startswith(("http://", "https://")):
+        return Folder(Path(text))
+    return Web(text, NOBODY.also(_base(text)))
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def _base(text: str) -> str:
+    base = text if text.endswith("/") else text + "/"
     try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return "", None, None
+        found = target(base)
+    except Refused as error:
+        raise ConfigError(error.message, error.hint) from None
+    if "?" in base or "#" in base:
+        raise ConfigError(f"{found}: expected http://HOST[:PORT]/ or https://…, without a query")
+    return base
 
 
-def _body(response: requests.Response, path: str, limit: int) -> bytes:
-    if response.headers.get("content-encoding", "identity") != "identity":
+def _file(answer: Answer, path: str, limit: int) -> bytes | None:
+    if answer.status in (404, 410):
+        return None
+    if answer.status != 200:
+        raise TrustError(f"{path}: expected HTTP status 200, got {answer.status}")
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise TrustError(f"{path}: came compressed though we asked for it plain")
     data = bytearray()
-    for chunk in _chunks(response, path):
+    for chunk in answer.body():
         data += chunk
         if len(data) > limit:
             raise TrustError(f"{path}: more than {limit} bytes")
-    declared = response.headers.get("content-length")
+    declared = answer.headers.get("Content-Length")
     if declared is not None and declared != str(len(data)):
         raise TrustError(f"{path}: {declared[:20]} bytes announced, {len(data)} came")
     return bytes(data)
-
-
-def _chunks(response: requests.Response, path: str) -> Iterator[bytes]:
-    # read1 and not read: read would wait for a full chunk, and a slow server could stretch that without end
-    deadline = time.monotonic() + FILE_S
-    while chunk := response.raw.read1(_CHUNK, decode_content=False):
-        yield chunk
-        if time.monotonic() > deadline:
-            raise TrustError(f"{path}: not whole within {FILE_S:g} s")

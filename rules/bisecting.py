@@ -145,7 +145,7 @@ def _archive(session: Session) -> Any:
     config, asker = session.config, session.asker
     keyring = apt.gpgv(config.path("mirror.keyring"))
     expired = config["mirror.allow_expired"]
-    return apt.Archive(asker.mirror(), asker.downloads, keyring, expired, asker.bar("index"))
+    return apt.Archive(asker.mirror(), asker.downloads, keyring, expired, asker.bar("index"), asker.allowed)
 
 
 def _names(builds: Sequence[Listed]) -> list[str]:

@@ -202,7 +202,8 @@ def relock(session: Session) -> None:
 
     config, asker = session.config, session.asker
     keyring = apt.gpgv(config.path("mirror.keyring"))
-    archive = apt.Archive(asker.mirror(), asker.downloads, keyring, config["mirror.allow_expired"], asker.bar("index"))
+    archive = apt.Archive(asker.mirror(), asker.downloads, keyring, config["mirror.allow_expired"], asker.bar("index"),
+                          asker.allowed)  # fmt: skip
     own = libbpfs.Loader(config["validator.suite"], config["validator.libbpf"])
     used = {"": own, **{name: config.libbpf[name] for name in session.matrix.loaders}}
     sources = {

@@ -15,7 +15,6 @@ from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.kernels.apt import Archive, gpgv, resolve
 from bpfcompat.kernels.deb import deb_members
 from bpfcompat.kernels.lock import Lock, read_lock, write_lock
-from bpfcompat.kernels.sources import obtain_file
 from bpfcompat.model import AptSource
 from bpfcompat.rules.session import Session, open_session
 
@@ -37,7 +36,7 @@ def lock(root: Path) -> None:
     session = open_session(root)
     shop = session.asker.shop
     archive = Archive(session.asker.mirror(), session.asker.downloads, gpgv(shop.config.path("mirror.keyring")),
-                      shop.config["mirror.allow_expired"])  # fmt: skip
+                      shop.config["mirror.allow_expired"], allowed=session.asker.allowed)  # fmt: skip
     found = {v: resolve(archive, AptSource(suite, "amd64", name)) for v, (suite, name) in PACKAGES.items()}
     for series, package in found.items():
         if not package.version.startswith(f"{series}."):
@@ -71,7 +70,7 @@ def made(session: Session) -> sincetable.Table:
 def headers(session: Session) -> Iterator[sincetable.Header]:
     """The header of each release, oldest first."""
     for series, package in sorted(read_lock(LOCK).packages.items(), key=lambda item: since.version(item[0])):
-        deb = obtain_file(package.files[0], session.asker.mirror, session.asker.downloads)
+        deb = session.asker.obtain(package.files[0], "since")
         members = deb_members(deb, _BPF_H, sincetable.MAX_HEADER)
         if len(members) != 1:
             raise ConfigError(f"since: {package.package}: expected one bpf.h, got {len(members)}")

@@ -13,14 +13,17 @@ FOLDERS = ("rules", "kernels", "validator", "registry")
 MAX_LINES = 50
 
 LAYERS = {
-    0: ("bpfcompat", "errors", "digest", "model", "behaviour", "declared", "slugs", "tomledit"),
+    0: (
+        *("bpfcompat", "errors", "digest", "model", "behaviour", "declared", "slugs", "tomledit"),
+        *("addresses", "origins"),
+    ),
     1: (
         *("files", "mounts", "process", "conditions", "libbpfs", "config", "behave", "declare", "loaders"),
-        *("fetch", "strictjson", "voice", "console"),
+        *("dialler", "guard", "fetch", "strictjson", "voice", "console"),
     ),
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
-        *("policy", "logentry"),
+        *("policy", "logentry", "rootdoc", "rootchain"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
@@ -76,8 +79,17 @@ DOORS: dict[str, dict[str, str]] = {
     "subprocess": {"process": "the only place that spawns", "qemu": "the type Popen, in annotations"},
     "multiprocessing": {},
     "pty": {},
-    "requests": {"fetch": "downloads", "registry.client": "reads a registry over HTTP"},
+    "urllib3": {"guard": "the only place that asks servers"},
+    "requests": {},
+    "socket": {
+        "dialler": "the only place that dials hosts",
+        "guest": "a pair of sockets to a guest's ports",
+        "qemu": "a pair of sockets to a guest's ports",
+    },
+    "asyncio": {"registry.serve": "serves a registry"},
     "urllib.request": {},
+    "ftplib": {},
+    "smtplib": {},
     "http.client": {},
     "pickle": {},
 }

@@ -31,7 +31,7 @@ from bpfcompat.registry.serve import serve
 given = [pathlib.Path(p) for p in sys.argv[2:]] or [None, None]
 serve(pathlib.Path(sys.argv[1]), port=0, tls_cert=given[0], tls_key=given[1],
       ready=lambda host, port: print(json.dumps([host, port]), flush=True))
-third = [name for name in ("cryptography", "requests", "jinja2") if name in sys.modules]
+third = [name for name in ("cryptography", "urllib3", "jinja2") if name in sys.modules]
 sys.exit(f"imported {third}" if third else 0)
 """
 

@@ -15,7 +15,7 @@ from bpfcompat.errors import ConfigError, Exit
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload
 from bpfcompat.model import Answer, Expectation
 from bpfcompat.registry import layout
-from bpfcompat.registry.client import Folder, Web
+from bpfcompat.registry.client import Folder, Web, open_source
 from bpfcompat.registry.publish import VALID_S, publish
 from bpfcompat.registry.verify import CLOCK_SKEW_S, Verification, format_verification, verify
 from bpfcompat.statement import pair_id, verdict_payload, verdict_statement
@@ -284,7 +284,7 @@ def test_all_registries_of_random_bytes(tmp_path: Path) -> None:
 
 def over_http(answer: object) -> Verification:
     with serving(answer) as server:  # type: ignore[arg-type]
-        return verify(Web(server.url), [KEY.public_key()], now=NOW)
+        return verify(open_source(server.url), [KEY.public_key()], now=NOW)
 
 
 def from_folder(folder: Path, **instead: object) -> Verification:
@@ -352,7 +352,7 @@ def test_addresses(base: str) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     """A server that is not there is not trusted; a folder that is not there is the user's mistake."""
-    found = verify(Web("http://127.0.0.1:1"), [KEY.public_key()], now=NOW)
+    found = verify(open_source("http://127.0.0.1:1"), [KEY.public_key()], now=NOW)
     assert "cannot fetch" in found.problems[0]
     with pytest.raises(ConfigError, match="no such folder"):
         Folder(tmp_path / "none")

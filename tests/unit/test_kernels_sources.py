@@ -10,6 +10,7 @@ from bpfcompat.fetch import Gone
 from bpfcompat.kernels.lock import RELOCK, LockedPackage
 from bpfcompat.kernels.sources import obtain, obtain_file
 from bpfcompat.model import AptSource, DirSource, KernelSpec, LockedFile, UrlSource
+from bpfcompat.origins import NOBODY
 from tests.making import RELEASE, make_deb, make_kernel
 from tests.serving import files, serving
 
@@ -104,8 +105,8 @@ def test_url(tmp_path: Path) -> None:
     image = make_kernel()
     with serving(files({"/k": image, "/c": b"C"})) as server:
         source = UrlSource(f"{server.url}/k", digest_bytes(image), f"{server.url}/c", digest_bytes(b"C"))
-        parts = obtain(KernelSpec("mine", "amd64", source), None, nobody, tmp_path)
+        parts = obtain(KernelSpec("mine", "amd64", source), None, nobody, tmp_path, allowed=NOBODY.also(server.url))
         assert (parts.release, parts.config) == (RELEASE, b"C")
         wrong = UrlSource(f"{server.url}/k", digest_bytes(b"other"))
         with pytest.raises(TrustError, match="kernel 'mine': "):
-            obtain(KernelSpec("mine", "amd64", wrong), None, nobody, tmp_path)
+            obtain(KernelSpec("mine", "amd64", wrong), None, nobody, tmp_path, allowed=NOBODY.also(server.url))

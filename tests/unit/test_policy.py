@@ -1,6 +1,7 @@
 """What a reader trusts: limits of keys by log index, witness time and clock."""
 
 import re
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import fingerprint
-from bpfcompat.note import NoteKey
+from bpfcompat.note import Kind, NoteKey
 from bpfcompat.policy import CLOCK_SKEW_S, Policy, VerdictKey
 from tests.claims import KEY
 
@@ -92,16 +93,17 @@ def test_policy_words() -> None:
 def test_one_role_once() -> None:
     """The same key as log and witness, under two names, or twice anywhere, is refused."""
     log = noted("log.example")
-    again = NoteKey("other.example", log.key)
-    for bad in (
-        lambda: Policy((), (log,), (again,), 1),
-        lambda: Policy((), (log, again)),
-        lambda: Policy((), (), (log, again), 2),
-        lambda: Policy((), (log,), former=((again, 5),)),
-        lambda: Policy((VerdictKey(PUBLIC), VerdictKey(PUBLIC, below=9))),
-    ):
+    again = NoteKey("other.example", log.key, Kind.WITNESS)
+    bad: tuple[dict[str, Any], ...] = (
+        {"log": (log,), "witnesses": (again,), "needed": 1},
+        {"log": (log, again)},
+        {"witnesses": (log, again), "needed": 2},
+        {"log": (log,), "former": ((again, 5),)},
+        {"verdict": (VerdictKey(PUBLIC), VerdictKey(PUBLIC, below=9))},
+    )
+    for members in bad:
         with pytest.raises(TrustError, match="listed twice"):
-            bad()
+            Policy(**{"verdict": (), **members})
 
 
 @pytest.mark.parametrize("needed", [-1, 2])
