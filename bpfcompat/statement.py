@@ -132,6 +132,11 @@ def pair_id(claim: Claim) -> str:
         "spec": _as_json(claim.spec),
         **({"conditions": _as_json(claim.conditions)} if claim.conditions else {}),
     }
+    return question_id(question)
+
+
+def question_id(question: Mapping[str, Any]) -> str:
+    """The pair id of a question: what all probes of a kernel share, the object's digest, and the recipe as `spec`."""
     return hex_of(digest_json({"format": FORMAT, "pair": question}))
 
 
