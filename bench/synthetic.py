@@ -66,7 +66,7 @@ def write_project(root: Path, size: Size) -> None:
     for name in objects:
         _write(object_path(root, name), make_elf({".text": name.encode() * 1000}))
     settings = {
-        "signing": {"key": "keys/signing.pem"},
+        "signing": {"key": "keys/signing.pem", "log_key": "keys/log.pem"},
         "matrix": {"kernels": ["k-*"]},
         "kernels": {k: {"dir": f"kernels/{k}"} for k in kernels},
         "objects": {o: {"prebuilt": str(object_path(Path(), o)), "expect": "compatible"} for o in objects},

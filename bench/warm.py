@@ -58,7 +58,7 @@ def _write(root: Path, store: Path, count: int) -> None:
     asker = open_session(ROOT, voice=Silent()).asker
     settings = {
         "paths": {"store": str(store), "lock": str(ROOT / "bpfcompat.lock")},
-        "signing": {"key": "key.pem"},
+        "signing": {"key": "key.pem", "log_key": "log-key.pem"},
         "matrix": {"kernels": list(KERNELS)},
         "objects": {n: {"prebuilt": f"{n}.bpf.o", "expect": "any"} for n in _names(count)},
     }

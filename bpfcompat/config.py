@@ -144,6 +144,8 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
     "signing": {
         "key": _text("~/.config/bpfcompat/signing-key.pem"),
         "passphrase_env": _text("BPFCOMPAT_PASSPHRASE"),
+        "log_key": _text("~/.config/bpfcompat/log-key.pem"),
+        "origin": _text(""),
         "valid_days": _whole(90, 1, 3650),
     },
     "substituters": {

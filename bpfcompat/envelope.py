@@ -118,7 +118,7 @@ class Verifier:
     def verify(self, data: bytes, limit: int = MAX_BYTES) -> Envelope:
         """The envelope in a bundle, signed by one of the trusted keys; TrustError otherwise.
 
-        An entry of a log must be this bundle's and its proof must lead to its root; whose log, `entry` says.
+        An entry of a log must be this bundle's and its proof must lead to its root; whose log, `checkpoint` says.
         """
         found = parse(data, limit)
         key, spki = self._keys.get(found.keyid) or self._unknown(found.keyid)
@@ -127,19 +127,21 @@ class Verifier:
             found.entry.check(logentry.body_of(pae(found.payload), found.signature, spki))
         return found
 
-    def entry(self, found: Envelope) -> LogEntry:
-        """The entry of a verified envelope, whose checkpoint a log key of the policy signed; TrustError otherwise."""
+    def checkpoint(self, found: Envelope) -> Checkpoint:
+        """What a verified envelope's entry proves: its leaf is below this checkpoint, which a log key signed.
+
+        TrustError: no entry, or one of a log that the policy does not know.
+        """
         entry = found.entry
         if entry is None:
             raise TrustError("bundle: is in no log", hint="publish it anew, or leave the log's key out")
         opened = self._opened.get(entry.checkpoint)
         if opened is None:
-            known = self.policy.log_for(entry.size)
-            checkpoint, note = open_checkpoint(entry.checkpoint, known)
+            checkpoint, note = open_checkpoint(entry.checkpoint, self.policy.log_for(entry.size))
             key = next(s.key for s in note.signers if s.key.name == checkpoint.origin)
             opened = self._opened[entry.checkpoint] = checkpoint, key
         entry.check_signed(*opened)
-        return entry
+        return opened[0]
 
     def _unknown(self, keyid: str) -> NoReturn:
         wanted = " or ".join(sorted(self._keys)) or "nobody"

@@ -7,15 +7,17 @@ and is renamed; readers see the old bytes or the new ones.
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bpfcompat.errors import BpfcompatError, StoreError
 
 TEMP_PREFIX = ".tmp-"
+_BATCH = 100  # files that are open at once
 KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
@@ -76,6 +78,54 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
                 temporary.unlink()
     except OSError as error:
         raise explain_os(error, path, "cannot write") from error
+
+
+def write_all(made: Iterable[tuple[Path, bytes]], mode: int = 0o644) -> None:
+    """As write_atomic for many files, which appear in this order; a folder is synced once, when all of them lie there.
+
+    Much faster than one by one: the file system is asked to sync when there is something to sync for many.
+    """
+    folders: dict[Path, None] = {}
+    todo = iter(made)
+    while batch := list(itertools.islice(todo, _BATCH)):
+        for folder in dict.fromkeys(path.parent for path, _ in batch):
+            if folder not in folders:
+                folders[ensure_dir(folder)] = None
+        _write_batch(batch, mode)
+    for folder in folders:
+        try:
+            sync_dir(folder)
+        except OSError as error:
+            raise explain_os(error, folder, "cannot write") from error
+
+
+def _write_batch(batch: Sequence[tuple[Path, bytes]], mode: int) -> None:
+    written: list[tuple[int, Path, Path]] = []
+    where = batch[0][0]
+    try:
+        try:
+            for where, data in batch:
+                temporary = where.parent / f"{TEMP_PREFIX}{os.urandom(8).hex()}"
+                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+                written.append((fd, temporary, where))
+                _write_whole(fd, data)
+            for fd, _, where in written:  # noqa: B007  named when it fails
+                os.fsync(fd)
+            for _, temporary, where in written:
+                os.replace(temporary, where)
+        finally:
+            for fd, temporary, _ in written:
+                os.close(fd)
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+    except OSError as error:
+        raise explain_os(error, where, "cannot write") from error
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def sync_dir(path: Path) -> None:

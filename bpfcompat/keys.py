@@ -8,6 +8,7 @@ a key, and a key inside a folder that is published.
 
 import base64
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -140,6 +141,13 @@ def fingerprint(key: PublicKey | LogPublicKey) -> str:
     """The key id: `SHA256:` and 43 characters, as `ssh-keygen -lf` prints it."""
     raw = bytes.fromhex(hex_fingerprint(key))
     return "SHA256:" + base64.b64encode(raw).decode().rstrip("=")
+
+
+def hex_of_fingerprint(keyid: str) -> str:
+    """A key id in hex; TrustError when it is none."""
+    if not re.fullmatch("SHA256:[A-Za-z0-9+/]{43}", keyid):
+        raise TrustError(f"key id: expected SHA256: and 43 characters, got {keyid[:80]!r}")
+    return base64.b64decode(keyid[7:] + "=").hex()
 
 
 def hex_fingerprint(key: PublicKey | LogPublicKey) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 
-from bpfcompat.digest import raw_digest
+from bpfcompat.digest import canonical, raw_digest
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PublicKey
 from bpfcompat.note import NoteKey
@@ -125,6 +125,16 @@ def from_groups(found: re.Match[bytes]) -> LogEntry | None:
         found["note"].replace(b"\\n", b"\n"),
         base64.b64decode(found["log"]),
     )
+
+
+def trusted_root(key: NoteKey) -> bytes:
+    """What Sigstore's clients take as a trust root: this one log, and no certificate authority at all."""
+    der = key.key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = {"rawBytes": _encode(der), "keyDetails": "PKIX_ED25519", "validFor": {"start": "1970-01-01T00:00:00Z"}}
+    log = {"baseUrl": f"https://{key.name}", "hashAlgorithm": "SHA2_256", "publicKey": public,
+           "logId": {"keyId": _encode(log_id(key))}}  # fmt: skip
+    rest: dict[str, list[Any]] = {"certificateAuthorities": [], "ctlogs": [], "timestampAuthorities": []}
+    return canonical({"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": [log], **rest})
 
 
 def explain(entry: Any) -> None:

@@ -31,6 +31,7 @@ from bpfcompat.statement import (
     verdict_payload,
 )
 from bpfcompat.strictjson import parse_json
+from bpfcompat.tlog import MAX_SIZE, Checkpoint, check_origin
 
 FORMAT = 2  # of the predicate
 MATRIX_TYPE = "urn:bpfcompat:matrix:v2"
@@ -198,11 +199,15 @@ class Rows(Sequence[Row]):
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A whole published matrix: rows in the order of the plan, and its life in Unix seconds."""
+    """A whole published matrix: rows in the order of the plan, its life in Unix seconds, and the log it was cut from.
+
+    Every bundle of its rows is in that log; None for a registry that has none (format 1).
+    """
 
     rows: Sequence[Row]
     not_before: int
     expires: int
+    log: Checkpoint | None = None
 
     @property
     def as_expected(self) -> bool:
@@ -234,7 +239,8 @@ def parse_matrix_statement(payload: bytes) -> Matrix:
         predicate = statement["predicate"]
         if predicate["format"] != FORMAT:
             raise TrustError(f"matrix: format {str(predicate['format'])[:20]}, this program reads {FORMAT}")
-        matrix = Matrix(_rows(predicate), _seconds(predicate["not_before"]), _seconds(predicate["expires"]))
+        log = _log(predicate["log"]) if "log" in predicate else None
+        matrix = Matrix(_rows(predicate), _seconds(predicate["not_before"]), _seconds(predicate["expires"]), log)
         same = _spelled(matrix) == payload
     except WRONG_SHAPE as error:
         raise TrustError(f"matrix: not as docs/statement.md says: {brief(error)}") from None
@@ -267,6 +273,7 @@ def _spelled(matrix: Matrix) -> bytes:
             "not_before": _time(matrix.not_before),
             "expires": _time(matrix.expires),
             "as_expected": rows.as_expected,
+            **({"log": _log_json(matrix.log)} if matrix.log is not None else {}),
             **_tables_json(rows),
             "rows": _PLACE,
         },
@@ -352,6 +359,18 @@ def _raw(digest: str | None) -> bytes:
 def _as_expected(outcome: tuple[Answer, str], expected: Expectation) -> bool:
     answer, cause = outcome
     return cause == NOT_TO_BE_HAD or meets(expected, answer, cause)
+
+
+def _log_json(log: Checkpoint) -> dict[str, Any]:
+    check_origin(log.origin)
+    return {"origin": log.origin, "size": log.size, "root": log.root.hex()}
+
+
+def _log(entry: Mapping[str, Any]) -> Checkpoint:
+    size = entry["size"]
+    if type(size) is not int or not 0 <= size <= MAX_SIZE:
+        raise TypeError("log: size: expected a whole number")
+    return Checkpoint(text(entry["origin"]), size, _raw(f"sha256:{text(entry['root'])}"))
 
 
 def _time(seconds: int) -> str:

@@ -12,9 +12,11 @@ from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.model import Answer
 from bpfcompat.strictjson import parse_json
 
-FORMAT = 1
+FORMAT = 2  # that is written; format 1 has no log, and is still read
 FORMAT_FILE = "registry.json"
 LOCK_FILE = ".lock"
+PENDING = ".pending"  # signed, and not yet in the log; never served
+CHECKPOINT = "checkpoint"
 MATRIX = "matrix.json"
 INDEX = "index.html"
 STYLE = "style.css"
@@ -44,6 +46,11 @@ def bundle_path(digest: str) -> str:
 def manifest_path(digest: str) -> str:
     """A matrix manifest's bundle, named by its pae digest."""
     return f"manifests/{hex_of(digest)}.json"
+
+
+def pending_path(digest: str) -> str:
+    """A bundle that is signed and not yet in the log."""
+    return f"{PENDING}/{hex_of(digest)}.json"
 
 
 def evidence_path(digest: str) -> str:
@@ -77,21 +84,25 @@ def digest_named(name: str) -> str | None:
     return digest if name.endswith(".json") and is_digest(digest) else None
 
 
-def format_bytes() -> bytes:
-    """What registry.json holds."""
-    return canonical({"format": FORMAT})
+def format_bytes(log: str) -> bytes:
+    """What registry.json holds: the format, and the log's name and key (vkey): a convenience, and never trusted."""
+    return canonical({"format": FORMAT, "log": log})
 
 
-def check_format(data: bytes) -> None:
-    """StoreError unless registry.json is of the format that this program reads and writes."""
+def parse_format(data: bytes) -> str | None:
+    """The vkey of the log that registry.json names, None in format 1; StoreError for a format that we do not know."""
     try:
         found = parse_json(data, FORMAT_FILE, MAX_SMALL_BYTES)
+        fields = found if isinstance(found, dict) else {}
+        number = fields.get("format")
+        if number == FORMAT and type(fields.get("log")) is str and set(fields) == {"format", "log"}:
+            return str(fields["log"])
     except TrustError as error:
-        raise StoreError(error.message) from None
-    number = found.get("format") if isinstance(found, dict) else None
-    if number != FORMAT:
+        raise StoreError(f"{FORMAT_FILE}: {error.message}") from None
+    if number != 1 or type(number) is not int or len(fields) != 1:
         hint = "use a newer bpfcompat" if isinstance(number, int) and number > FORMAT else None
-        raise StoreError(f"{FORMAT_FILE}: format {str(number)[:20]}, this program knows {FORMAT}", hint=hint)
+        raise StoreError(f"{FORMAT_FILE}: format {str(number)[:20]}, this program knows 1 and {FORMAT}", hint=hint)
+    return None
 
 
 def index_bytes(entries: tuple[Entry, ...]) -> bytes:

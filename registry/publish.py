@@ -1,11 +1,13 @@
 """Claims in, files out: sign, write once, append, never take back.
 
-One exclusive lock; every write is atomic, and the order (evidence, bundles, pair indexes, manifest, matrix.json,
-pages) means that a kill between any two leaves a registry that verifies.  A bundle that is there already is not signed
-again.  Another answer to a known question is a conflict: kept beside the first, and returned to be shown.
+One exclusive lock; every write is atomic, and the order (evidence, signed bundles in a place that is not served, the
+log, bundles with their proofs, pair indexes, manifest, matrix.json, pages) means that a kill between any two leaves a
+registry that verifies, and that the next publish completes.  A bundle that is there already is not signed again.
+Another answer to a known question is a conflict: kept beside the first, and returned to be shown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,15 +16,17 @@ from typing import Any
 from bpfcompat.as_declared import is_remark
 from bpfcompat.builds import from_json
 from bpfcompat.digest import digest_bytes, short
-from bpfcompat.envelope import pae_digest, parse, sign, verify
+from bpfcompat.envelope import bundle_bytes, pae_digest, sign, verify
 from bpfcompat.errors import StoreError, TrustError
-from bpfcompat.files import locked, read_bounded, write_atomic
+from bpfcompat.files import locked, read_bounded, write_all, write_atomic
 from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
-from bpfcompat.registry import layout, pages
+from bpfcompat.registry import layout, pages, pending
 from bpfcompat.registry.layout import Entry
+from bpfcompat.registry.log import Log, LogSigner, named, opened
 from bpfcompat.statement import Claim, pair_id, parse_verdict_statement, verdict_payload
+from bpfcompat.tlog import Checkpoint
 
 VALID_S = 30 * 86400
 
@@ -51,13 +55,14 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What one publish did.  `manifest` is the pae digest of the matrix that readers now see."""
+    """What one publish did.  `manifest` is the pae digest of the matrix that readers now see, `log` its log's end."""
 
     new: int
     known: int
     manifest: str
     manifest_new: bool
     conflicts: tuple[Conflict, ...]
+    log: Checkpoint
 
 
 def publish(
@@ -66,6 +71,7 @@ def publish(
     rows: Sequence[Row],
     key: PrivateKey,
     *,
+    log: LogSigner,
     now: int,
     valid_s: int = VALID_S,
     inventories: Mapping[str, bytes] | None = None,
@@ -78,21 +84,20 @@ def publish(
     `explained`: label of a row → explanation.to_json() of it, for its page.
 
     Each conclusive row names a bundle of `items` or one that is in the registry.  StoreError: another format, a damaged
-    file, a row without its bundle.  TrustError: a claim that readers would refuse.
+    file, a row without its bundle.  TrustError: a claim that readers would refuse, a log that is not what `log` signed.
     """
-    payloads = [_checked(item) for item in items]
-    with locked(registry / layout.LOCK_FILE, waiting):
-        _prepare(registry, key)
-        for item in items:
-            _write_once(registry / layout.evidence_path(item.claim.report), item.report)
-        new = sum(_write_bundle(registry, payload, key) for payload in payloads)
-        conflicts = [_index(registry, item.claim, pae_digest(p)) for item, p in zip(items, payloads, strict=True)]
+    payloads = {pae_digest(payload): payload for payload in map(_checked, items)}
+    signer = fingerprint(key.public_key())
+    with locked(registry / layout.LOCK_FILE, waiting), _prepared(registry, key, log, waiting) as book:
+        _write_once(registry, {layout.evidence_path(item.claim.report): item.report for item in items})
+        new = _sign_new(registry, payloads, key)
+        pending.settle(registry, book, new)
+        conflicts = _index(registry, [item.claim for item in items], list(payloads))
         claims = _check_rows(registry, rows, key)
-        matrix, digest, fresh = _write_matrix(registry, tuple(rows), key, now, valid_s)
-        shown = _write_inventories(registry, inventories or {}, fingerprint(key.public_key()))
-        _write_pages(registry, matrix, digest, claims, fingerprint(key.public_key()), shown, explained)
-    found = tuple(c for c in conflicts if c is not None)
-    return Published(new, len(payloads) - new, digest, fresh, found)
+        matrix, digest, fresh = _write_matrix(registry, Matrix(tuple(rows), now, now + valid_s, book.last), key)
+        shown = _write_inventories(registry, inventories or {}, signer)
+        _write_pages(registry, matrix, digest, claims, signer, shown, explained)
+    return Published(len(new), len(items) - len(new), digest, fresh, conflicts, book.last)
 
 
 def _checked(item: Item) -> bytes:
@@ -103,64 +108,67 @@ def _checked(item: Item) -> bytes:
     return verdict_payload(claim)
 
 
-def _prepare(registry: Path, key: PrivateKey) -> None:
-    mark = registry / layout.FORMAT_FILE
-    if mark.exists():
-        layout.check_format(read_bounded(mark, layout.MAX_SMALL_BYTES))
-    else:
-        write_atomic(mark, layout.format_bytes())
+@contextmanager
+def _prepared(registry: Path, key: PrivateKey, log: LogSigner, waiting: Callable[[str], None] | None) -> Iterator[Log]:
+    """The log of a registry that has our public key; one of format 1 is taken over."""
+    old = (registry / layout.FORMAT_FILE).exists() and named(registry) is None
     public = key.public_key()
-    _write_once(registry / layout.key_path(hex_fingerprint(public)), public_pem(public))
+    _write_once(registry, {layout.key_path(hex_fingerprint(public)): public_pem(public)})
+    if old:
+        pending.take_over(registry)
+    with opened(registry, log, waiting) as book:
+        yield book
 
 
-def _write_once(path: Path, data: bytes) -> None:
-    """Write a file that is named by its content; one that is there must hold the same bytes."""
-    if not path.exists():
-        write_atomic(path, data)
-    elif read_bounded(path, max(len(data), 1)) != data:
-        raise _damaged(path, "holds other bytes than its name says")
+def _write_once(registry: Path, made: Mapping[str, bytes]) -> None:
+    """Write files that are named by their content; one that is there must hold the same bytes."""
+    for name, data in made.items():
+        path = registry / name
+        if path.exists() and read_bounded(path, max(len(data), 1)) != data:
+            raise pending.damaged(path, "holds other bytes than its name says")
+    write_all((registry / name, data) for name, data in made.items() if not (registry / name).exists())
 
 
-def _damaged(path: Path, why: str) -> StoreError:
-    return StoreError(f"{path}: {why}", hint="it is damaged: move it away and publish again")
-
-
-def _write_bundle(registry: Path, payload: bytes, key: PrivateKey) -> bool:
-    """Sign and write one payload; False when it is there already, signed by whomever, and whole."""
-    digest = pae_digest(payload)
-    path = registry / layout.bundle_path(digest)
-    if path.exists():
+def _sign_new(registry: Path, payloads: Mapping[str, bytes], key: PrivateKey) -> list[str]:
+    """Sign what was never signed, by whomever, and keep it for the log; the digests of what is new."""
+    left = pending.waiting(registry)
+    known = [digest for digest in payloads if (registry / layout.bundle_path(digest)).exists()]
+    for digest in known:
         _read_bundle(registry, digest, key)
-        return False
-    write_atomic(path, sign(payload, key))
-    return True
+    new = [digest for digest in payloads if digest not in left and digest not in known]
+    pending.put(registry, {digest: sign(payloads[digest], key) for digest in new})
+    return new
 
 
 def _read_bundle(registry: Path, digest: str, key: PrivateKey) -> bytes:
     """The payload of a bundle that is there; one of an older key is left to readers who trust that key."""
     path = registry / layout.bundle_path(digest)
-    try:
-        data = read_bounded(path, layout.MAX_SMALL_BYTES)
-        found = parse(data)
-        if pae_digest(found.payload) != digest:
-            raise TrustError("holds another payload than its name says")
-        if found.keyid == fingerprint(key.public_key()):
-            verify(data, [key.public_key()])
-    except TrustError as error:
-        raise _damaged(path, error.message) from None
+    found = pending.read(path, digest)
+    if found.keyid == fingerprint(key.public_key()):
+        try:
+            verify(bundle_bytes(found), [key.public_key()])
+        except TrustError as error:
+            raise pending.damaged(path, error.message) from None
     return found.payload
 
 
-def _index(registry: Path, claim: Claim, bundle: str) -> Conflict | None:
-    """Append a bundle to its pair's index; a Conflict when an older entry has another answer."""
-    pair, verdict = pair_id(claim), claim.verdict
-    path = registry / layout.pair_path(pair)
-    entries = read_index(path)
-    if bundle not in {e.bundle for e in entries}:
-        entries += (Entry(bundle, verdict.answer, verdict.cause),)
-        write_atomic(path, layout.index_bytes(entries))
-    others = tuple(sorted({e.answer for e in entries if e.answer is not verdict.answer}))
-    return Conflict(f"{claim.object_name}@{claim.kernel_name}", pair, others, verdict.answer) if others else None
+def _index(registry: Path, claims: Sequence[Claim], bundles: Sequence[str]) -> tuple[Conflict, ...]:
+    """Append bundles to their pairs' indexes; a Conflict for each to which an older entry has another answer."""
+    found: dict[str, tuple[Entry, ...]] = {}
+    changed: dict[str, bytes] = {}
+    conflicts = []
+    for claim, bundle in zip(claims, bundles, strict=True):
+        pair, verdict, path = pair_id(claim), claim.verdict, layout.pair_path(pair_id(claim))
+        entries = found[path] if path in found else read_index(registry / path)
+        if bundle not in {e.bundle for e in entries}:
+            entries += (Entry(bundle, verdict.answer, verdict.cause),)
+            changed[path] = layout.index_bytes(entries)
+        found[path] = entries
+        others = tuple(sorted({e.answer for e in entries if e.answer is not verdict.answer}))
+        if others:
+            conflicts.append(Conflict(f"{claim.object_name}@{claim.kernel_name}", pair, others, verdict.answer))
+    write_all((registry / path, data) for path, data in changed.items())
+    return tuple(conflicts)
 
 
 def read_index(path: Path) -> tuple[Entry, ...]:
@@ -170,25 +178,24 @@ def read_index(path: Path) -> tuple[Entry, ...]:
     try:
         return layout.parse_index(read_bounded(path, layout.MAX_SMALL_BYTES))
     except TrustError as error:
-        raise _damaged(path, error.message) from None
+        raise pending.damaged(path, error.message) from None
 
 
-def _write_matrix(
-    registry: Path, rows: tuple[Row, ...], key: PrivateKey, now: int, valid_s: int
-) -> tuple[Matrix, str, bool]:
+def _write_matrix(registry: Path, wanted: Matrix, key: PrivateKey) -> tuple[Matrix, str, bool]:
     """The matrix that readers see from now on, its pae digest, and whether it was signed anew."""
     current = _current(registry, key)
     if current is not None:
         matrix, digest = current
-        if matrix.rows == rows and matrix.not_before <= now and matrix.expires - now > valid_s // 2:
+        half = (wanted.expires - wanted.not_before) // 2
+        lasting = matrix.not_before <= wanted.not_before and matrix.expires - wanted.not_before > half
+        if lasting and (matrix.rows, matrix.log) == (wanted.rows, wanted.log):
             return matrix, digest, False
-    matrix = Matrix(rows, now, now + valid_s)
-    payload = matrix_payload(matrix)
+    payload = matrix_payload(wanted)
     digest = pae_digest(payload)
     bundle = sign(payload, key, MAX_MATRIX_BYTES)
     write_atomic(registry / layout.manifest_path(digest), bundle)
     write_atomic(registry / layout.MATRIX, bundle)
-    return matrix, digest, True
+    return wanted, digest, True
 
 
 def _current(registry: Path, key: PrivateKey) -> tuple[Matrix, str] | None:
@@ -225,7 +232,7 @@ def _write_inventories(registry: Path, found: Mapping[str, bytes], signer: str) 
     for data, of in names.items():
         digest = digest_bytes(data)
         path = layout.kernel_page_path(digest)
-        _write_once(registry / layout.inventory_path(digest), data)
+        _write_once(registry, {layout.inventory_path(digest): data})
         _write_changed(registry, {path: pages.kernel(of, from_json(data), digest, signer)})
         shown |= dict.fromkeys(of, path)
     return shown
@@ -258,8 +265,10 @@ def _write_pages(
 
 
 def _write_changed(registry: Path, made: Mapping[str, str]) -> None:
-    """Write pages whose bytes differ: an unchanged page keeps its ETag."""
-    for name, text in made.items():
-        path, data = registry / name, text.encode()
-        if not path.is_file() or path.stat().st_size != len(data) or path.read_bytes() != data:
-            write_atomic(path, data)
+    """Write pages whose bytes differ, in this order: an unchanged page keeps its ETag."""
+    pages = [(registry / name, text.encode()) for name, text in made.items()]
+    write_all((path, data) for path, data in pages if not _holds(path, data))
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data

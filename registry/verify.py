@@ -15,28 +15,49 @@ from bpfcompat.errors import ConfigError, Exit, StoreError, TrustError
 from bpfcompat.keys import PublicKey
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
+from bpfcompat.policy import CLOCK_SKEW_S, Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
+from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.text import plain, when
 from bpfcompat.statement import Claim, pair_id, parse_verdict_statement
-
-CLOCK_SKEW_S = 300
+from bpfcompat.tlog import Checkpoint
 
 
 class Trust:
-    """What a reader with these public keys believes.  Every method takes bytes or values and raises TrustError."""
+    """What a reader with this policy believes at `now` (Unix seconds).
 
-    def __init__(self, keys: Sequence[PublicKey]) -> None:
-        self._keys = tuple(keys)
+    Every method takes bytes or values and raises TrustError.  With a log's key in the policy, nothing is believed that
+    is not in that log: the matrix must be cut from it, and a bundle must prove its place.
+    """
+
+    def __init__(self, trusted: Policy | Sequence[PublicKey], now: int = 0) -> None:
+        self.policy = trusted if isinstance(trusted, Policy) else Policy.of_keys(trusted)
+        self._verifier = envelope.Verifier(self.policy)
+        self._now = now
 
     def matrix(self, data: bytes) -> tuple[Matrix, str]:
-        """A signed matrix, and who signed it.  Its time is not judged here."""
-        signed = envelope.verify(data, self._keys, MAX_MATRIX_BYTES)
-        return parse_matrix_statement(signed.payload), signed.keyid
+        """A signed matrix, and who signed it.  Its time is not judged here, nor the checkpoint that it names."""
+        signed = self._verifier.verify(data, MAX_MATRIX_BYTES)
+        self.policy.allows(signed.keyid, None, None, self._now)
+        matrix = parse_matrix_statement(signed.payload)
+        if self.policy.log and matrix.log is None:
+            raise TrustError("matrix: is not cut from a log", hint="publish anew, or leave the log's key out")
+        return matrix, signed.keyid
 
-    def claim(self, data: bytes, digest: str) -> Claim:
-        """The claim in a bundle that is named by this pae digest."""
-        signed = envelope.verify(data, self._keys)
+    def claim(self, data: bytes, digest: str, ledger: Ledger | None = None) -> Claim:
+        """The claim in a bundle that is named by this pae digest.
+
+        With a `ledger` that log must begin with the checkpoint that the bundle's proof leads to, and its witnesses say
+        when the leaf was seen.
+        """
+        signed = self._verifier.verify(data)
+        index = None
+        if self.policy.log:
+            checkpoint, index = self._verifier.checkpoint(signed), signed.index
+            if ledger is not None:
+                ledger.cover(checkpoint)
+        self.policy.allows(signed.keyid, index, ledger.witnessed if ledger is not None else None, self._now)
         found = envelope.pae_digest(signed.payload)
         if found != digest:
             raise TrustError(f"bundle: is {short(found)}, its name says {short(digest)}")
@@ -68,7 +89,8 @@ class Verification:
     `rows` are those that were asked about: all, or those of the given object and kernel file.  `problems` are reasons
     not to believe; `conflicts` are pairs with two signed answers.  `bundles` counts the bundles that hold; `loaders`
     are those of bundles, by digest, that were not made with libbpf.
-    `declared` are the pair ids whose answer is as declared, not the object's as it came.
+    `declared` are the pair ids whose answer is as declared, not the object's as it came.  `log` says what the log is in
+    words, "" when no log's key was given; `unborn` counts its newest leaves, whose bundles no matrix can name yet.
     """
 
     signer: str = ""
@@ -80,6 +102,8 @@ class Verification:
     conflicts: tuple[str, ...] = ()
     declared: frozenset[str] = frozenset()
     loaders: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
+    unborn: int = 0
 
     @property
     def trusted(self) -> bool:
@@ -105,6 +129,8 @@ class _Check:
 
     source: Source
     trust: Trust
+    ledger: Ledger | None = None
+    unborn: int = 0
     claims: dict[str, Claim] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
@@ -117,7 +143,7 @@ class _Check:
                 data = self.source.read(path, envelope.MAX_BYTES)
                 if data is None:
                     raise TrustError("is missing")
-                self.claims[digest] = self.trust.claim(data, digest)
+                self.claims[digest] = self.trust.claim(data, digest, self.ledger)
             except TrustError as error:
                 self.refused.add(digest)
                 self.problems.append(f"{path}: {error}")
@@ -158,6 +184,17 @@ class _Check:
                 if data is None or digest_bytes(data) != layout.digest_named(name):
                     self.problems.append(f"{folder}/{name}: its bytes are not what its name says")
 
+    def leaves(self, below: int, every: bool) -> None:
+        """Every leaf below this size has its bundle; later ones may still be on their way.  `every`: fetch them all."""
+        if self.ledger is None or not every:
+            return
+        for index, digest in self.ledger.digests():
+            path = layout.bundle_path(digest)
+            if index < below:
+                self.bundle(digest)
+            elif digest not in self.claims and self.source.read(path, envelope.MAX_BYTES) is None:
+                self.unborn += 1
+
     def conflicts(self) -> Iterator[str]:
         """Questions that were answered in two ways, by bundles that hold."""
         answers: dict[str, set[Answer]] = {}
@@ -170,28 +207,30 @@ class _Check:
 
 def verify(
     source: Source,
-    keys: Sequence[PublicKey],
+    trusted: Policy | Sequence[PublicKey],
     *,
     now: int,
     object_file: Path | None = None,
     kernel_file: Path | None = None,
     allow_expired: bool = False,
+    every: bool = False,
 ) -> Verification:
     """Check a whole registry, and that it speaks about the given files; `now` is in Unix seconds.
 
-    Reasons not to believe are in `problems`, never raised.  ConfigError for a local file that cannot be read.
+    With `every`, or where the source can list, each leaf of the log must have its bundle.  Reasons not to believe are
+    in `problems`, never raised.  ConfigError for a local file that cannot be read.
     """
     wanted = {"object_digest": _local(object_file), "vmlinuz": _local(kernel_file)}
-    check = _Check(source, Trust(keys))
+    check = _Check(source, Trust(trusted, now))
     try:
         _known_format(source)
-        data = source.read(layout.MATRIX, MAX_MATRIX_BYTES)
-        if data is None:
-            raise TrustError(f"{layout.MATRIX}: is missing", hint="is this a registry?")
-        matrix, signer = check.trust.matrix(data)
+        matrix, signer = check.trust.matrix(_matrix_bytes(source))
+        if check.trust.policy.log and matrix.log is not None:
+            check.ledger = Ledger(source, check.trust.policy)  # after the matrix, which is never newer than its log
+            _cut_from(check.ledger, matrix.log)
     except (TrustError, StoreError) as error:
         return Verification(problems=(str(error),))
-    _contents(check, matrix, now, allow_expired)
+    _contents(check, matrix, now, allow_expired, every)
     rows = tuple(r for r in matrix.rows if all(d is None or getattr(r, name) == d for name, d in wanted.items()))
     if not rows:
         given = ", ".join(f"{name} {short(d)}" for name, d in wanted.items() if d)
@@ -201,10 +240,11 @@ def verify(
         tuple(check.problems), tuple(check.conflicts()),
         frozenset(pair_id(claim) for claim in check.claims.values() if claim.as_declared),
         {digest: claim.loader for digest, claim in check.claims.items() if "command" in claim.spec},
+        str(check.ledger or ""), check.unborn,
     )  # fmt: skip
 
 
-def _contents(check: _Check, matrix: Matrix, now: int, allow_expired: bool) -> None:
+def _contents(check: _Check, matrix: Matrix, now: int, allow_expired: bool, every: bool) -> None:
     try:
         check.trust.life(matrix, min(now, matrix.expires - 1) if allow_expired else now)
     except TrustError as error:
@@ -213,15 +253,31 @@ def _contents(check: _Check, matrix: Matrix, now: int, allow_expired: bool) -> N
         check.row(row)
     try:
         check.listed()
+        listing = check.source.names("bundles") is not None
+        check.leaves(matrix.log.size if matrix.log else 0, every or listing)
     except TrustError as error:
         check.problems.append(str(error))
+
+
+def _cut_from(ledger: Ledger, log: Checkpoint) -> None:
+    try:
+        ledger.cover(log)
+    except TrustError as error:
+        raise TrustError(f"matrix: cut from another log than the served one: {error.message}", error.hint) from None
+
+
+def _matrix_bytes(source: Source) -> bytes:
+    data = source.read(layout.MATRIX, MAX_MATRIX_BYTES)
+    if data is None:
+        raise TrustError(f"{layout.MATRIX}: is missing", hint="is this a registry?")
+    return data
 
 
 def _known_format(source: Source) -> None:
     data = source.read(layout.FORMAT_FILE, layout.MAX_SMALL_BYTES)
     if data is None:
         raise TrustError(f"{layout.FORMAT_FILE}: is missing", hint="is this a registry?")
-    layout.check_format(data)
+    layout.parse_format(data)
 
 
 def _local(path: Path | None) -> str | None:
@@ -243,6 +299,9 @@ def format_verification(found: Verification) -> str:
     ]
     lines += [f"conflict: {plain(text)}" for text in found.conflicts]
     lines.append(f"signed by {found.signer}, {found.bundles} bundles hold, valid until {when(found.expires)}")
+    lines.append(found.log or "the log was not checked: give its key (--log-key), or history can be rewritten unseen")
+    if found.unborn:
+        lines.append(f"{found.unborn} newer leaves of the log have no bundle yet: a publish is running, or was killed")
     lines.append("trusted, and as expected" if found.as_expected else "trusted, and not as expected")
     return "\n".join(lines)
 

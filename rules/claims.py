@@ -1,7 +1,7 @@
 """Rows to what is signed: claims with every digest, and the key that signs them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bpfcompat import keys, kmods
@@ -12,8 +12,11 @@ from bpfcompat.gate import NO_ANSWER, Row
 from bpfcompat.manifest import NOT_TO_BE_HAD, row_of
 from bpfcompat.manifest import Row as PublishedRow
 from bpfcompat.model import Answer
+from bpfcompat.note import NoteKey
 from bpfcompat.plan import Pair
+from bpfcompat.policy import Policy, VerdictKey
 from bpfcompat.qemu import machine_class
+from bpfcompat.registry.log import LogSigner, named
 from bpfcompat.registry.publish import Item
 from bpfcompat.rules.session import Session
 from bpfcompat.statement import Claim
@@ -83,28 +86,57 @@ def _inconclusive(session: Session, row: Row) -> PublishedRow:
 
 def signing_key(session: Session) -> keys.PrivateKey:
     """The signing key; the first run of a project without one makes a development key, and says so loudly."""
-    path = session.config.path("signing.key")
+    return keys.load_private(_made(session, "signing.key"), _passphrase(session))
+
+
+def log_signer(session: Session) -> LogSigner:
+    """The key of the registry's log, made likewise, and where it records what it signed: in `log-records` beside it."""
+    path = _made(session, "signing.log_key")
+    key = keys.load_log_private(path, _passphrase(session))
+    return LogSigner(key, path.parent / "log-records", session.config["signing.origin"])
+
+
+def _passphrase(session: Session) -> Callable[[], str]:
+    variable = session.config["signing.passphrase_env"]
+    return lambda: os.environ.get(variable, "")
+
+
+def _made(session: Session, setting: str) -> Path:
+    """The key that a setting names, which is made if it is not there."""
+    path = session.config.path(setting)
     if not path.exists():
         with locked(session.asker.shop.store.root / "locks" / "signing-key", session.waiting("signing key")):
             if not path.exists():  # another first run may have made it just now
-                _development_key(session, path)
-    variable = session.config["signing.passphrase_env"]
-    return keys.load_private(path, lambda: os.environ.get(variable, ""))
+                _development_key(session, path, setting)
+    return path
 
 
-def _development_key(session: Session, path: Path) -> None:
+def _development_key(session: Session, path: Path, setting: str) -> None:
     held = [session.config.path("paths.registry"), session.config.path("paths.store")]
-    print_id = keys.keygen(path, None, held)
+    log = setting == "signing.log_key"
+    what, command = ("log", "bpfcompat keygen --kind log") if log else ("signing", "bpfcompat keygen")
+    print_id = keys.keygen(path, None, held, log)
     session.voice.say(
-        f"!! no signing key: made a DEVELOPMENT key {print_id} at {path}\n"
-        "!! it is not encrypted; for results that others rely on: bpfcompat keygen, and [signing] key"
+        f"!! no {what} key: made a DEVELOPMENT key {print_id} at {path}\n"
+        f"!! it is not encrypted; for results that others rely on: {command}, and [signing] {setting.partition('.')[2]}"
     )
 
 
-def public_bytes(session: Session) -> bytes:
-    """The public key beside the signing key."""
-    path = session.config.path("signing.key")
+def public_bytes(session: Session, setting: str = "signing.key") -> bytes:
+    """The public key beside the key that a setting names."""
+    path = session.config.path(setting)
     public = path.with_name(path.name + ".pub")
     if not public.exists():
         raise ConfigError(f"{public}: no such file", hint="doit publish makes a key, or: bpfcompat keygen")
     return read_bounded(public, keys.MAX_KEY_BYTES, ConfigError)
+
+
+def policy(session: Session) -> Policy:
+    """Whom `doit verify` believes: this project's keys; the log is checked where the registry has one."""
+    signer = keys.load_public(public_bytes(session), session.config["signing.key"] + ".pub")
+    log = named(session.config.path("paths.registry"))
+    if log is None:
+        return Policy.of_keys([signer])
+    where = session.config["signing.log_key"] + ".pub"
+    own = NoteKey(log.name, keys.load_log_public(public_bytes(session, "signing.log_key"), where))
+    return Policy((VerdictKey(signer),), log=(own,))

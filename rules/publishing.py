@@ -123,20 +123,21 @@ def publish(session: Session) -> None:
     if silent:
         session.voice.say(f"   published: nothing: {len(silent)} required pairs have no answer; run again")
         return
-    key = claims.signing_key(session)
+    key, log = claims.signing_key(session), claims.log_signer(session)
     items, entries = claims.items_of(session, rows)
     days = session.config["signing.valid_days"]
     place = session.config.path("paths.registry")
     done = put(
-        place, items, entries, key, now=int(time.time()), valid_s=days * 86400, inventories=_inventories(session),
-        waiting=session.waiting("publish"),
+        place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
+        inventories=_inventories(session), waiting=session.waiting("publish"),
         explained=explanations(session, rows),
     )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
         session.conflict = True
     state = "signed anew" if done.manifest_new else "unchanged"
-    session.voice.say(f"   published: {done.new} new, {done.known} known; matrix {state}; {_shown(place)}")
+    counts = f"{done.new} new, {done.known} known; {done.log.size} in the log; matrix {state}"
+    session.voice.say(f"   published: {counts}; {_shown(place)}")
     _remember_published(session, days)
 
 
@@ -172,14 +173,12 @@ def _published(session: Session, settled: Action | None) -> bool:
 
 def verify(session: Session) -> None:
     """`doit verify`: check this project's registry with this project's key."""
-    from bpfcompat.keys import load_public
     from bpfcompat.registry import client
     from bpfcompat.registry import verify as checking
     from bpfcompat.rules import claims
 
-    public = load_public(claims.public_bytes(session), session.config["signing.key"] + ".pub")
     source = client.open_source(str(session.config.path("paths.registry")))
-    found = checking.verify(source, [public], now=int(time.time()))
+    found = checking.verify(source, claims.policy(session), now=int(time.time()))
     session.voice.say(checking.format_verification(found))
     session.exit = found.exit_code
 

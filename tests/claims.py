@@ -1,21 +1,30 @@
 """Claims, keys and whole registries for tests of statements and registries."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bpfcompat.digest import digest_bytes
-from bpfcompat.keys import PrivateKey
+from bpfcompat.keys import LogPrivateKey, PrivateKey
 from bpfcompat.manifest import Row, row_of
 from bpfcompat.model import Answer, Attach, Expectation, ProgramVerdict, Verdict
+from bpfcompat.note import NoteKey
+from bpfcompat.policy import Policy, VerdictKey
+from bpfcompat.registry.log import LogSigner
 from bpfcompat.registry.publish import Item, Published, publish
 from bpfcompat.statement import Claim
 
 NOW = 1_800_000_000
 KEY: PrivateKey = ec.generate_private_key(ec.SECP256R1())
 OTHER: PrivateKey = ec.generate_private_key(ec.SECP256R1())
+ORIGIN = "log.bpfcompat.test"
+LOG_KEY: LogPrivateKey = Ed25519PrivateKey.generate()
+LOG = NoteKey(ORIGIN, LOG_KEY.public_key())
+POLICY = Policy((VerdictKey(KEY.public_key()),), log=(LOG,))
 OBJECT = b"\x7fELF an object"
 VMLINUZ = b"a kernel"
 GOOD = Verdict(
@@ -87,10 +96,20 @@ def two_claims() -> tuple[Claim, Claim]:
     return claim(), old
 
 
+def signer(folder: Path, key: LogPrivateKey = LOG_KEY, origin: str = ORIGIN) -> LogSigner:
+    """The log's key, whose records lie beside the registry in this folder."""
+    return LogSigner(key, folder.parent / f"{folder.name}.records", origin)
+
+
 def registry(folder: Path, *made: Claim, key: PrivateKey = KEY, now: int = NOW) -> Published:
     """Publish claims, as expected, into a folder; two_claims() when none are given."""
     claims = made or two_claims()
-    return publish(folder, [item(c) for c in claims], [row(c) for c in claims], key, now=now)
+    return put(folder, [item(c) for c in claims], [row(c) for c in claims], key, now=now)
+
+
+def put(folder: Path, items: Sequence[Item], rows: Sequence[Row], key: PrivateKey = KEY, **more: Any) -> Published:
+    """Publish with LOG_KEY."""
+    return publish(folder, items, rows, key, **{"log": signer(folder), "now": NOW, **more})
 
 
 def explanation(text: str = "") -> dict[str, Any]:

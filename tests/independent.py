@@ -4,9 +4,7 @@ Each is fetched once, into .bpfcompat/tools.  A test that asks for one which can
 cosign runs in a network namespace of its own, so it cannot ask anybody about our log.
 """
 
-import base64
 import functools
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -22,9 +20,7 @@ from bpfcompat.files import locked, write_atomic
 from bpfcompat.kernels import apt
 from bpfcompat.kernels.extract import deb_member
 from bpfcompat.keys import PublicKey
-from bpfcompat.logentry import log_id
 from bpfcompat.model import AptSource, LockedFile
-from bpfcompat.note import NoteKey
 from bpfcompat.statement import VERDICT_TYPE
 from tests.hosting import ROOT
 
@@ -52,31 +48,6 @@ for (const file of bundles) {
   console.log(said);
 }
 """
-
-
-def trusted_root(log: NoteKey) -> bytes:
-    """What Sigstore's clients are told to trust: this one log, and no certificate authority at all."""
-    der = log.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return json.dumps(
-        {
-            "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-            "tlogs": [
-                {
-                    "baseUrl": f"https://{log.name}",
-                    "hashAlgorithm": "SHA2_256",
-                    "publicKey": {
-                        "rawBytes": base64.b64encode(der).decode(),
-                        "keyDetails": "PKIX_ED25519",
-                        "validFor": {"start": "2020-01-01T00:00:00Z"},
-                    },
-                    "logId": {"keyId": base64.b64encode(log_id(log)).decode()},
-                }
-            ],
-            "certificateAuthorities": [],
-            "ctlogs": [],
-            "timestampAuthorities": [],
-        }
-    ).encode()
 
 
 def cosign(bundle: Path, key: Path, root: Path, file: Path) -> process.Completed:

@@ -2,17 +2,11 @@
 
 from collections.abc import Sequence
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from bpfcompat import envelope, logentry, tlog
 from bpfcompat.keys import LogPrivateKey, PrivateKey
 from bpfcompat.logentry import LogEntry
 from bpfcompat.note import NoteKey, sign_note
-from tests.claims import KEY
-
-ORIGIN = "log.bpfcompat.test"
-LOG_KEY: LogPrivateKey = Ed25519PrivateKey.generate()
-LOG = NoteKey(ORIGIN, LOG_KEY.public_key())
+from tests.claims import KEY, LOG_KEY, ORIGIN
 
 
 def entries(leaves: Sequence[bytes], key: LogPrivateKey = LOG_KEY, origin: str = ORIGIN) -> list[LogEntry]:

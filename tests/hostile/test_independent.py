@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from bpfcompat.digest import canonical
+from bpfcompat.logentry import trusted_root
 from bpfcompat.statement import verdict_payload
 from tests import independent
-from tests.claims import BAD, KEY, OBJECT, claim
-from tests.logs import LOG, logged
+from tests.claims import BAD, KEY, LOG, OBJECT, claim
+from tests.logs import logged
 
 pytestmark = pytest.mark.hostile
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.hostile
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
     """The public key, the trusted root and the object, as files."""
-    (tmp_path / "root.json").write_bytes(independent.trusted_root(LOG))
+    (tmp_path / "root.json").write_bytes(trusted_root(LOG))
     (tmp_path / "probe.bpf.o").write_bytes(OBJECT)
     key = independent.public_pem_file(tmp_path, KEY.public_key())
     return {"key": key, "root": tmp_path / "root.json", "file": tmp_path / "probe.bpf.o"}

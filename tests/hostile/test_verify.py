@@ -14,12 +14,13 @@ from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import ConfigError, Exit
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload
 from bpfcompat.model import Answer, Expectation
+from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder, Web, open_source
-from bpfcompat.registry.publish import VALID_S, publish
+from bpfcompat.registry.publish import VALID_S
 from bpfcompat.registry.verify import CLOCK_SKEW_S, Verification, format_verification, verify
 from bpfcompat.statement import pair_id, verdict_payload, verdict_statement
-from tests.claims import BAD, KEY, NOW, OBJECT, OTHER, VMLINUZ, claim, item, registry, row, two_claims
+from tests.claims import BAD, KEY, NOW, OBJECT, OTHER, POLICY, VMLINUZ, claim, item, put, registry, row, two_claims
 from tests.serving import reply, serving
 
 pytestmark = pytest.mark.hostile
@@ -33,9 +34,12 @@ def good(tmp_path: Path) -> Path:
     return folder
 
 
-def check(folder: Path, **options: object) -> Verification:
-    """Verify a folder now, with KEY."""
-    return verify(Folder(folder), [KEY.public_key()], **{"now": NOW, **options})  # type: ignore[arg-type]
+KEYS = Policy.of_keys([KEY.public_key()])
+
+
+def check(folder: Path, trusted: Policy = KEYS, **options: object) -> Verification:
+    """Verify a folder now, with KEY alone where nothing else is said."""
+    return verify(Folder(folder), trusted, **{"now": NOW, **options})  # type: ignore[arg-type]
 
 
 def refuse(folder: Path, words: str, **options: object) -> None:
@@ -55,13 +59,14 @@ def put_matrix(folder: Path, *rows: Row, **life: int) -> None:
 def test_flipped_bytes(good: Path) -> None:
     """One flipped byte anywhere in a bundle, a report or the matrix is refused with exit code 4."""
     dice = random.Random(1)
-    for path in [*(good / "bundles").iterdir(), *(good / "evidence").iterdir(), good / layout.MATRIX]:
+    for path in [*(good / "bundles").iterdir(), *(good / "evidence").iterdir(), good / layout.MATRIX,
+                 good / layout.CHECKPOINT, good / "tile/entries/000.p/2"]:  # fmt: skip
         data = path.read_bytes()
         for place in dice.sample(range(len(data)), min(60, len(data))):
             path.write_bytes(data[:place] + bytes([data[place] ^ (1 << dice.randrange(8))]) + data[place + 1 :])
-            assert check(good).exit_code is Exit.UNTRUSTED, (path, place)
+            assert check(good, POLICY).exit_code is Exit.UNTRUSTED, (path, place)
         path.write_bytes(data)
-    assert check(good).exit_code is Exit.OK
+    assert check(good, POLICY).exit_code is Exit.OK
 
 
 def test_every_cut(good: Path) -> None:
@@ -196,7 +201,7 @@ def test_local_files(good: Path, tmp_path: Path) -> None:
 def test_not_as_expected(tmp_path: Path) -> None:
     """Trusted and wrong is exit code 1, and says what was expected."""
     _, bad = two_claims()
-    publish(tmp_path, [item(bad)], [row(bad, "compatible")], KEY, now=NOW)
+    put(tmp_path, [item(bad)], [row(bad, "compatible")], KEY, now=NOW)
     found = check(tmp_path)
     assert found.exit_code is Exit.UNEXPECTED
     assert "incompatible helper-missing  expected compatible" in format_verification(found)

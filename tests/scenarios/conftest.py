@@ -35,7 +35,7 @@ OBJECTS = {
 PAIRS = sorted(f"{o}@{k}" for o in OBJECTS for k in KERNELS)
 SETTINGS: dict[str, Any] = {
     "guest": {"accelerator": "tcg", "qemu": "tools/qemu", "cold": True, "user": "same"},
-    "signing": {"key": "keys/signing.pem"},
+    "signing": {"key": "keys/signing.pem", "log_key": "keys/log.pem"},
     "matrix": {"kernels": ["k-*"]},
     "kernels": {k: {"dir": f"kernels/{k}"} for k in KERNELS},
     "objects": {
@@ -106,8 +106,9 @@ class Repo:
     # --- running
 
     def environ(self) -> dict[str, str]:
-        """What the process sees: our tools first, a home of its own, no setting of ours."""
-        return {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(self.root / "home"), "LC_ALL": "C.UTF-8"}
+        """What the process sees: this tree, our tools first, a home of its own, no setting of ours."""
+        home = {"HOME": str(self.root / "home"), "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+        return {"PATH": f"{BIN}:{os.environ['PATH']}", **home}
 
     def run(self, *argv: str, timeout: float = 60) -> Ran:
         """Run a program to its end."""

@@ -12,7 +12,10 @@ pytestmark = pytest.mark.scenario
 
 def verify(repo: Repo) -> tuple[int, str]:
     """Exit code and words of `bpfcompat verify` on the registry."""
-    ran = repo.run("bpfcompat", "verify", ".bpfcompat/registry", "--key", "keys/signing.pem.pub")
+    named = json.loads((repo.root / ".bpfcompat/registry/registry.json").read_text())["log"]
+    log = repo.root / f"keys/log-records/{named.partition('+')[0]}.vkey"
+    keys = ("--key", "keys/signing.pem.pub", "--log-key", str(log))
+    ran = repo.run("bpfcompat", "verify", ".bpfcompat/registry", *keys)
     assert "Traceback" not in ran.err
     return ran.code, ran.out
 
@@ -22,6 +25,8 @@ def test_trusted(proved: Repo) -> None:
     code, out = verify(proved)
     assert code == 0
     assert all(pair in out for pair in PAIRS)
+    assert ".bpfcompat.invalid: 9 leaves, signed by " in out
+    proved.doit("verify")
 
 
 def test_flipped(proved: Repo) -> None:
@@ -96,7 +101,29 @@ def test_flaky(proved: Repo) -> None:
 def test_other_key(proved: Repo) -> None:
     """With another signing key the matrix is signed anew, and the old key no longer vouches for it."""
     old = (proved.root / "keys/signing.pem.pub").read_bytes()
-    shutil.rmtree(proved.root / "keys")
+    for name in ("signing.pem", "signing.pem.pub"):
+        (proved.root / "keys" / name).unlink()
     proved.doit("matrix")
     assert proved.boots() == {}
     assert (proved.root / "keys/signing.pem.pub").read_bytes() != old
+
+
+def test_other_log_key(proved: Repo) -> None:
+    """A log whose key is lost is not carried on by another: the run says so and ends with 4; nothing is overwritten."""
+    before = proved.digests(".bpfcompat/registry/bundles")
+    shutil.rmtree(proved.root / "keys")
+    ran = proved.doit("matrix", code=4)
+    assert "start a new registry" in ran.out + ran.err
+    assert proved.digests(".bpfcompat/registry/bundles") == before
+
+
+def test_old_copy_put_back(proved: Repo) -> None:
+    """An old copy of a registry that was put back is not published to, for its log would fork."""
+    registry = proved.root / ".bpfcompat/registry"
+    shutil.copytree(registry, proved.root / "old")
+    proved.object("alpha", "rejected alpha")
+    proved.doit("matrix", code=1)
+    shutil.rmtree(registry)
+    (proved.root / "old").rename(registry)
+    ran = proved.doit("publish", code=4)
+    assert "a log is never signed backwards" in ran.out + ran.err

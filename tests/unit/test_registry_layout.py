@@ -6,6 +6,7 @@ from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
+from tests.claims import LOG
 
 DIGEST = digest_bytes(b"")
 PAIR = DIGEST[7:]
@@ -73,12 +74,14 @@ def test_names() -> None:
 
 def test_format() -> None:
     """A newer registry is refused by naming both versions; nonsense is refused too."""
-    layout.check_format(layout.format_bytes())
-    with pytest.raises(StoreError, match=r"format 2, this program knows 1 \(hint: use a newer bpfcompat\)"):
-        layout.check_format(b'{"format":2}')
-    for data in (b"{}", b"[]", b'{"format":"1"}', b"junk"):
+    assert layout.parse_format(layout.format_bytes(LOG.vkey)) == LOG.vkey
+    assert layout.parse_format(b'{"format":1}') is None
+    with pytest.raises(StoreError, match=r"format 3, this program knows 1 and 2 \(hint: use a newer bpfcompat\)"):
+        layout.parse_format(b'{"format":3}')
+    for data in (b"{}", b"[]", b'{"format":"1"}', b'{"format":true}', b'{"format":1,"x":1}', b"junk", b'{"format":2}',
+                 b'{"format":2,"log":7}'):  # fmt: skip
         with pytest.raises(StoreError):
-            layout.check_format(data)
+            layout.parse_format(data)
 
 
 def test_index() -> None:

@@ -15,10 +15,10 @@ from bpfcompat.errors import Exit, StoreError, TrustError
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder
-from bpfcompat.registry.publish import VALID_S, Item, publish
+from bpfcompat.registry.publish import VALID_S, Item
 from bpfcompat.registry.verify import format_verification, verify
 from bpfcompat.statement import pair_id
-from tests.claims import BAD, GOOD, KEY, NOW, OTHER, claim, item, registry, report, row, two_claims
+from tests.claims import BAD, GOOD, KEY, NOW, ORIGIN, OTHER, POLICY, claim, item, put, registry, report, row, two_claims
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -32,18 +32,21 @@ def test_first_time(tmp_path: Path) -> None:
     assert (done.new, done.known, done.manifest_new, done.conflicts) == (2, 0, True, ())
     names = set(tree(tmp_path)) - {layout.LOCK_FILE}
     assert all(layout.SERVED.fullmatch(name) for name in names)
-    folders = {"bundles", "evidence", "keys", "manifests", "pair", "pairs"}
+    folders = {"bundles", "evidence", "keys", "manifests", "pair", "pairs", "tile"}
     assert {name.split("/")[0] for name in names if "/" in name} == folders
-    assert {name for name in names if "/" not in name} == {"index.html", "matrix.json", "registry.json", "style.css"}
-    found = verify(Folder(tmp_path), [KEY.public_key()], now=NOW)
-    assert (found.problems, found.exit_code, found.bundles) == ((), Exit.OK, 2)
+    assert {name for name in names if "/" not in name} == {
+        "checkpoint", "index.html", "matrix.json", "registry.json", "style.css",
+    }  # fmt: skip
+    found = verify(Folder(tmp_path), POLICY, now=NOW)
+    assert (found.problems, found.exit_code, found.bundles, found.unborn) == ((), Exit.OK, 2, 0)
+    assert format_verification(found).count(f"log {ORIGIN}: 2 leaves, signed by {ORIGIN}") == 1
 
 
 def test_inventories(tmp_path: Path) -> None:
     """A build's inventory lies there by its digest, with one page for all its names, and the matrix links to it."""
     data = to_bytes(Build("6.1.0-<b>", helpers={"loop": 181}, kfuncs={"bpf_x": frozenset(["acquire"])}))
     made = claim()
-    publish(tmp_path, [item(made)], [row(made)], KEY, now=NOW, inventories={"debian-12": data, "other": data})
+    put(tmp_path, [item(made)], [row(made)], KEY, now=NOW, inventories={"debian-12": data, "other": data})
     digest = digest_bytes(data)
     assert (tmp_path / layout.inventory_path(digest)).read_bytes() == data
     page = (tmp_path / layout.kernel_page_path(digest)).read_text()
@@ -114,8 +117,8 @@ def test_same_answer_again_is_no_conflict(tmp_path: Path) -> None:
 
 def test_newer_format(tmp_path: Path) -> None:
     """A registry of a newer format is not touched."""
-    (tmp_path / layout.FORMAT_FILE).write_text('{"format":2}')
-    with pytest.raises(StoreError, match="format 2, this program knows 1"):
+    (tmp_path / layout.FORMAT_FILE).write_text('{"format":3}')
+    with pytest.raises(StoreError, match="format 3, this program knows 1 and 2"):
         registry(tmp_path)
     assert not (tmp_path / "bundles").exists()
 
@@ -143,11 +146,11 @@ def test_refused_input(tmp_path: Path) -> None:
     """A report that is not the claim's, a row without its bundle or unlike it, and an inconclusive claim."""
     made = claim()
     with pytest.raises(StoreError, match="report: expected"):
-        publish(tmp_path, [Item(made, b"other")], [row(made)], KEY, now=NOW)
+        put(tmp_path, [Item(made, b"other")], [row(made)], KEY, now=NOW)
     with pytest.raises(StoreError, match="neither given nor in"):
-        publish(tmp_path, [], [row(made)], KEY, now=NOW)
+        put(tmp_path, [], [row(made)], KEY, now=NOW)
     with pytest.raises(StoreError, match="not what bundle"):
-        publish(tmp_path, [item(made)], [replace(row(made), kernel_release="9.9")], KEY, now=NOW)
+        put(tmp_path, [item(made)], [replace(row(made), kernel_release="9.9")], KEY, now=NOW)
     with pytest.raises(TrustError, match="never stated"):
         registry(tmp_path, claim(verdict=replace(GOOD, answer=Answer.INCONCLUSIVE)))
 
@@ -156,7 +159,7 @@ def test_rows_of_older_bundles(tmp_path: Path) -> None:
     """A matrix may name bundles that an earlier publish wrote."""
     good, bad = two_claims()
     registry(tmp_path, good)
-    publish(tmp_path, [item(bad)], [row(good), row(bad)], KEY, now=NOW)
+    put(tmp_path, [item(bad)], [row(good), row(bad)], KEY, now=NOW)
     assert verify(Folder(tmp_path), [KEY.public_key()], now=NOW).exit_code is Exit.OK
 
 

@@ -1,0 +1,88 @@
+"""A registry's log as a reader sees it: the served checkpoint, what must be below it, and every leaf's bundle.
+
+Nothing is believed but what a log key of the policy signed; tiles are read as far as a question needs them.
+"""
+
+from collections.abc import Iterator
+
+from bpfcompat.errors import TrustError
+from bpfcompat.logentry import digest_in
+from bpfcompat.note import MAX_NOTE_BYTES, Note
+from bpfcompat.policy import Policy
+from bpfcompat.registry import layout
+from bpfcompat.registry.client import Source
+from bpfcompat.tlog import (
+    MAX_ENTRIES_BYTES,
+    WIDTH,
+    Checkpoint,
+    Tree,
+    check_consistency,
+    consistency_proof,
+    leaf_hash,
+    open_checkpoint,
+    tree_root,
+)
+
+HINT = "a registry of format 1 has no log: publish to it with this version, or leave the log's key out"
+
+
+class Ledger:
+    """The log that a source serves.  TrustError when there is none that the policy believes."""
+
+    def __init__(self, source: Source, policy: Policy) -> None:
+        self._source = source
+        self._policy = policy
+        self.checkpoint, self.note = self._served()
+        self.tree = Tree(self.checkpoint.size, self._tile)
+        self._covered: set[tuple[int, bytes]] = set()
+
+    def __str__(self) -> str:
+        signers = ", ".join(signer.key.name for signer in self.note.signers)
+        return f"log {self.checkpoint.origin}: {self.checkpoint.size} leaves, signed by {signers}"
+
+    @property
+    def witnessed(self) -> int | None:
+        """When the first of the policy's witnesses saw this checkpoint, in Unix seconds; None when none did."""
+        times = [signer.time for signer in self.note.signers if signer.time is not None]
+        return min(times, default=None)
+
+    def cover(self, found: Checkpoint) -> None:
+        """TrustError unless the served log begins with this one; a source that grew meanwhile is asked once more."""
+        if found.origin != self.checkpoint.origin:
+            raise TrustError(f"is of log {found.origin}, this registry's is {self.checkpoint.origin}")
+        if (found.size, found.root) in self._covered:
+            return
+        if found.size > self.checkpoint.size:
+            self._grow()
+        proof = () if found.size > self.checkpoint.size else consistency_proof(self.tree, found.size)
+        check_consistency(found, self.checkpoint, proof)
+        self._covered.add((found.size, found.root))
+
+    def digests(self, start: int = 0) -> Iterator[tuple[int, str]]:
+        """Index and bundle digest of each leaf from `start` on, by leaves that the checkpoint's root holds."""
+        whole, hashes = start == 0, []
+        for tile in range(start // WIDTH, -(-self.checkpoint.size // WIDTH)):
+            leaves = self.tree.leaves(tile)
+            hashes += [leaf_hash(leaf) for leaf in leaves] if whole else []
+            yield from (
+                (tile * WIDTH + i, digest_in(leaf)) for i, leaf in enumerate(leaves) if tile * WIDTH + i >= start
+            )
+        if whole and tree_root(hashes) != self.checkpoint.root:
+            raise TrustError("log: its leaves do not lead to the root of its checkpoint")
+
+    def _served(self) -> tuple[Checkpoint, Note]:
+        data = self._source.read(layout.CHECKPOINT, MAX_NOTE_BYTES)
+        if data is None:
+            raise TrustError(f"{layout.CHECKPOINT}: is missing", hint=HINT)
+        return open_checkpoint(data, (*self._policy.log, *self._policy.witnesses))
+
+    def _grow(self) -> None:
+        before = self.checkpoint
+        self.checkpoint, self.note = self._served()
+        self.tree = Tree(self.checkpoint.size, self._tile)
+        self._covered.clear()
+        proof = consistency_proof(self.tree, before.size) if before.size <= self.checkpoint.size else ()
+        check_consistency(before, self.checkpoint, proof)
+
+    def _tile(self, path: str) -> bytes | None:
+        return self._source.read(path, MAX_ENTRIES_BYTES)
