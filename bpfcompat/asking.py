@@ -69,10 +69,8 @@ class Asker(Assurer):
         A borrowed one has its report alone.  GuestError when no guest could be asked.
         """
         action = self.probe_action(pair, make)
-        if self.trust and self.known(action) is None:
-            loan = borrowing.lent(self, action, self.trust)
-            if loan is not None:
-                return loan
+        if self.trust and self.known(action) is None and (loan := borrowing.lent(self, action)) is not None:
+            return loan
         return self.have(action, lambda work: self._make_probe(pair, work), make)
 
     @property

@@ -55,10 +55,10 @@ class LoanKeys:
         return raw_digest(b'%b"sha256:%b"%b' % (self._head, probe.hex().encode(), self._tail))
 
 
-def lent(steps: Steps, probe: Action, trust: str) -> Entry | None:
+def lent(asker: Asker, probe: Action) -> Entry | None:
     """The loan that answers a probe's question, if there is one from whom the project trusts today."""
-    found = steps.known(loan_action(probe))
-    return found if found is not None and found.facts.get("trust") == trust else None
+    found = asker.known(loan_action(probe)) if asker.trust else None
+    return found if found is not None and found.facts.get("trust") == asker.trust else None
 
 
 def keep(asker: Asker, found: Mapping[Pair, Sequence[Loan]]) -> tuple[dict[Pair, Verdict], list[str]]:

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bpfcompat import borrowing
 from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.files import read_bounded
-from bpfcompat.keys import MAX_KEY_BYTES, load_public
+from bpfcompat.keys import MAX_KEY_BYTES, PublicKey, load_public
 from bpfcompat.model import Verdict
-from bpfcompat.note import parse_vkey
+from bpfcompat.note import NoteKey, parse_vkey
 from bpfcompat.plan import Pair
 from bpfcompat.policy import Policy
 from bpfcompat.realise import NotThere
@@ -19,6 +20,8 @@ from bpfcompat.registry.borrow import borrow as ask
 from bpfcompat.registry.verify import Trust
 from bpfcompat.rules.session import Session
 from bpfcompat.statement import question_id
+
+_Key = TypeVar("_Key", PublicKey, NoteKey)
 
 
 def borrow(session: Session, pairs: Sequence[Pair]) -> None:
@@ -55,8 +58,9 @@ def _questions(session: Session, pairs: Iterable[Pair]) -> dict[str, list[Pair]]
             action = asker.probe_action(pair)
             if asker.shop.store.quarantined(action.key()):
                 continue
-            question = {**asker.column(pair.kernel).inputs, "object": action.inputs["object"], "spec": asker.recipe(pair)}
-            found.setdefault(question_id(question), []).append(pair)
+            shared, digest = asker.column(pair.kernel).inputs, action.inputs["object"]
+            question = question_id({**shared, "object": digest, "spec": asker.recipe(pair)})
+            found.setdefault(question, []).append(pair)
         except (NotThere, BpfcompatError):
             continue  # whoever asks it here will say why
     return found
@@ -75,5 +79,5 @@ def _policy(session: Session) -> Policy:
     return Policy(Policy.of_keys(keys).verdict, log=tuple(logs))
 
 
-def _each[T](session: Session, setting: str, read: Callable[[bytes, Path], T]) -> list[T]:
+def _each(session: Session, setting: str, read: Callable[[bytes, Path], _Key]) -> list[_Key]:
     return [read(read_bounded(path, MAX_KEY_BYTES, ConfigError), path) for path in session.config.paths(setting)]

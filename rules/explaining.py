@@ -12,8 +12,8 @@ from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.planning import Missing
 from bpfcompat.rules.session import Session, sessions
-from bpfcompat.store import Entry
 from bpfcompat.rules.tasks import possible, validator_label
+from bpfcompat.store import Entry
 
 
 def why(label: str) -> Iterator[str]:
@@ -100,8 +100,7 @@ def _explain(session: Session, label: str, action_of: Callable[[], Action]) -> I
         return
     asker = session.asker
     entry = asker.shop.store.get(action)
-    loan = borrowing.lent(asker, action, asker.trust) if entry is None and action.kind == "probe" and asker.trust else None
-    if loan is not None:
+    if entry is None and action.kind == "probe" and (loan := borrowing.lent(asker, action)) is not None:
         yield f"{label}: up to date: no guest was asked here; borrowed from {_lenders(loan)}"
         return
     if entry is not None:
@@ -112,7 +111,9 @@ def _explain(session: Session, label: str, action_of: Callable[[], Action]) -> I
 
 
 def _lenders(loan: Entry) -> str:
-    return " and ".join(f"{one['url']}, bundle {short(one['bundle'])}, signed by {one['signer']}" for one in loan.facts["loans"])
+    return " and ".join(
+        f"{one['url']}, bundle {short(one['bundle'])}, signed by {one['signer']}" for one in loan.facts["loans"]
+    )
 
 
 def _action_of(session: Session, label: str) -> Callable[[], Action] | None:

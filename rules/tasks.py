@@ -237,7 +237,10 @@ class Graph:
         lacking = {f"probe:{pair}": pair for pair in self.missing.probes if f"probe:{pair}" in self.tasks}
         if not lacking or not self.session.asker.trust:
             return
-        doc, work = "borrow answers from the registries of [substituters]", partial(self._borrow, list(lacking.values()))
+        doc, work = (
+            "borrow answers from the registries of [substituters]",
+            partial(self._borrow, list(lacking.values())),
+        )
         below = [n for n in self.tasks if n.startswith(("kernel:", "validator", "guest:", "object:"))]
         self.tasks["borrow"] = task(self.session, "borrow", doc, work, deps=tuple(below))
         for label, pair in lacking.items():
@@ -250,7 +253,7 @@ class Graph:
         """A task waits for what is borrowed, and has nothing to do when all of its pairs are."""
         made, lent = self.tasks[label], self.session.lent
         made["task_dep"].append("borrow")
-        made["uptodate"] = [lambda _task, _values: all(pair in lent for pair in pairs)]
+        made["uptodate"] = [lambda *_: all(pair in lent for pair in pairs)]
 
     def _borrow(self, pairs: Sequence[Pair]) -> None:
         from bpfcompat.rules.borrowing import borrow  # a run that has nothing to ask does not need it
