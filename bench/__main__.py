@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.borrowed import borrowed
 from bench.kills import kills
 from bench.measure import (
     DOIT,
@@ -158,6 +159,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "growth": growth,
     "matrix": matrix,
     "manifest": manifest,
+    "borrowed": borrowed,
     "virtme": virtme,
     "kills": kills,
 }

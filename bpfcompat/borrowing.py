@@ -7,7 +7,7 @@ kept is the report; the verdict is made here, by our own classifier, and must be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bpfcompat.action import Action
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # only who borrows needs them
 
 KIND = "borrowed"
 VERDICTS = "verdicts"
+SHOWN = 10  # problems that are told
 _PLACE = "\0probe"
 Kept = tuple[Action, Mapping[str, bytes], Mapping[str, Any]]
 
@@ -100,7 +101,9 @@ def _judged(asker: Asker, pair: Pair, loans: Sequence[Loan]) -> tuple[Verdict, l
     return verdict, [loan, (judged, {"verdict": canonical(verdict_to_json(verdict))}, told)]
 
 
-def lines(conflicts: Iterable[str], problems: Iterable[str]) -> Iterator[str]:
-    """What is to be said of a round of borrowing beside what was borrowed."""
+def lines(conflicts: Sequence[str], problems: Sequence[str]) -> Iterator[str]:
+    """What is to be said of a round of borrowing beside what was borrowed: every conflict, and of problems some."""
     yield from (f"!! borrow: conflict: {words}; asked here" for words in conflicts)
-    yield from (f"!! borrow: {words}" for words in problems)
+    yield from (f"!! borrow: {words}" for words in problems[:SHOWN])
+    if len(problems) > SHOWN:
+        yield f"!! borrow: and {len(problems) - SHOWN} more problems"

@@ -37,7 +37,7 @@ def borrow(session: Session, pairs: Sequence[Pair]) -> None:
     loans = {pair: found for question, found in told.loans.items() for pair in questions[question]}
     kept, refused = borrowing.keep(session.asker, loans)
     _say(session, kept, loans)
-    for line in borrowing.lines(told.conflicts.values(), (*told.problems, *refused)):
+    for line in borrowing.lines([*told.conflicts.values()], [*told.problems, *refused]):
         session.voice.say(line)
     session.voice.say(f"   borrowed: {len(kept)} of {len(pairs)} pairs")
 
