@@ -62,14 +62,16 @@ def lent(asker: Asker, probe: Action) -> Entry | None:
     return found if found is not None and found.facts.get("trust") == asker.trust else None
 
 
-def keep(asker: Asker, found: Mapping[Pair, Sequence[Loan]]) -> tuple[dict[Pair, Verdict], list[str]]:
+def keep(
+    asker: Asker, probes: Mapping[Pair, Action], found: Mapping[Pair, Sequence[Loan]]
+) -> tuple[dict[Pair, Verdict], list[str]]:
     """Store loans and the verdicts that follow from their reports; pair → verdict, and why others were not kept."""
     kept: dict[Pair, Verdict] = {}
     refused: list[str] = []
     entries: list[Kept] = []
     for pair, loans in found.items():
         try:
-            verdict, made = _judged(asker, pair, loans)
+            verdict, made = _judged(asker, pair, probes[pair], loans)
         except BpfcompatError as error:
             refused.append(f"{loans[0].url}: {pair}: {error}")
             continue
@@ -79,7 +81,7 @@ def keep(asker: Asker, found: Mapping[Pair, Sequence[Loan]]) -> tuple[dict[Pair,
     return kept, refused
 
 
-def _judged(asker: Asker, pair: Pair, loans: Sequence[Loan]) -> tuple[Verdict, list[Kept]]:
+def _judged(asker: Asker, pair: Pair, probe: Action, loans: Sequence[Loan]) -> tuple[Verdict, list[Kept]]:
     """The verdict on a borrowed report, and what is to be stored; TrustError when it is not the one that was signed."""
     from bpfcompat.verdict import verdict_to_json
     from bpfcompat.wire import report_from_bytes
@@ -95,7 +97,7 @@ def _judged(asker: Asker, pair: Pair, loans: Sequence[Loan]) -> tuple[Verdict, l
         "run": {"accelerator": "", "qemu": "", "start": "borrowed", "seconds": 0, "attempts": 0, "lender": first.url},
         "loans": [{"url": loan.url, "signer": loan.signer, "bundle": loan.bundle} for loan in loans],
     }
-    loan = (loan_action(asker.probe_action(pair)), {"report": first.report}, facts)
+    loan = (loan_action(probe), {"report": first.report}, facts)
     told = {"answer": str(verdict.answer), "cause": verdict.cause}
     judged = asker.judging_action(pair, first.claim.report)
     return verdict, [loan, (judged, {"verdict": canonical(verdict_to_json(verdict))}, told)]

@@ -100,7 +100,7 @@ class Store:
     def blob_path(self, digest: str) -> Path:
         """Where a blob lies, there or not."""
         name = hex_of(digest)
-        return self.root / "blobs" / name[:2] / name
+        return Path(f"{self.root}/blobs/{name[:2]}/{name}")
 
     def put_bytes(self, data: bytes) -> Blob:
         """Keep bytes; equal bytes are kept once."""
@@ -174,7 +174,7 @@ class Store:
     def entry_path(self, kind: str, key: str) -> Path:
         """Where the entry of an action key lies, there or not."""
         name = hex_of(key)
-        return self.root / "actions" / kind / name[:2] / f"{name}.json"
+        return Path(f"{self.root}/actions/{kind}/{name[:2]}/{name}.json")
 
     def keys(self, kind: str) -> frozenset[str]:
         """All keys of a kind, in at most 257 directory reads."""

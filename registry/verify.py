@@ -46,7 +46,11 @@ class Trust:
         return matrix, signed.keyid
 
     def claim(self, data: bytes, digest: str, ledger: Ledger | None = None) -> Claim:
-        """The claim in a bundle that is named by this pae digest.
+        """The claim in a bundle that is named by this pae digest; see `signed`."""
+        return self.signed(data, digest, ledger)[0]
+
+    def signed(self, data: bytes, digest: str, ledger: Ledger | None = None) -> tuple[Claim, str]:
+        """The same, and who signed it.
 
         With a `ledger` that log must begin with the checkpoint that the bundle's proof leads to, and its witnesses say
         when the leaf was seen.
@@ -61,7 +65,7 @@ class Trust:
         found = envelope.pae_digest(signed.payload)
         if found != digest:
             raise TrustError(f"bundle: is {short(found)}, its name says {short(digest)}")
-        return parse_verdict_statement(signed.payload)
+        return parse_verdict_statement(signed.payload), signed.keyid
 
     def row(self, row: Row, claim: Claim) -> None:
         """A row says just what its bundle says: digests, names, recomputed pair id, answer and cause."""

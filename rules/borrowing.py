@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bpfcompat import borrowing
+from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.files import read_bounded
 from bpfcompat.keys import MAX_KEY_BYTES, PublicKey, load_public
@@ -32,10 +33,11 @@ def borrow(session: Session, pairs: Sequence[Pair]) -> None:
     now = int(time.time())
     lenders = [Lender(url, _source(session, url), Trust(_policy(session), now), now)
                for url in session.config["substituters.url"]]  # fmt: skip
-    wanted = {question: str(of[0]) for question, of in questions.items()}
+    wanted = {question: str(next(iter(of))) for question, of in questions.items()}
     told = ask(lenders, wanted, session.config["substituters.needed"])
     loans = {pair: found for question, found in told.loans.items() for pair in questions[question]}
-    kept, refused = borrowing.keep(session.asker, loans)
+    probes = {pair: action for of in questions.values() for pair, action in of.items()}
+    kept, refused = borrowing.keep(session.asker, probes, loans)
     _say(session, kept, loans)
     for line in borrowing.lines([*told.conflicts.values()], [*told.problems, *refused]):
         session.voice.say(line)
@@ -47,12 +49,12 @@ def _say(session: Session, kept: dict[Pair, Verdict], loans: dict[Pair, tuple[Lo
         session.borrowed(pair, verdict, " and ".join(loan.url for loan in loans[pair]))
 
 
-def _questions(session: Session, pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
-    """Pair id → the pairs that ask it, by what lies here; a pair of which something is not to be had is left out.
+def _questions(session: Session, pairs: Iterable[Pair]) -> dict[str, dict[Pair, Action]]:
+    """Pair id → the pairs that ask it, and their probes, by what lies here; without what is not to be had.
 
     One that guests here have answered in two ways is left out too: nobody else's answer settles that.
     """
-    asker, found = session.asker, dict[str, list[Pair]]()
+    asker, found = session.asker, dict[str, dict[Pair, Action]]()
     for pair in pairs:
         try:
             action = asker.probe_action(pair)
@@ -60,7 +62,7 @@ def _questions(session: Session, pairs: Iterable[Pair]) -> dict[str, list[Pair]]
                 continue
             shared, digest = asker.column(pair.kernel).inputs, action.inputs["object"]
             question = question_id({**shared, "object": digest, "spec": asker.recipe(pair)})
-            found.setdefault(question, []).append(pair)
+            found.setdefault(question, {})[pair] = action
         except (NotThere, BpfcompatError):
             continue  # whoever asks it here will say why
     return found

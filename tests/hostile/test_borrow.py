@@ -200,7 +200,10 @@ def test_matrix_by_a_verdict(good: Path) -> None:
     nothing_of(good, "predicateType")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x1f\x8b", gzip.compress(b"\n" * 10), gzip.compress(b"a\nb\n" * 9)])
+ODD = {"empty": b"", "cut": b"\x1f\x8b", "empty lines": gzip.compress(b"\n" * 10), "many": gzip.compress(b"a\nb\n" * 9)}
+
+
+@pytest.mark.parametrize("data", ODD.values(), ids=ODD.keys())
 def test_signed_but_odd_packs(tmp_path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pack that the matrix names by digest and that is none is refused, whoever signed for it."""
     monkeypatch.setattr(borrowing, "FEW", 0)
