@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.borrowed import borrowed
 from bench.kills import kills
+from bench.logs import log
 from bench.measure import (
     DOIT,
     ROOT,
@@ -26,6 +27,7 @@ from bench.measure import (
     task_seconds,
 )
 from bench.plot import Line, draw
+from bench.sixty import sixty
 from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bench.trust import manifest
 from bench.virtme import virtme
@@ -153,6 +155,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "pair": pair,
     "first": first,
     "many": many,
+    "sixty": sixty,
     "plan-1000": partial(plan, Size(40, 25)),
     "plan-10000": partial(plan, Size(100, 100)),
     "plan-100000": partial(plan, LARGEST),
@@ -160,6 +163,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "matrix": matrix,
     "manifest": manifest,
     "borrowed": borrowed,
+    "log": log,
     "virtme": virtme,
     "kills": kills,
 }

@@ -37,7 +37,7 @@ UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
 
 def _meanwhile(_size: int) -> None:
-    """While the guest goes on with its answer, load what will classify it."""
+    """While the guest works, load what will classify its answer."""
     import bpfcompat.elf
     import bpfcompat.reports
     import bpfcompat.verdict  # noqa: F401
@@ -187,7 +187,7 @@ class Asker(Assurer):
         job = self.job(pair.kernel, content, spec, self.files(pair.object), modules)
         qemu = self.qemu(pair.kernel)
         if cold:
-            ended = run_cold(qemu, job, limits, wire.is_complete)
+            ended = run_cold(qemu, job, limits, wire.is_complete, _meanwhile)
             self._learn_pace(ended.first_s)
             return ended
         template = self.template(pair.kernel)
@@ -235,9 +235,9 @@ class Asker(Assurer):
 
     def verdict(self, pair: Pair, make: bool = True) -> Verdict:
         """A pair's verdict."""
-        from bpfcompat.verdict import verdict_from_bytes
-
         blob = self.verdict_entry(pair, make).outputs["verdict"]
+        from bpfcompat.verdict import verdict_from_bytes  # now, as it is loaded while the guest works
+
         return verdict_from_bytes(self.shop.store.read(blob))
 
     def _make_verdict(self, pair: Pair) -> Made:

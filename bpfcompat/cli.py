@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__
+from bpfcompat import __version__, keycommands, trailcommands, witnesscommands
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     serve.set_defaults(call=_serve)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)
+    keygen.add_argument(
+        "--kind", choices=("verdict", "log", "witness"), default="verdict", help="what it signs (verdict)"
+    )
+    keygen.add_argument("--name", help="of the log or the witness; its vkey is then written too, to PATH.vkey")
     keygen.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
     keygen.set_defaults(call=_keygen)
     init = commands.add_parser("init", help="propose entries of bpfcompat.toml for objects; writes nothing")
@@ -86,9 +90,9 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
-    _expect_commands(commands)
-    _store_commands(commands)
-    _kernel_commands(commands)
+    modules = (keycommands, trailcommands, witnesscommands)
+    for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
+        add(commands)
     return top
 
 
@@ -317,18 +321,16 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    import os
+    from bpfcompat.keys import keygen, passphrase_in
+    from bpfcompat.note import Kind, keygen_named
 
-    from bpfcompat.keys import keygen
-
-    passphrase = None
-    if options.passphrase_env:
-        passphrase = os.environ.get(options.passphrase_env)
-        if not passphrase:
-            raise ConfigError(
-                f"{options.passphrase_env}: not set or empty", hint="export it, or leave --passphrase-env out"
-            )
-    print(f"{keygen(options.path, passphrase)}  {options.path} (private), {options.path}.pub (public)")
+    secret, log = passphrase_in(options.passphrase_env), options.kind != "verdict"
+    if options.name is None:
+        print(f"{keygen(options.path, secret, log=log)}  {options.path} (private), {options.path}.pub (public)")
+    elif log:
+        print(keygen_named(options.path, Kind[options.kind.upper()], options.name, secret).vkey)
+    else:
+        raise ConfigError("--name: only a log and a witness have one", hint="add --kind log or --kind witness")
     return int(Exit.OK)
 
 

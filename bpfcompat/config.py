@@ -21,11 +21,10 @@ from bpfcompat.conditions import ASSERT_KEYS, CONDITION_KEYS, module_names, read
 from bpfcompat.declared import Declared
 from bpfcompat.digest import is_digest
 from bpfcompat.errors import ConfigError, did_you_mean
+from bpfcompat.expected import read_own, read_patterns
 from bpfcompat.files import read_bounded
-from bpfcompat.libbpfs import MARK, SHIPPED, Loader, read_loaders
-from bpfcompat.libbpfs import split as split_column
+from bpfcompat.libbpfs import SHIPPED, Loader, read_loaders
 from bpfcompat.model import (
-    Answer,
     AptSource,
     AttachMode,
     CommandSpec,
@@ -44,9 +43,6 @@ FILE = "bpfcompat.toml"
 MAX_BYTES = 4 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 ARCHES = ("amd64",)
-_SLUG = r"(:[a-z0-9]+(-[a-z0-9]+)*)?"
-_EXPECTATION = re.compile(rf"any|unknown|pass|compatible|(fail|may-fail|incompatible|inconclusive){_SLUG}")
-_SHORT = {"pass": Answer.COMPATIBLE, "fail": Answer.INCOMPATIBLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +111,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "reports": _text(".bpfcompat/reports"),
         "lock": _text("bpfcompat.lock"),
         "catalogue": _texts(()),
+        "trail": _text(".bpfcompat/trail.jsonl"),
     },
     "run": {
         "workers": _workers(),
@@ -182,6 +179,7 @@ class Config:
     objects: Mapping[str, ObjectSpec] = field(default_factory=dict)
     kernels: Mapping[str, KernelSpec] = field(default_factory=dict)
     libbpf: Mapping[str, Loader] = field(default_factory=lambda: SHIPPED)
+    expect: Mapping[str, Expectation] = field(default_factory=dict)  # by patterns of OBJECT@KERNEL
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -232,7 +230,7 @@ def parse_toml(data: bytes, name: str) -> dict[str, Any]:
 
 def from_dict(raw: Mapping[str, Any], root: Path, overrides: Mapping[str, str] | None = None) -> Config:
     """A parsed file to a Config; pure but for nothing."""
-    check_keys(raw, (*SETTINGS, "libbpf", "objects", "kernels"), FILE)
+    check_keys(raw, (*SETTINGS, "libbpf", "expect", "objects", "kernels"), FILE)
     values = _settings(raw)
     for key, text in (overrides or {}).items():
         values[key] = _override(key, text)
@@ -240,7 +238,8 @@ def from_dict(raw: Mapping[str, Any], root: Path, overrides: Mapping[str, str] |
     _check_substituters(values)
     objects = {n: object_spec(n, v, root, f"{FILE}: [objects.{n}]") for n, v in _named(raw, "objects")}
     kernels = {n: kernel_spec(n, v, root, f"{FILE}: [kernels.{n}]") for n, v in _named(raw, "kernels")}
-    return Config(root, values, objects, kernels, read_loaders(raw.get("libbpf", {}), f"{FILE}: [libbpf]"))
+    loaders = read_loaders(raw.get("libbpf", {}), f"{FILE}: [libbpf]")
+    return Config(root, values, objects, kernels, loaders, read_patterns(raw.get("expect", {}), f"{FILE}: [expect]"))
 
 
 def from_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -275,17 +274,6 @@ def match_names(patterns: Iterable[str], names: Iterable[str], what: str, where:
             raise ConfigError(f"{where}: no {what} is named {pattern!r}", hint=hint)
         hit.update(dict.fromkeys(found))
     return tuple(hit)
-
-
-def expectation(text: str, where: str) -> Expectation:
-    """`pass`, `fail[:CAUSE]`, `may-fail[:CAUSE]`, `unknown`, `any`, or an answer in full, `incompatible:CAUSE`."""
-    word, _, cause = text.partition(":")
-    if not _EXPECTATION.fullmatch(text):
-        words = "pass, fail[:cause], may-fail[:cause], unknown, any, inconclusive[:cause]"
-        raise ConfigError(f"{where}: expected {words} (or compatible, incompatible[:cause]), got {text!r}")
-    if word in ("any", "may-fail", "unknown"):
-        return Expectation(None, cause or None, word)
-    return Expectation(_SHORT.get(word) or Answer(word), cause or None)
 
 
 def kernel_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> KernelSpec:
@@ -373,7 +361,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         kernels=tuple(_value(table, "kernels", _texts(("*",)), where)),
         optional=table.get("optional") is True,
         optional_on=_optional_on(table, where),
-        expect=_expect(table.get("expect", "any"), where),
+        expect=read_own(table["expect"], where) if "expect" in table else {},
         tests=_tests(table, root, where),
         declared=_declared(table, where),
         files=_files(table, root, where),
@@ -430,13 +418,6 @@ def _declared(table: Mapping[str, Any], where: str) -> Declared:
     return declared(table, where)
 
 
-def _expect(given: Any, where: str) -> dict[str, Expectation]:
-    table = {"*": given} if isinstance(given, str) else given
-    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
-        raise ConfigError(f"{where}: expect: expected a string or a table of kernel = string, got {given!r}")
-    return {str(k): expectation(v, f"{where}: expect: {k}") for k, v in table.items()}
-
-
 def _optional_on(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
     given, texts = table.get("optional", False), _texts(()).accepts
     if isinstance(given, bool):
@@ -444,31 +425,6 @@ def _optional_on(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
     if not texts(given) or not given:
         raise ConfigError(f"{where}: optional: expected true or false, or a list of kernel patterns, got {given!r}")
     return tuple(given)
-
-
-def required_on(spec: ObjectSpec, kernel: str) -> bool:
-    """Whether the gate fails on a pair that is not as expected; with another loader as with the project's own."""
-    names = (kernel, split_column(kernel)[0])
-    return not spec.optional and not any(fnmatch.fnmatchcase(n, p) for n in names for p in spec.optional_on)
-
-
-def expected_on(spec: ObjectSpec, kernel: str) -> Expectation:
-    """What a pair must answer: the exact kernel's entry first, then the longest pattern that matches, else anything.
-
-    With another loader, a pattern that names it (`*+libbpf-1.1`) wins; else what is expected of the kernel itself.
-    """
-    pattern = governing(spec.expect, kernel)
-    return Expectation(None) if pattern is None else spec.expect[pattern]
-
-
-def governing(expect: Mapping[str, Any], kernel: str) -> str | None:
-    """The pattern that says what is expected on a kernel, None where no pattern does."""
-    base, loader = split_column(kernel)
-    if loader:
-        own = [p for p in expect if MARK in p and fnmatch.fnmatchcase(kernel, p)]
-        return max(own, key=lambda p: (p == kernel, len(p))) if own else governing(expect, base)
-    ordered = sorted(expect, key=lambda p: (p != kernel, -len(p)))
-    return next((p for p in ordered if fnmatch.fnmatchcase(kernel, p)), None)
 
 
 def _named(raw: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[str, Any]]]:

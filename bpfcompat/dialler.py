@@ -71,6 +71,9 @@ class Budget:
         began = time.monotonic()
         try:
             got = take()
+        except TimeoutError:
+            self.left()  # the deadline was the reason, not a silence
+            raise
         finally:
             self.waited += time.monotonic() - began
         self.received += got

@@ -1,23 +1,24 @@
 """Today's answers as expectations, and bpfcompat.toml edited to say them.  Pure: rows and text in, text out.
 
 What was written by hand stays as long as it holds: a pattern is changed only where every pair under it changed alike.
-A pair without an answer changes nothing: "could not ask" is no expectation.
+A pair without an answer changes nothing: "could not ask" is no expectation.  A pattern of [expect] speaks for many
+objects and is never edited: where it does not hold, the object says so itself.
 """
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bpfcompat.config import FILE, expectation, governing, parse_toml
+from bpfcompat.config import FILE, parse_toml
 from bpfcompat.errors import ConfigError
+from bpfcompat.expected import Table, expectation, governing, whole
 from bpfcompat.gate import Row
-from bpfcompat.model import Answer, Expectation
+from bpfcompat.model import Answer, Expectation, ObjectSpec
 from bpfcompat.plan import Pair
 from bpfcompat.tomledit import Statement, quoted, replaced, statements
 
 _SHORT = {Answer.COMPATIBLE: "pass", Answer.INCOMPATIBLE: "fail"}
 _LONG = ("compatible", "incompatible")
-Table = Mapping[str, Expectation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def recorded(row: Row) -> Expectation | None:
     return Expectation(found.answer, found.cause or None) if found else None
 
 
-def changes(rows: Sequence[Row], tables: Mapping[str, Table], chosen: Container[Pair]) -> list[Change]:
+def changes(rows: Sequence[Row], specs: Mapping[str, ObjectSpec], chosen: Container[Pair]) -> list[Change]:
     """For each object with a chosen pair that is not as expected, or of which nobody has said anything: the new table.
 
     `rows` are all pairs of these objects: what is expected of those that were not chosen must not change.
@@ -43,29 +44,27 @@ def changes(rows: Sequence[Row], tables: Mapping[str, Table], chosen: Container[
     of: dict[str, list[Row]] = {}
     for row in rows:
         of.setdefault(row.pair.object, []).append(row)
-    proposed = [Change(o, tables[o], renewed(tables[o], those, chosen)) for o, those in of.items()]
+    proposed = [Change(o, specs[o].expect, renewed(specs[o], those, chosen)) for o, those in of.items()]
     return [change for change in proposed if change.before != change.after]
 
 
-def renewed(table: Table, rows: Sequence[Row], chosen: Container[Pair]) -> dict[str, Expectation]:
-    """One object's table, so that every chosen one of its pairs that has an answer is as expected."""
+def renewed(spec: ObjectSpec, rows: Sequence[Row], chosen: Container[Pair]) -> dict[str, Expectation]:
+    """One object's own table, so that every chosen one of its pairs that has an answer is as expected."""
+    table, every = spec.expect, whole(spec)
     said = {row.pair.kernel: recorded(row) for row in rows if row.pair in chosen}
     today = {kernel: found for kernel, found in said.items() if found is not None}
-    stale = {row.pair.kernel for row in rows if row.pair.kernel in today and _is_stale(table, row)}
-    if not stale:
-        return dict(table)
-    if not table:
-        return _from_nothing(today, all_=len(rows) == len(today))
+    stale = {row.pair.kernel for row in rows if row.pair.kernel in today and _is_stale(every, row)}
     new = dict(table)
-    for pattern in dict.fromkeys(governing(table, k) for k in today if k in stale):
-        under = [row.pair.kernel for row in rows if governing(table, row.pair.kernel) == pattern]
-        same = {today.get(k) for k in under}
-        if pattern is not None and len(same) == 1 and set(under) <= stale:
+    for pattern in dict.fromkeys(governing(every, k) for k in today if k in stale):
+        under = [row.pair.kernel for row in rows if governing(every, row.pair.kernel) == pattern]
+        if pattern is not None and pattern in table and len({today.get(k) for k in under}) == 1 and set(under) <= stale:
             new[pattern] = today[under[0]]
+        elif pattern is None and not table:
+            new.update(_from_nothing({k: today[k] for k in under if k in today}, all_=set(under) <= set(today)))
         else:
             new.update({k: today[k] for k in under if k in stale})
     touched = [p for p, e in new.items() if table.get(p) != e]
-    return _simpler(new, [row.pair.kernel for row in rows], touched)
+    return _simpler(replace(spec, expect=new), [row.pair.kernel for row in rows], touched)
 
 
 def _is_stale(table: Table, row: Row) -> bool:
@@ -79,14 +78,15 @@ def _from_nothing(today: Mapping[str, Expectation], all_: bool) -> dict[str, Exp
     return {"*": most, **{k: e for k, e in today.items() if e != most}} if all_ else dict(today)
 
 
-def _simpler(table: dict[str, Expectation], kernels: Sequence[str], touched: Sequence[str]) -> dict[str, Expectation]:
+def _simpler(spec: ObjectSpec, kernels: Sequence[str], touched: Sequence[str]) -> dict[str, Expectation]:
     """Without the patterns that were just changed to what another one says anyway of all that they speak for."""
     for pattern in touched:
-        without = {p: e for p, e in table.items() if p != pattern}
-        under = [k for k in kernels if governing(table, k) == pattern]
-        if all(without.get(governing(without, k) or "") == table[pattern] for k in under):
-            table = without
-    return table
+        less = replace(spec, expect={p: e for p, e in spec.expect.items() if p != pattern})
+        every, without = whole(spec), whole(less)
+        under = [k for k in kernels if governing(every, k) == pattern]
+        if all(without.get(governing(without, k) or "") == every[pattern] for k in under):
+            spec = less
+    return dict(spec.expect)
 
 
 # --- in words

@@ -151,6 +151,57 @@ def read_bounded(
         fd = open_to_read(path, follow, use)
     except OSError as error:
         raise error_class(f"{path}: {_why_not_open(path, error, follow)}") from error
+    return _read_all(fd, str(path), limit, error_class)
+
+
+def read_below(root: Path, path: str, limit: int, error_class: type[BpfcompatError] = StoreError) -> bytes | None:
+    """As read_bounded, of a relative path with `/` below a folder; None when nothing is there.
+
+    No link is followed, neither the file nor a folder on the way, not even one that appears meanwhile.
+    """
+    try:
+        fd = open_below(root, path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise error_class(f"{path}: {_why_not_below(root, path, error)}") from error
+    return _read_all(fd, path, limit, error_class)
+
+
+def list_below(root: Path, path: str, error_class: type[BpfcompatError] = StoreError) -> list[str]:
+    """The names in a folder below a folder, unsorted, none when it is not there; no link is followed."""
+    try:
+        fd = open_below(root, path, os.O_DIRECTORY)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise error_class(f"{path}: {_why_not_below(root, path, error, last='folder')}") from error
+    try:
+        return os.listdir(fd)
+    except OSError as error:
+        raise error_class(f"{path}: cannot list: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def open_below(root: Path, path: str, flags: int = 0) -> int:
+    """A descriptor to read a relative path from, each folder on the way opened from the one before; OSError."""
+    *folders, name = path.split("/")
+    if {"", ".", ".."} & {*folders, name}:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    way = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    at = os.open(root, way)
+    try:
+        for folder in folders:
+            inner = os.open(folder, way | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+        return os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=at)
+    finally:
+        os.close(at)
+
+
+def _read_all(fd: int, path: str, limit: int, error_class: type[BpfcompatError]) -> bytes:
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
@@ -182,6 +233,19 @@ def _why_not_open(path: Path, error: OSError, follow: bool) -> str:
     if error.errno == errno.ENXIO or (error.errno == errno.ELOOP and not follow):
         with contextlib.suppress(OSError):
             return f"expected a regular file, got {kind_of(os.lstat(path).st_mode)}"
+    return f"cannot open: {error.strerror}"
+
+
+def _why_not_below(root: Path, path: str, error: OSError, last: str = "regular file") -> str:
+    """Which part of the way is no folder, or what is there instead of the last; else the system's words."""
+    parts = path.split("/") if error.errno != errno.EINVAL else []
+    for count in range(1, len(parts) + 1):
+        wanted = "folder" if count < len(parts) else last
+        with contextlib.suppress(OSError):
+            mode = os.lstat(root.joinpath(*parts[:count])).st_mode
+            if not (stat.S_ISDIR(mode) if wanted == "folder" else stat.S_ISREG(mode)):
+                at = "" if count == len(parts) else f"{'/'.join(parts[:count])}: "
+                return f"{at}expected a {wanted}, got {kind_of(mode)}"
     return f"cannot open: {error.strerror}"
 
 

@@ -170,7 +170,8 @@ def _try_boot(with_kvm: Qemu, image: Path, initramfs: Path) -> str:
 def run_cold(program: Qemu, job: Job, limits: Limits, complete: Complete, on_progress: Progress | None = None) -> Ended:
     """Boot, read all ports until `complete(report so far)`, end QEMU.
 
-    `complete` is asked only when a line has ended since; `on_progress` is told the report's size whenever it grew.
+    `complete` is asked only when a line has ended since; `on_progress` is told the report's size: once it waits, and
+    whenever it grew.
     Raises GuestError with phase, death, what was heard, and the console's end.
     """
     with qemu.started(program, job, limits.total_s) as running:
@@ -260,6 +261,7 @@ def _listen(running: Running, heard: "Heard", complete: Complete, on_progress: P
     with selectors.DefaultSelector() as selector:
         for name, port in ports.items():
             selector.register(port, selectors.EVENT_READ, name)
+        on_progress(len(heard.report))
         while selector.get_map():
             wait = heard.next_look() - time.monotonic()
             grown = b""

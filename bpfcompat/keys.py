@@ -64,6 +64,16 @@ def public_pem(key: PublicKey | LogPublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
+def passphrase_in(variable: str | None) -> str | None:
+    """The passphrase in an environment variable, None without a name; ConfigError when nothing is there."""
+    if not variable:
+        return None
+    found = os.environ.get(variable)
+    if not found:
+        raise ConfigError(f"{variable}: not set or empty", hint="export it, or leave --passphrase-env out")
+    return found
+
+
 def load_private(path: Path, passphrase_source: Callable[[], str] | None = None) -> PrivateKey:
     """The private key in a file; the source is asked only when the key is encrypted.
 

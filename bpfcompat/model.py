@@ -223,7 +223,7 @@ class ObjectSpec:
 
     `files` are what its guests have beside it; `command` is the loader that is asked instead of libbpf.  `embedded` is
     its number, from 1, among the objects inside that file or member; 0: the file is the object.  `optional_on` are the
-    patterns of kernels on which alone it is optional.
+    patterns of kernels on which alone it is optional.  `below` is what [expect] says where `expect` does not.
     """
 
     name: str
@@ -237,6 +237,7 @@ class ObjectSpec:
     optional: bool = False
     optional_on: tuple[str, ...] = ()
     expect: Mapping[str, Expectation] = field(default_factory=dict)
+    below: Mapping[str, Expectation] = field(default_factory=dict)
     files: tuple[ShippedFile, ...] = ()
     declared: Declared = field(default_factory=Declared)
     tests: tuple["BehaviourTest", ...] = ()

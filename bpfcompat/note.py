@@ -6,16 +6,27 @@ rule: a line of a key that is not known is ignored, a line of a known key must h
 
 import base64
 import binascii
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 
 from bpfcompat.digest import raw_digest
-from bpfcompat.errors import TrustError
-from bpfcompat.keys import LogPrivateKey, LogPublicKey, load_log_raw, raw_public
+from bpfcompat.errors import ConfigError, TrustError
+from bpfcompat.files import read_bounded, write_atomic
+from bpfcompat.keys import (
+    MAX_KEY_BYTES,
+    LogPrivateKey,
+    LogPublicKey,
+    keygen,
+    load_log_public,
+    load_log_raw,
+    raw_public,
+)
 
 MAX_NOTE_BYTES = 64 << 10
 MAX_SIGNATURES = 64
@@ -41,6 +52,9 @@ class NoteKey:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.kind, self.raw))  # the library's key has none
 
     @property
     def id(self) -> bytes:
@@ -106,6 +120,26 @@ def parse_vkey(text: str) -> NoteKey:
     if key.id.hex() != key_id:
         raise TrustError(f"{where}: its id is {key.id.hex()}, not {key_id}")
     return key
+
+
+def keygen_named(
+    path: Path, kind: Kind, name: str, passphrase: str | None = None, published: Iterable[Path] = ()
+) -> NoteKey:
+    """As keys.keygen, for a log or a witness of this name, with its vkey in `path`.vkey."""
+    check_name(name)
+    beside = path.with_name(path.name + ".vkey")
+    if os.path.lexists(beside):
+        raise ConfigError(f"{beside}: is already there", hint="choose another path: keys are never overwritten")
+    keygen(path, passphrase, published, log=True)
+    public = path.with_name(path.name + ".pub")
+    made = NoteKey(name, load_log_public(read_bounded(public, MAX_KEY_BYTES, ConfigError), str(public)), kind)
+    write_atomic(beside, made.vkey.encode() + b"\n")
+    return made
+
+
+def load_vkey(path: Path) -> NoteKey:
+    """The key in a vkey file; ConfigError when it cannot be read, TrustError as parse_vkey."""
+    return parse_vkey(read_bounded(path, MAX_KEY_BYTES, ConfigError).decode("utf-8", "replace"))
 
 
 def sign_note(text: bytes, name: str, private: LogPrivateKey) -> bytes:
@@ -206,7 +240,7 @@ def _decoded(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise TrustError("note: expected UTF-8") from None
-    if found := re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text):
+    if found := re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text):
         raise TrustError(f"note: a control character (0x{ord(found[0]):02x}) in it")
     return text
 

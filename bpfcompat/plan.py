@@ -3,8 +3,9 @@
 Each function names everything that can change its output and nothing else; tests/unit/test_plan.py holds both halves.
 """
 
+import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,8 @@ from bpfcompat.action import Action
 from bpfcompat.config import Config, match_names
 from bpfcompat.digest import canonical, digest_json, raw_digest, short
 from bpfcompat.errors import ConfigError, did_you_mean
-from bpfcompat.model import PLAIN, AptSource, Blob, Conditions, Kernel, KernelSpec, ObjectSpec
+from bpfcompat.expected import halves, inherited
+from bpfcompat.model import PLAIN, AptSource, Blob, Conditions, Expectation, Kernel, KernelSpec, ObjectSpec
 from bpfcompat.slugs import SLUGS
 
 EXTRACTOR = 2  # raise when kernels/ takes other bytes from the same package
@@ -105,22 +107,50 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
     if not rows:
         raise ConfigError(f"{where}: no pair is left", hint="compare [matrix] kernels with the objects' own kernels")
     used = frozenset[str]().union(*asked.values())
+    objects = _with_patterns(config, objects, kernels)
     return _with_loaders(config, Matrix(dict(objects), dict(kernels), tuple(k for k in columns if k in used), rows))
+
+
+def _with_patterns(
+    config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[str, KernelSpec]
+) -> Mapping[str, ObjectSpec]:
+    """Each object with what [expect] says of it; ConfigError for a pattern that names no object or no kernel."""
+    if not config.expect:
+        return objects
+    where = "bpfcompat.toml: [expect]"
+    _check_causes(config.expect, where)
+    for pattern in config.expect:
+        of_object, of_kernel = halves(pattern)
+        match_names([of_object], objects, "object", f"{where}: {pattern[:100]}")
+        loaders = sorted({v for o in fnmatch.filter(objects, of_object) for v in loaders_of(config, objects[o])})
+        plain = libbpfs.MARK not in of_kernel
+        names = kernels if plain else [libbpfs.column(k, v) for v in loaders for k in kernels]
+        what = "kernel" if plain else "kernel with a loader"
+        match_names([of_kernel], names, what, f"{where}: {pattern[:100]}")
+    below = {name: inherited(config.expect, name) for name in objects}
+    return {
+        name: replace(spec, below={k: config.expect[p] for k, p in below[name].items()}) if below[name] else spec
+        for name, spec in objects.items()
+    }
 
 
 def _check_expect(config: Config, spec: ObjectSpec, kernels: Mapping[str, KernelSpec]) -> None:
     """ConfigError for a pattern that no kernel answers to, by itself or with one of the object's loaders."""
     where = f"bpfcompat.toml: [objects.{spec.name}] expect"
-    unknown = next((e for e in spec.expect.values() if e.cause and e.cause not in SLUGS), None)
-    if unknown is not None:
-        hint = did_you_mean(unknown.cause or "", sorted(SLUGS), "docs/causes.md has all causes")
-        raise ConfigError(f"{where}: {unknown}: no cause is named {unknown.cause!r}", hint=hint)
+    _check_causes(spec.expect, where)
     match_names(spec.optional_on, kernels, "kernel", f"bpfcompat.toml: [objects.{spec.name}] optional")
     plain = [p for p in spec.expect if libbpfs.MARK not in p]
     match_names(plain, kernels, "kernel", where)
     if len(plain) < len(spec.expect):
         names = [libbpfs.column(k, v) for v in loaders_of(config, spec) for k in kernels]
         match_names([p for p in spec.expect if libbpfs.MARK in p], names, "kernel with a loader", where)
+
+
+def _check_causes(table: Mapping[str, Expectation], where: str) -> None:
+    unknown = next((e for e in table.values() if e.cause and e.cause not in SLUGS), None)
+    if unknown is not None:
+        hint = did_you_mean(unknown.cause or "", sorted(SLUGS), "docs/causes.md has all causes")
+        raise ConfigError(f"{where}: {unknown}: no cause is named {unknown.cause!r}", hint=hint)
 
 
 def loaders_of(config: Config, spec: ObjectSpec) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 from bpfcompat import libbpfs
 from bpfcompat.as_declared import is_remark, toml_lines
@@ -156,7 +155,11 @@ def summary(rows: Sequence[Row]) -> str:
     tolerated += differences(decision.tolerated)
     if not decision.failed:
         return "\n".join([head + "; all as expected", *tolerated])
-    return "\n".join([head, f"{len(decision.failed)} not as expected:", *differences(decision.failed), *tolerated])
+    answered = next((r for r in decision.failed if r.verdict is not None), None)
+    why = [f"why: bpfcompat explain {answered.pair}"] if answered else []
+    return "\n".join(
+        [head, f"{len(decision.failed)} not as expected:", *differences(decision.failed), *why, *tolerated]
+    )
 
 
 NEWS = {Difference.PASSES: " (news: it passes now)", Difference.CAUSE: " (another cause)"}
@@ -321,6 +324,8 @@ def as_junit(rows: Sequence[Row]) -> str:
 
 
 def _junit_case(row: Row) -> str:
+    from xml.sax.saxutils import escape, quoteattr  # here: it loads an HTTP client, in every run
+
     seconds = row.run.seconds if row.run and row.ran else 0
     head = f'  <testcase classname={quoteattr(row.pair.kernel)} name={quoteattr(row.pair.object)} time="{seconds:.3f}">'
     if row.not_to_be_had:

@@ -31,6 +31,7 @@ from bpfcompat.keys import (
 from bpfcompat.note import Kind, NoteKey, check_name
 from bpfcompat.policy import CLOCK_SKEW_S, Policy, VerdictKey
 from bpfcompat.strictjson import parse_json
+from bpfcompat.tlog import check_origin
 
 FORMAT = 1
 MAX_BYTES = 64 << 10
@@ -88,7 +89,7 @@ class Root:
         _check(self)
 
     def policy(self, now: int, max_age_s: int | None = None) -> Policy:
-        """What a reader of this version trusts now."""
+        """What a reader of this version trusts now; TrustError when there are log keys and none may sign now."""
         verdict = tuple(
             VerdictKey(k.key, k.not_before, k.not_after, k.below)
             for k in self.keys
@@ -97,17 +98,24 @@ class Root:
         logs = [k for k in self.keys if k.role == "log"]
         former = tuple((_note_key(k), k.below) for k in logs if k.below is not None)
         current = tuple(_note_key(k) for k in logs if k.current(now))
+        if logs and not current:
+            # a policy without a log key asks for no log, which is not what this document means
+            raise TrustError(f"root {self.version}: none of its {len(logs)} log keys may sign at {time_text(now)}")
         witnesses = tuple(_note_key(k) for k in self.keys if k.role == "witness" and k.current(now))
         return Policy(verdict, current, witnesses, self.needed, max_age_s, former)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A root document as read: what it says, the bytes under its signatures, and these by key id.  Not yet believed."""
+    """A root document as read: what it says, the bytes under its signatures, these by key id, and the file.
+
+    Not yet believed: see rootchain.
+    """
 
     root: Root
     payload: bytes
     signatures: Mapping[str, bytes]
+    data: bytes
 
     @property
     def digest(self) -> str:
@@ -124,7 +132,7 @@ def _note_key(key: Key) -> NoteKey:
 
 
 def _check(root: Root) -> None:
-    check_name(root.name)
+    check_origin(root.name)
     if not 1 <= root.version <= MAX_VERSION:
         raise TrustError(f"root: version: expected 1 to {MAX_VERSION}, got {root.version}")
     if not 1 <= root.threshold <= len(root.holders):
@@ -211,7 +219,7 @@ def parse(data: bytes, what: str = "root document") -> Document:
     # one document, one spelling: so the payload made here is the bytes that came
     if document(root, signatures) != data:
         raise TrustError(f"{what}: not in the one form that docs/keys.md gives")
-    return Document(root, payload_of(root), signatures)
+    return Document(root, payload_of(root), signatures, data)
 
 
 def _signatures(found: Any, what: str) -> dict[str, bytes]:

@@ -4,7 +4,6 @@ Refused: anything beyond the bounds, a redirect to another server, a body that i
 is not a regular one, and where the guard does not go (docs/fetch.md).
 """
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.parse import urljoin
 
 from bpfcompat.dialler import Budget, Dialler, Late, Trouble
 from bpfcompat.errors import ConfigError, TrustError
-from bpfcompat.files import TEMP_PREFIX, read_bounded
+from bpfcompat.files import TEMP_PREFIX, list_below, read_below
 from bpfcompat.guard import Answer, Door
 from bpfcompat.origins import NOBODY, Allowed, Refused, target
 
@@ -46,25 +45,12 @@ class Folder:
         self.root = root
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """As Source.read; a link is refused, as the server refuses it."""
-        where = self.root / path
-        if not os.path.lexists(where):
-            return None
-        if where.is_symlink() or where.parent.is_symlink():
-            raise TrustError(f"{path}: expected a regular file, got a link")
-        try:
-            return read_bounded(where, limit, TrustError)
-        except OSError as error:
-            raise TrustError(f"{path}: cannot read: {error.strerror}") from error
+        """As Source.read; links are refused, as the server refuses them."""
+        return read_below(self.root, path, limit, TrustError)
 
     def names(self, folder: str) -> tuple[str, ...] | None:
         """As Source.names; what an interrupted write left behind is not a file of the registry."""
-        try:
-            found = os.listdir(self.root / folder)
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise TrustError(f"{folder}: cannot list: {error.strerror}") from error
+        found = list_below(self.root, folder, TrustError)
         return tuple(sorted(name for name in found if not name.startswith(TEMP_PREFIX)))
 
 

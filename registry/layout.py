@@ -83,6 +83,11 @@ def kernel_page_path(digest: str) -> str:
     return f"kernel/{hex_of(digest)}.html"
 
 
+def root_path(version: int) -> str:
+    """A version of the root document."""
+    return f"root/{version}.json"
+
+
 def digest_named(name: str) -> str | None:
     """The digest that a file name such as `<64 hex>.json` holds; None for any other name."""
     digest = "sha256:" + name.removesuffix(".json")

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bpfcompat.config import FILE, MAX_BYTES, governing
+from bpfcompat.config import FILE, MAX_BYTES
 from bpfcompat.errors import ConfigError, Exit, did_you_mean
+from bpfcompat.expected import governing, inherited, whole
 from bpfcompat.expecting import Change, changes, edited, is_short, value_of
 from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.gate import Row
@@ -53,7 +54,7 @@ def _one(session: Session, pairs: Sequence[Pair], write: bool) -> tuple[Exit, li
     every = [session.row(p) for p in session.matrix.pairs if p.object in objects]
     rows = [row for row in every if row.pair in asked]
     silent = [r for r in rows if r.verdict is None and not r.not_to_be_had]
-    proposed = changes(every, {o: session.matrix.objects[o].expect for o in objects}, asked)
+    proposed = changes(every, session.matrix.objects, asked)
     lines = [_head(rows, silent), *differences([r for r in rows if r.verdict is not None])]
     lines += [f"  {r.pair}: no answer, nothing recorded: {clean(r.trouble, 200)}" for r in silent[:MOST]]
     lines += [f"  and {len(silent) - MOST} more without an answer"] if len(silent) > MOST else []
@@ -75,14 +76,16 @@ def _head(rows: Sequence[Row], silent: Sequence[Row]) -> str:
 
 
 def idle(session: Session) -> Iterator[str]:
-    """Patterns of `expect` that no pair of this matrix answers to: of another selection, or left behind."""
-    matrix = session.matrix
+    """Patterns that no pair of this matrix answers to: of another selection, or left behind."""
+    matrix, patterns, speak = session.matrix, session.config.expect, set[str]()
     for name, asked in matrix.rows.items():
-        table = matrix.objects[name].expect
-        used = {governing(table, kernel) for kernel in asked}
-        for pattern in table:
+        spec = matrix.objects[name]
+        used = {governing(whole(spec), kernel) for kernel in asked}
+        for pattern in spec.expect:
             if pattern not in used and pattern != "*":
                 yield f"[objects.{name}] expect: {pattern!r} speaks for no pair of this matrix"
+        speak.update(p for k, p in inherited(patterns, name).items() if k in used and k not in spec.expect)
+    yield from (f"[expect] {p!r} speaks for no pair of this matrix" for p in patterns if p not in speak)
 
 
 def _written(session: Session, proposed: Sequence[Change], write: bool) -> list[str]:

@@ -13,6 +13,7 @@ from bpfcompat.action import Action
 from bpfcompat.control import Controller
 from bpfcompat.digest import canonical, digest_bytes, digest_json
 from bpfcompat.errors import BpfcompatError
+from bpfcompat.expected import whole
 from bpfcompat.index import Index, Proof, raw, seen
 from bpfcompat.plan import AskedRow, Pair
 from bpfcompat.realise import NotThere
@@ -140,7 +141,7 @@ def _settled(session: Session, columns: dict[str, plan.Column], objects: dict[st
             name=name,
             object=digest,
             spec=asker.recipe(Pair(name, matrix.columns[0])),
-            expect={pattern: str(wanted) for pattern, wanted in matrix.objects[name].expect.items()},
+            expect={pattern: str(wanted) for pattern, wanted in whole(matrix.objects[name]).items()},
             required=list(matrix.objects[name].optional_on) or not matrix.objects[name].optional,
             kernels=() if len(matrix.rows[name]) == every else tuple(sorted(matrix.rows[name])),
         )

@@ -15,6 +15,7 @@ from bpfcompat.errors import BpfcompatError, Exit
 from bpfcompat.files import ensure_dir, write_atomic
 from bpfcompat.gate import decide
 from bpfcompat.process import spawned
+from bpfcompat.rules import selection
 from bpfcompat.rules.planning import Missing, survey
 from bpfcompat.rules.session import Session
 from bpfcompat.store import Entry
@@ -23,13 +24,14 @@ Task = dict[str, Any]
 MakeTask = Callable[..., Task]
 
 
+TABLE = "table"
 PUBLISH = "sign the verdicts and put them into the registry"
 
 
 def whole_tasks(
     session: Session, missing: Missing, waiting: tuple[str, ...], task: MakeTask, signed: bool
 ) -> Iterator[Task]:
-    """`report`, `publish` (where `signed`) and `matrix`, which wait for every pair that has to be asked."""
+    """`report`, `publish` (where `signed`), `matrix` and `table`, which wait for every pair that has to be asked."""
     summary = None if waiting else missing.summary
     settled = missing.settled if summary else None
     doc, drop = "write the result as JSON, Markdown, HTML and JUnit", partial(_drop_reports, session)
@@ -41,13 +43,15 @@ def whole_tasks(
     doc = "ask every kernel about every object, and judge by what is expected"
     deps = (*waiting, "report", *(["publish"] if signed else []))
     yield task(session, "matrix", doc, partial(judge, session, summary), deps=deps)
+    if selection.named(TABLE) and not selection.plain():  # a bare `doit` prints the differences alone
+        yield task(session, TABLE, "print what every pair answered, as a table", partial(show, session), deps=waiting)
 
 
 # --- the gate
 
 
 def judge(session: Session, proved: Entry | None) -> None:
-    """Print the table and the summary, and let the gate speak; `proved` is what it said when nothing had changed."""
+    """Print the differences, and let the gate speak; `proved` is what it said when nothing had changed."""
     if proved is not None:
         session.voice.say(str(proved.facts["text"]))
         session.exit = Exit(int(proved.facts["exit"]))
@@ -56,12 +60,18 @@ def judge(session: Session, proved: Entry | None) -> None:
 
     rows = session.rows()
     session.decide(rows)
-    session.voice.say("\n" + reports.table(rows) + "\n\n" + reports.summary(rows))
+    session.voice.say(reports.summary(rows))
     settled = survey(session).settled
     if settled is not None:
-        text = reports.table(rows) + "\n\n" + reports.summary([r.cached() for r in rows])
-        facts = {"exit": int(decide(rows).exit), "text": text}
+        facts = {"exit": int(decide(rows).exit), "text": reports.summary([r.cached() for r in rows])}
         session.asker.shop.store.put(settled, {}, facts)
+
+
+def show(session: Session) -> None:
+    """Print every pair of the matrix; judges nothing."""
+    from bpfcompat import reports
+
+    session.voice.say(reports.table(session.rows()))
 
 
 # --- reports
@@ -85,6 +95,7 @@ def report(session: Session) -> None:
     )
     for name, text in zip(REPORTS, texts, strict=True):
         write_atomic(folder / name, text.encode("utf-8", "replace"))
+    session.voice.say(f"   reports: {_shown(folder / 'matrix.html')} has every pair; so has doit {TABLE}")
     action = _report_action(session, survey(session).settled)
     if action is not None:
         session.asker.shop.store.put(action, {})

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfcompat import plan
 from bpfcompat.conditions import based
-from bpfcompat.config import Config, expected_on, load, required_on
+from bpfcompat.config import Config, load
 from bpfcompat.control import Controller
 from bpfcompat.errors import BpfcompatError, ConfigError, ControlError, Exit, GuestError, KernelError
+from bpfcompat.expected import expected_on, required_on
 from bpfcompat.gate import Row, decide
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.kernels.lock import Lock, read_lock
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from bpfcompat.rules.planning import Missing
 
 _sessions: dict[Path, "Session"] = {}
-AFTER = ("report", "publish", "matrix")  # what comes after the pairs, and of which the gate knows nothing
+AFTER = ("report", "publish", "matrix", "table")  # what comes after the pairs, and of which the gate knows nothing
 _Spec = TypeVar("_Spec", ObjectSpec, KernelSpec)
 
 

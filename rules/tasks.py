@@ -46,7 +46,7 @@ def task(
 def possible(session: Session) -> Iterator[str]:
     """Every task name of a project, made or not; for completion and for nearest names."""
     matrix = session.matrix
-    yield from ("matrix", "report", "publish", "verify", "serve", "validator", "kernels:lock")
+    yield from ("matrix", "report", "publish", "table", "verify", "serve", "validator", "kernels:lock")
     yield from ["borrow"] if session.config["substituters.url"] else []
     yield from (f"validator:{v}" for v in (libbpfs.OWN, *matrix.loaders) if matrix.loaders)
     yield from ("kernel", "inventory", "guest", "template", "object", "probe", "verdict", "control", "kernels")
@@ -115,7 +115,7 @@ def _service_tasks(session: Session) -> Iterator[Task]:
 
 
 def _wanted(session: Session, missing: Missing, pairs: list[Pair] | None, publish: bool) -> Iterator[Task]:
-    whole = selection.any_named(("matrix", "report", "publish", "borrow"))
+    whole = selection.any_named(("matrix", "report", "publish", "table", "borrow"))
     graph = Graph(session, missing)
     if pairs is None:
         lacked = session.matrix.ordered(missing.probes | missing.verdicts)
@@ -132,7 +132,7 @@ def _wanted(session: Session, missing: Missing, pairs: list[Pair] | None, publis
     graph.borrow()
     session.expect_steps(sum(label.startswith("probe:") for label in graph.tasks))
     yield from graph.tasks.values()
-    if selection.any_named(("matrix", "report", "publish")):
+    if selection.any_named(("matrix", "report", "publish", "table")):
         waiting = tuple(n for n in graph.tasks if n.startswith(("probe:", "verdict:")))
         yield from publishing.whole_tasks(session, missing, waiting, task, publish)
 

@@ -18,12 +18,12 @@ LAYERS = {
         *("addresses", "origins"),
     ),
     1: (
-        *("files", "mounts", "process", "conditions", "libbpfs", "config", "behave", "declare", "loaders"),
+        *("files", "mounts", "process", "conditions", "libbpfs", "expected", "config", "behave", "declare", "loaders"),
         *("dialler", "guard", "fetch", "strictjson", "voice", "console"),
     ),
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),
-        *("policy", "logentry", "rootdoc", "rootchain"),
+        *("policy", "logentry", "rootdoc", "rootchain", "trail"),
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
@@ -48,7 +48,7 @@ LAYERS = {
             "gate",
         ),
         *("judging", "costs", "reports", "fitting", "as_declared", "proposing", "commanded", "outfit", "attachtable"),
-        *("predicting", "inspecting"),
+        *("predicting", "inspecting", "rootedit"),
         *("buildtext", "contradictions", "abilities"),
         *("expecting", "comparing", "veristat", "bisecting"),
     ),
@@ -68,8 +68,8 @@ LAYERS = {
         *("building", "querying", "borrowing"),
         *("registry", "registry.*"),
     ),
-    5: ("rules", "rules.*"),
-    6: ("cli", "__main__"),
+    5: ("rules", "rules.*", "rooting", "trailing"),
+    6: ("cli", "keycommands", "trailcommands", "witnesscommands", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 

@@ -142,16 +142,6 @@ int load_whole_after(struct work *work, struct bpf_object *obj, int err)
 	return report_frame(&work->report, &json) ?: err ? 0 : maps_tell(work, obj, true);
 }
 
-int load_whole(struct work *work, unsigned int unused)
-{
-	int err;
-
-	(void)unused;
-	load_whole_before(work->opened, NULL);
-	err = declare_apply(work, work->opened, NULL) ?: bpf_object__load(work->opened);
-	return load_whole_after(work, work->opened, err);
-}
-
 static struct bpf_program *nth_program(const struct bpf_object *obj, unsigned int index)
 {
 	struct bpf_program *prog = NULL;
@@ -241,6 +231,37 @@ int load_program_after(struct work *work, struct bpf_object *obj, struct bpf_pro
 	json_string(&json, "how", done.how);
 	json_log(&json, "libbpf", said_by_libbpf());
 	return report_frame(&work->report, &json);
+}
+
+/* The program of an object that has no other, when loading the object as it came is loading that program alone. */
+static struct bpf_program *only_program(const struct work *work)
+{
+	struct bpf_program *prog = nth_program(work->opened, 0);
+	struct bpf_map *map;
+
+	if (work->programs != 1 || !bpf_program__autoload(prog) || declare_any())
+		return NULL;
+	bpf_object__for_each_map(map, work->opened)
+		if (bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
+			return NULL; /* another of them may switch the program on */
+	return prog;
+}
+
+int load_whole(struct work *work, unsigned int unused)
+{
+	struct bpf_program *only = only_program(work);
+	int err, told;
+
+	(void)unused;
+	load_whole_before(work->opened, NULL);
+	said_count_for(only);
+	err = declare_apply(work, work->opened, NULL) ?: bpf_object__load(work->opened);
+	told = load_whole_after(work, work->opened, err);
+	if (told || err || !only)
+		return told;
+	work->shared->program_asked = true;
+	said_of_one(work->opened, only);
+	return load_program_after(work, work->opened, only, true, 0);
 }
 
 /* The whole told the relocations of what it loaded; of anything else each program tells its own. */

@@ -258,6 +258,8 @@ static bool begin(const char *phase, unsigned int index)
 	}
 	status = wait_for(pid);
 	env_unpin();
+	if (work.shared->program_asked && !strcmp(phase, "load"))
+		phase = "program"; /* it had come that far */
 	if (status)
 		tell_death(phase, index, status);
 	if (!leftovers_unlinked())
@@ -304,7 +306,7 @@ static int probe_object(struct work *work, unsigned int unused)
 		relocated_probe(work, probe_maps);
 	in_child("load", 0, load_whole);
 	probe_maps();
-	for (unsigned int i = 0; i < work->programs; i++)
+	for (unsigned int i = 0; i < work->programs && !work->shared->program_asked; i++)
 		in_child("program", i, load_program);
 	return 0;
 }

@@ -21,6 +21,7 @@ struct shared {
 	bool opened;
 	bool relocated; /* loading the whole told the CO-RE relocations of all programs that are loaded by default */
 	bool maps_told;
+	bool program_asked; /* the only program of the object, by the process that loaded the whole */
 	bool created[MAPS_MOST]; /* by map: nothing is left to ask of it */
 };
 

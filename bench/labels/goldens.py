@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.labels.score import EXAMPLES
-from bpfcompat.config import expected_on
 from bpfcompat.elf import facts_or_fault
 from bpfcompat.errors import BpfcompatError
+from bpfcompat.expected import expected_on
 from bpfcompat.model import AttachMode
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere

@@ -13,20 +13,24 @@ from bpfcompat.btfext import read_ext
 from bpfcompat.btfindex import KernelTypes
 from bpfcompat.btftypes import Kind, Types
 from bpfcompat.digest import canonical
-from bpfcompat.errors import GuestError, KernelError, ObjectError, StoreError
+from bpfcompat.errors import GuestError, KernelError, ObjectError, StoreError, TrustError
 from bpfcompat.explanation import place_in_log
 from bpfcompat.inspecting import look, text, to_json
 from bpfcompat.lineinfo import place_of
 from bpfcompat.model import Attach, AttachMode, Log, ProgramReport, Report
+from bpfcompat.note import cosign, parse_vkey, put_line, split_note
 from bpfcompat.predicting import Target
+from bpfcompat.tlog import entries_bytes, parse_checkpoint, parse_entries, parse_tile
 from bpfcompat.verdict import classify
 from tests.compiling import compiled
+from tests.histories import LOG, LOG_PRIVATE, History
 from tests.unit.test_corelo import KERNEL, LOCAL
 from tests.unit.test_insns import SOURCE
 from tests.unit.test_lineinfo import SOURCE as LINES
 from tests.unit.test_wire import NONCE, frame
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+CHECKPOINT = History([b"a", b"b"]).note
 FACTS = elf.ObjectFacts("little", "EM_BPF", (elf.ProgramFacts("xdp", "one"),), (), (), (), (), "GPL", True)
 GUEST = {"release": "5.10.0-32-cloud-amd64", "machine": "x86_64", "btf": True, "lsm": [], "lockdown": "none"}
 
@@ -140,9 +144,25 @@ def report(data: bytes) -> None:
         wire.report_from_bytes(data)
 
 
+def note(data: bytes) -> None:
+    """What a log, a mirror or a witness sends; whatever is taken is written again as it came, in its one spelling."""
+    with contextlib.suppress(TrustError):
+        text, lines = split_note(data)
+        assert text + b"\n" + b"".join(map(bytes, lines)) == data
+        assert parse_checkpoint(text).text() == text
+    with contextlib.suppress(TrustError):
+        put_line(CHECKPOINT, data)
+    with contextlib.suppress(TrustError):
+        assert parse_vkey(data.decode("utf-8", "replace")).vkey.encode() in (data, data[:-1])
+    with contextlib.suppress(TrustError):
+        assert entries_bytes(parse_entries(data[1:], data[:1] and data[0])) == data[1:]
+    tile = parse_tile(data.decode("utf-8", "replace"))
+    assert tile is None or tile.path.encode() == data
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "object": an_object, "core": core, "elf": full_elf, "btf": btf, "ext": ext, "vmlinux": vmlinux, "log": log,
-    "report": report,
+    "report": report, "note": note,
 }  # fmt: skip
 
 
@@ -158,6 +178,10 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from (mark + _section(compiled(LOCAL), name) for mark, name in ((b"o", ".BTF"), (b"e", ".BTF.ext")))
     elif target == "log":
         yield from _logs()
+    elif target == "note":
+        seen = cosign(CHECKPOINT.partition(b"\n\n")[0] + b"\n", "w", LOG_PRIVATE, 1)
+        yield from (CHECKPOINT, seen, put_line(CHECKPOINT, seen), LOG.vkey.encode(), b"tile/0/x001/234.p/5")
+        yield b"\3" + entries_bytes((b"", b"leaf", b"another"))
     else:
         reports = sorted((GOLDEN / "wire").glob("*.report"), key=lambda path: path.stat().st_size)[:12]
         yield from (b"\n".join(map(canonical, wire._frames(path.read_bytes(), NONCE))) for path in reports)

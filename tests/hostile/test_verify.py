@@ -236,7 +236,7 @@ def test_odd_files(good: Path) -> None:
     kept.rename(path)
     shutil.move(good / "bundles", good / "elsewhere")
     (good / "bundles").symlink_to("elsewhere")
-    refuse(good, "got a link")
+    refuse(good, "bundles: expected a folder, got a symbolic link")
 
 
 def _giant(path: Path) -> None:

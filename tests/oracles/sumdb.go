@@ -25,7 +25,7 @@ type question struct {
 	Size  int64
 	Root  []byte
 	Index int64
-	Leaf  []byte
+	Leaf  []byte // the bytes of a leaf, which Go hashes itself
 	Old   int64
 	Was   []byte
 	Proof [][]byte
@@ -141,7 +141,7 @@ func reply(q question) (a answer) {
 	case "prove":
 		err = prove(q, &a)
 	case "record":
-		err = tlog.CheckRecord(hashes(q.Proof), q.Size, hash(q.Root), q.Index, hash(q.Leaf))
+		err = tlog.CheckRecord(hashes(q.Proof), q.Size, hash(q.Root), q.Index, tlog.RecordHash(q.Leaf))
 	case "tree":
 		err = tlog.CheckTree(hashes(q.Proof), q.Size, hash(q.Root), q.Old, hash(q.Was))
 	default:

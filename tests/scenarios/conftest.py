@@ -106,9 +106,9 @@ class Repo:
     # --- running
 
     def environ(self) -> dict[str, str]:
-        """What the process sees: this tree, our tools first, a home of its own, no setting of ours."""
-        home = {"HOME": str(self.root / "home"), "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT)}
-        return {"PATH": f"{BIN}:{os.environ['PATH']}", **home}
+        """What the process sees: our tools first, the code beside these tests, its own home, no setting of ours."""
+        path = f"{BIN}:{os.environ['PATH']}"
+        return {"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(self.root / "home"), "LC_ALL": "C.UTF-8"}
 
     def run(self, *argv: str, timeout: float = 60) -> Ran:
         """Run a program to its end."""

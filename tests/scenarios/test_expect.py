@@ -1,6 +1,7 @@
 """`bpfcompat expect` and `bpfcompat flakes` on whole small projects."""
 
 import json
+import tomllib
 
 import pytest
 
@@ -36,6 +37,24 @@ def test_news(proved: Repo) -> None:
     assert "1 optional, not as expected:" in proved.doit("matrix").out
     proved.settings(lambda s: s["objects"]["alpha"].update(expect={"*": "pass", "k-a": "may-fail"}, optional=False))
     assert "all as expected" in proved.doit("matrix").out
+
+
+def test_patterns(proved: Repo) -> None:
+    """[expect] speaks for many objects; what it allows is as expected, and --write leaves it and names what differs."""
+    proved.settings(lambda s: s.update(expect={"[ab]*@k-b": "may-fail", "*@k-c": "pass"}))
+    for table in ("alpha", "beta"):
+        proved.settings(lambda s, name=table: s["objects"][name].update(expect="pass"))
+    assert "beta@k-a, beta@k-c: expected compatible, got incompatible" in proved.doit("matrix", code=1).out
+    assert "[expect] '*@k-c' speaks for no pair" not in proved.bpfcompat("expect", "--write").out
+    written = tomllib.loads((proved.root / "bpfcompat.toml").read_text())
+    assert written["expect"] == {"[ab]*@k-b": "may-fail", "*@k-c": "pass"}
+    no = "fail:verifier-rejected"
+    assert written["objects"]["beta"]["expect"] in ({"*": no, "k-c": no}, {"*": f"in{no}", "k-c": f"in{no}"})
+    assert "all as expected" in proved.doit("matrix").out and proved.boots() == {}
+    proved.settings(lambda s: s["expect"].update({"alpha@k-b": "pass", "beta@k-b": "may-fail"}))
+    assert "[expect] '[ab]*@k-b' speaks for no pair" in proved.bpfcompat("expect").out
+    proved.settings(lambda s: s["expect"].update({"alhpa@*": "pass"}))
+    assert "no object is named 'alhpa' (hint: did you mean alpha" in proved.bpfcompat("expect", code=2).err
 
 
 def test_no_answer_records_nothing(repo: Repo) -> None:

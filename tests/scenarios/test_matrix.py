@@ -11,11 +11,6 @@ from tests.scenarios.conftest import KERNELS, OBJECTS, PAIRS, Ran, Repo, copy
 pytestmark = pytest.mark.scenario
 
 
-def table(ran: Ran) -> str:
-    """The table that a run printed."""
-    return ran.out[ran.out.index("object  k-a") :].partition("\n\n")[0]
-
-
 def test_first(first_run: tuple[Repo, Ran]) -> None:
     """The first run asks every pair once, says each one's answer, and ends with 0 when all is as expected."""
     repo, ran = first_run
@@ -26,11 +21,34 @@ def test_first(first_run: tuple[Repo, Ran]) -> None:
 
 
 def test_second(proved: Repo, first_run: tuple[Repo, Ran]) -> None:
-    """A second run boots nothing, shows the same table, and says that every pair is already proved."""
-    second = proved.doit("matrix")
-    assert table(second) == table(first_run[1])
-    assert "0 ran, 9 already proved" in second.out
+    """A second run boots nothing, says the same of every pair, and that each is already proved."""
+    said, first = proved.doit("matrix").out.splitlines(), first_run[1].out.splitlines()
+    assert said[-1] == first[-1].replace("9 ran, 0 already", "0 ran, 9 already")
+    assert all(line.endswith("nothing to do: proved before, and no input changed") for line in said[:-1])
     assert proved.boots() == {}
+
+
+def test_differences(proved: Repo) -> None:
+    """The gate prints what is not as expected and no other pair, with how to learn why; again, from the store."""
+    proved.settings(lambda s: s["objects"]["alpha"].update(expect={"*": "pass", "k-b": "fail:helper-missing"}))
+    for _ in range(2):
+        said = proved.doit("matrix", code=1).out.splitlines()
+        place = next(n for n, line in enumerate(said) if line.endswith("0 ran, 9 already proved"))
+        assert said[place + 1 :] == [
+            "1 not as expected:",
+            "  alpha@k-b: expected incompatible:helper-missing, got compatible (news: it passes now)",
+            "why: bpfcompat explain alpha@k-b",
+        ]
+        assert not any(line.startswith(("object", "alpha", "beta")) for line in said)
+
+
+def test_table(proved: Repo) -> None:
+    """`doit table` prints what every pair answered, judges nothing, and boots nothing where all is proved."""
+    proved.settings(lambda s: s["objects"]["alpha"].update(expect="fail"))
+    said = proved.doit("table").out.splitlines()
+    assert said[0].split() == ["object", *KERNELS]
+    assert [line.split()[0] for line in said[2:]] == list(OBJECTS)
+    assert said[2].count("yes !") == 3 and proved.boots() == {}
 
 
 def test_bare(proved: Repo) -> None:

@@ -301,72 +301,9 @@ def test_no_such_home() -> None:
 # --- expectations
 
 
-@pytest.mark.parametrize(
-    ("text", "meaning"),
-    [
-        ("any", Expectation(None)),
-        ("compatible", Expectation(Answer.COMPATIBLE)),
-        ("incompatible", Expectation(Answer.INCOMPATIBLE)),
-        ("incompatible:helper-missing", Expectation(Answer.INCOMPATIBLE, "helper-missing")),
-        ("inconclusive:guest-resources", Expectation(Answer.INCONCLUSIVE, "guest-resources")),
-        ("may-fail", Expectation(None, None, "may-fail")),
-        ("may-fail:helper-missing", Expectation(None, "helper-missing", "may-fail")),
-        ("unknown", Expectation(None, None, "unknown")),
-    ],
-)
-def test_expectation(text: str, meaning: Expectation) -> None:
-    """The grammar, and back to the same text."""
-    assert config.expectation(text, "x") == meaning
-    assert str(meaning) == text
-
-
-@pytest.mark.parametrize(("short", "full"), [("pass", "compatible"), ("fail", "incompatible"),
-                                             ("fail:helper-missing", "incompatible:helper-missing")])  # fmt: skip
-def test_short_words(short: str, full: str) -> None:
-    """pass and fail are other words for compatible and incompatible."""
-    assert config.expectation(short, "x") == config.expectation(full, "x")
-
-
 def test_slugs() -> None:
     """The names of causes that expectations may name are those that verdicts can have."""
     assert set(verdict.SLUGS) == SLUGS
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "yes", "pass:x", "unknown:x", "may-fail:", "may_fail", "Compatible", "compatible:x", "compatible:",
-        "incompatible:", "incompatible: x", "incompatible:a:b",
-        "incompatible:A", "incompatible:a\n", "incompatible:\u202e", "any:x", "any ", "inconclusive:", ":x",
-    ],
-)  # fmt: skip
-def test_no_expectation(text: str) -> None:
-    """What could never be met, or only by accident, is refused."""
-    with pytest.raises(ConfigError, match=r"^x: expected pass, fail\[:cause\], may-fail"):
-        config.expectation(text, "x")
-
-
-def test_expected_on() -> None:
-    """The exact kernel wins, then the longest pattern, then nothing is expected."""
-    table = {"*": "any", "debian-*": "compatible", "debian-1*": "incompatible:a", "debian-12": "incompatible:b"}
-    spec = config.object_spec("x", {"source": "x", "expect": table}, ROOT, "x")
-    asked = ("debian-12", "debian-13", "debian-9", "mine")
-    assert [str(config.expected_on(spec, k)) for k in asked] == [
-        "incompatible:b",
-        "incompatible:a",
-        "compatible",
-        "any",
-    ]
-    assert config.expected_on(ObjectSpec("x"), "mine") == Expectation(None)
-
-
-def test_required_on() -> None:
-    """An object is required, unless it is optional everywhere or on this kernel, with whatever loader."""
-    table = {"source": "x", "optional": ["debian-1?", "mine+libbpf-1.1"]}
-    some = config.object_spec("x", table, ROOT, "x")
-    asked = ("debian-11", "debian-11+libbpf-1.1", "mine", "mine+libbpf-1.1")
-    assert [config.required_on(some, k) for k in asked] == [False, False, True, False]
-    assert not config.required_on(ObjectSpec("x", optional=True), "mine") and config.required_on(ObjectSpec("x"), "m")
 
 
 @pytest.mark.parametrize("given", ["5", "['compatible']", "{a = 5}", "{a = ['any']}", "{a = {b = 'any'}}"])

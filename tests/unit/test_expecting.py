@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfcompat.config import expectation, expected_on
 from bpfcompat.errors import ConfigError
+from bpfcompat.expected import expectation, expected_on
 from bpfcompat.expecting import Change, changes, edited, renewed
 from bpfcompat.gate import Row
 from bpfcompat.model import Expectation, ObjectSpec
@@ -26,21 +26,24 @@ def table(**said: str) -> dict[str, Expectation]:
     return {"*" if p == "every" else p.replace("_", "-"): expectation(text, "x") for p, text in said.items()}
 
 
-def rows(before: dict[str, Expectation], *answers: str) -> list[Row]:
+Table = dict[str, Expectation]
+
+
+def rows(before: Table, *answers: str, below: Table | None = None) -> list[Row]:
     """The rows of one object on k-a, k-b, …: `pass`, `fail:x`, or "" for no answer."""
     found = []
     for kernel, answer in zip(KERNELS, answers, strict=False):
-        wanted = expected_on(ObjectSpec("x", expect=before), kernel)
+        wanted = expected_on(ObjectSpec("x", expect=before, below=below or {}), kernel)
         cause = answer.partition(":")[2]
         known = {"pass": YES, "fail": NO, "": None}[answer.partition(":")[0]]
         found.append(row(known, cause, wanted, f"x@{kernel}"))
     return found
 
 
-def everything(before: dict[str, Expectation], answers: Sequence[str]) -> dict[str, Expectation]:
+def everything(before: Table, answers: Sequence[str], below: Table | None = None) -> Table:
     """The new table when all pairs are recorded."""
-    found = rows(before, *answers)
-    return renewed(before, found, {r.pair for r in found})
+    found = rows(before, *answers, below=below)
+    return renewed(ObjectSpec("x", expect=before, below=below or {}), found, {r.pair for r in found})
 
 
 @pytest.mark.parametrize(
@@ -72,31 +75,51 @@ def test_renewed(before: dict[str, str], answers: tuple[str, ...], after: dict[s
     assert everything(old, answers) == table(**after)
 
 
+@pytest.mark.parametrize(
+    ("below", "before", "answers", "after"),
+    [
+        ({"k_a": "may-fail"}, {"every": "pass"}, ("fail:x", "pass", "pass"), {"every": "pass"}),  # it holds
+        ({"k_a": "pass"}, {"every": "pass"}, ("fail:x", "pass", "pass"), {"every": "pass", "k_a": "fail:x"}),
+        ({"k_a": "unknown"}, {"every": "pass"}, ("pass", "pass", "pass"), {"every": "pass", "k_a": "pass"}),
+        ({"k_a": "may-fail"}, {}, ("fail:x", "pass", "pass"), {"every": "pass"}),  # * is for what nothing speaks of
+        ({"k_a": "may-fail"}, {}, ("fail:x", "pass", ""), {"k_b": "pass"}),
+        ({"every": "fail"}, {}, ("pass", "fail:x", "fail:x"), {"k_a": "pass"}),
+        ({"k_a": "pass", "every": "may-fail"}, {"k_a": "fail:unknown"}, ("pass", "pass", "pass"), {}),
+    ],
+)  # fmt: skip
+def test_renewed_below(
+    below: dict[str, str], before: dict[str, str], answers: tuple[str, ...], after: dict[str, str]
+) -> None:
+    """A pattern of [expect] that holds is left to speak; where it does not, the object names the kernel itself."""
+    assert everything(table(**before), answers, table(**below)) == table(**after)
+
+
 ANSWERS = st.sampled_from(["pass", "fail:unknown", "fail:permission", ""])
 WANTED = st.sampled_from(["pass", "fail", "fail:unknown", "may-fail", "unknown", "any"])
 PATTERNS = st.sampled_from(["*", "k-*", "k-a", "k-b", "k-[bc]"])
 
 
-@given(st.dictionaries(PATTERNS, WANTED, max_size=4), st.lists(ANSWERS, min_size=3, max_size=3))
-def test_recorded_is_expected(before: dict[str, str], answers: list[str]) -> None:
+TABLES = st.dictionaries(PATTERNS, WANTED.map(lambda text: expectation(text, "x")), max_size=4)
+
+
+@given(TABLES, TABLES, st.lists(ANSWERS, min_size=3, max_size=3))
+def test_recorded_is_expected(old: Table, below: Table, answers: list[str]) -> None:
     """After recording every pair with an answer is as expected, what had none keeps what it had, and once is enough."""
-    old = table(**before)
-    new = everything(old, answers)
-    for was, now in zip(rows(old, *answers), rows(new, *answers), strict=True):
+    new = everything(old, answers, below)
+    for was, now in zip(rows(old, *answers, below=below), rows(new, *answers, below=below), strict=True):
         if was.verdict is None:
             assert now.expected == was.expected
         else:
             assert now.as_expected and now.expected.word != "unknown"
-    assert everything(new, answers) == new
+    assert everything(new, answers, below) == new
 
 
-@given(st.dictionaries(PATTERNS, WANTED, max_size=4), st.lists(ANSWERS, min_size=3, max_size=3),
-       st.sets(st.sampled_from(KERNELS)))  # fmt: skip
-def test_only_the_chosen(before: dict[str, str], answers: list[str], chosen: set[str]) -> None:
+@given(TABLES, TABLES, st.lists(ANSWERS, min_size=3, max_size=3), st.sets(st.sampled_from(KERNELS)))
+def test_only_the_chosen(old: Table, below: Table, answers: list[str], chosen: set[str]) -> None:
     """Of pairs that were not chosen nothing else is expected afterwards, whatever their patterns are."""
-    old = table(**before)
-    new = renewed(old, rows(old, *answers), {Pair("x", k) for k in chosen})
-    for was, now in zip(rows(old, *answers), rows(new, *answers), strict=True):
+    spec, before = ObjectSpec("x", expect=old, below=below), rows(old, *answers, below=below)
+    new = renewed(spec, before, {Pair("x", k) for k in chosen})
+    for was, now in zip(before, rows(new, *answers, below=below), strict=True):
         if was.pair.kernel not in chosen:
             assert now.expected == was.expected
         elif now.verdict is not None:
@@ -199,5 +222,5 @@ def test_changes() -> None:
     """Only objects whose table changes are named."""
     old = {"x": table(every="pass"), "y": table(every="pass")}
     made = [row(NO, "unknown", old["x"]["*"], "x@k"), row(YES, "", old["y"]["*"], "y@k")]
-    found = changes(made, old, {r.pair for r in made})
+    found = changes(made, {n: ObjectSpec(n, expect=e) for n, e in old.items()}, {r.pair for r in made})
     assert [(c.object, c.after) for c in found] == [("x", table(every="fail:unknown"))]

@@ -117,6 +117,64 @@ def test_no_descriptor_is_lost(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
+def test_below(tmp_path: Path) -> None:
+    """A file is read below a folder, which may be a link itself; what is not there is None, and lists as nothing."""
+    (tmp_path / "real" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "real" / "a" / "b" / "x").write_bytes(b"data")
+    (tmp_path / "root").symlink_to("real")
+    for root in (tmp_path / "root", tmp_path / "real"):
+        assert files.read_below(root, "a/b/x", 4) == b"data"
+        assert files.list_below(root, "a/b") == ["x"]
+        assert files.read_below(root, "a/none", 4) is files.read_below(root, "none/x", 4) is None
+        assert files.list_below(root, "none") == files.list_below(root, "a/none") == []
+
+
+@pytest.mark.parametrize("path", ["", "/", "/etc/passwd", "../x", "a/../../x", "a//x", "./x", "x/", "..", "."])
+def test_never_above(path: str, tmp_path: Path) -> None:
+    """A path that could lead out of the folder, or that is written in two ways, is refused."""
+    (tmp_path / "x").write_bytes(b"outside")
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    (tmp_path / "root" / "x").write_bytes(b"inside")
+    with pytest.raises(ObjectError, match="Invalid argument"):
+        files.read_below(tmp_path / "root", path, 10, ObjectError)
+    with pytest.raises(ObjectError, match="Invalid argument"):
+        files.list_below(tmp_path / "root", path, ObjectError)
+
+
+def test_below_without_links(tmp_path: Path) -> None:
+    """No link is followed below the folder, wherever it leads, and the message says which one it was."""
+    (tmp_path / "root" / "real").mkdir(parents=True)
+    (tmp_path / "root" / "real" / "x").write_bytes(b"data")
+    (tmp_path / "root" / "way").symlink_to("real")
+    (tmp_path / "root" / "real" / "link").symlink_to("x")
+    (tmp_path / "root" / "file").write_bytes(b"data")
+    for path, words in (
+        ("way/x", "way/x: way: expected a folder, got a symbolic link"),
+        ("real/link", "real/link: expected a regular file, got a symbolic link"),
+        ("file/x", "file/x: file: expected a folder, got a regular file"),
+        ("real", "real: expected a regular file, got a directory"),
+    ):
+        with pytest.raises(ObjectError, match=f"^{words}$"):
+            files.read_below(tmp_path / "root", path, 10, ObjectError)
+    for path, words in (("way", "got a symbolic link"), ("file", "got a regular file")):
+        with pytest.raises(ObjectError, match=f"^{path}: expected a folder, {words}$"):
+            files.list_below(tmp_path / "root", path, ObjectError)
+
+
+def test_below_no_descriptor_is_lost(tmp_path: Path) -> None:
+    """Neither reading, nor listing, nor a refusal leaves a descriptor open."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").write_bytes(b"data")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        files.read_below(tmp_path, "a/b/x", 10)
+        files.list_below(tmp_path, "a/b")
+        for path in ("a/b", "a/b/x/y", "../x"):
+            with pytest.raises(StoreError):
+                files.read_below(tmp_path, path, 10)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_limit(tmp_path: Path) -> None:
     """The limit itself is allowed, one byte more is not, and the message has both numbers."""
     (tmp_path / "x").write_bytes(bytes(11))

@@ -10,7 +10,7 @@ from bpfcompat.fetch import Gone
 from bpfcompat.kernels.lock import RELOCK, LockedPackage
 from bpfcompat.kernels.sources import obtain, obtain_file
 from bpfcompat.model import AptSource, DirSource, KernelSpec, LockedFile, UrlSource
-from bpfcompat.origins import NOBODY
+from bpfcompat.origins import NOBODY, Refused
 from tests.making import RELEASE, make_deb, make_kernel
 from tests.serving import files, serving
 
@@ -37,6 +37,16 @@ def test_cached_wrong(tmp_path: Path) -> None:
     (tmp_path / hex_of(FILE.digest)).write_bytes(b"rot")
     with serving(files({"/pool/x.deb": DEB})) as server:
         assert obtain_file(FILE, lambda: server.url, tmp_path).read_bytes() == DEB
+
+
+def test_address_in_a_lock(tmp_path: Path) -> None:
+    """The mirror is named by its owner, a whole address in a lock is not: it needs a line in the settings."""
+    with serving(files({"/x.deb": DEB})) as server:
+        file = LockedFile(f"{server.url}/x.deb", FILE.size, FILE.digest)
+        with pytest.raises(Refused, match=r"plain http is for hosts that were named .*\[fetch\] allow"):
+            obtain_file(file, nobody, tmp_path)
+        assert server.seen == []
+        assert obtain_file(file, nobody, tmp_path, allowed=NOBODY.also(server.url)).read_bytes() == DEB
 
 
 def test_gone(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bpfcompat import libbpfs, plan, reports
-from bpfcompat.config import Config, expected_on, from_dict, object_spec
+from bpfcompat.config import Config, from_dict, object_spec
 from bpfcompat.errors import ConfigError
+from bpfcompat.expected import expected_on
 from bpfcompat.libbpfs import SHIPPED, Loader, Need, Told, need, read_loaders
 from bpfcompat.model import Answer, DirSource, Expectation, KernelSpec
 from tests.rows import NO, UNKNOWN, YES, row

@@ -54,7 +54,7 @@ def test_order_means_nothing() -> None:
         ({"version": 1 << 21}, "version: expected 1"),
         ({"needed": 2}, "2 witnesses needed, 1 listed"),
         ({"needed": -1}, "-1 witnesses needed"),
-        ({"name": "two words"}, "key name"),
+        ({"name": "two words"}, "origin: expected a lower-case host name"),
         ({"name": "other.example"}, "a log key has the registry's name other.example"),
         ({"holders": (HOLDERS[0].public_key(), HOLDERS[0].public_key())}, "is listed twice"),
         ({"holders": (LOG.public_key(), HOLDERS[0].public_key())}, "is listed twice"),
@@ -105,6 +105,14 @@ def test_not_enough_witnesses_left() -> None:
     assert value.policy(UNTIL - 1).needed == 1
     with pytest.raises(TrustError, match="1 witnesses needed, 0 known"):
         value.policy(UNTIL)
+
+
+def test_no_log_key_left() -> None:
+    """Where every log key is over, nothing is believed: it is not the same as a registry without a log."""
+    value = replace(root(), keys=(KEY_V, replace(KEY_L, below=40)))
+    with pytest.raises(TrustError, match="none of its 1 log keys may sign at"):
+        value.policy(FROM)
+    assert replace(root(), keys=(KEY_V,)).policy(FROM).log == ()
 
 
 def test_times() -> None:

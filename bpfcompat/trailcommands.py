@@ -1,0 +1,89 @@
+"""`bpfcompat trail …`: look at a project's audit trail, and check it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bpfcompat.errors import ConfigError, Exit
+
+if TYPE_CHECKING:
+    from bpfcompat.trail import Line
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The group, below the top parser's commands."""
+    group = commands.add_parser("trail", help="the audit trail: keys used, what was published and refused, settings")
+    each = group.add_subparsers(metavar="verify|show", required=True)
+    verify = each.add_parser("verify", help="check that every record follows from the one before")
+    verify.add_argument("--head", type=Path, metavar="NOTE", help="and that a head that was kept is still in it")
+    verify.add_argument("--log-key", type=Path, metavar="VKEY", help="the log's key, which signed that head")
+    verify.set_defaults(call=_verify)
+    show = each.add_parser("show", help="print the records")
+    show.add_argument("--last", type=int, metavar="N", help="only the last N")
+    show.add_argument("--event", help="only these: publish, key, refusal, settings, root, torn")
+    show.set_defaults(call=_show)
+    for made in (verify, show):
+        made.add_argument("path", nargs="?", type=Path, help="the trail; without, that of the project here")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from bpfcompat.trail import check
+
+    path = _path(options)
+    found = check(path)
+    if found.last is None:
+        print(f"{path}: no record")
+        return int(Exit.OK)
+    torn = f", {found.repaired} cut lines named" if found.repaired else ""
+    print(f"{path}: {found.last.number} records, each follows from the one before{torn}")
+    print(f"the last is {found.last.number} {found.last.digest}")
+    if found.torn_bytes:
+        print(f"{found.torn_bytes} bytes behind it are no whole record: a kill cut it short, and the next will name it")
+    if options.head is not None:
+        _kept(path, options)
+    return int(Exit.OK)
+
+
+def _kept(path: Path, options: argparse.Namespace) -> None:
+    from bpfcompat.files import read_bounded
+    from bpfcompat.note import MAX_NOTE_BYTES, load_vkey, verify_note
+    from bpfcompat.trail import check_head
+
+    if options.log_key is None:
+        raise ConfigError("trail verify --head: needs --log-key, the key that signed it")
+    note = verify_note(read_bounded(options.head, MAX_NOTE_BYTES, ConfigError), [load_vkey(options.log_key)])
+    line = check_head(path, note.text)
+    print(f"the kept head, record {line.number}, is still in it")
+
+
+def _show(options: argparse.Namespace) -> int:
+    from collections import deque
+
+    from bpfcompat.trail import EVENTS, lines
+
+    if options.event is not None and options.event not in EVENTS:
+        raise ConfigError(f"--event: expected one of {', '.join(EVENTS)}, got {options.event[:40]!r}")
+    if options.last is not None and options.last < 1:
+        raise ConfigError(f"--last: expected a number from 1, got {options.last}")
+    found = (line for line in lines(_path(options)) if options.event in (None, line.event))
+    for line in found if options.last is None else deque(found, options.last):
+        print(_words(line))
+    return int(Exit.OK)
+
+
+def _words(line: "Line") -> str:
+    from bpfcompat.registry.text import plain, when
+
+    facts = "  ".join(f"{name} {plain(value, 500)}" for name, value in sorted(line.facts.items()))
+    return f"{line.number:>6}  {when(line.at)}  {plain(line.event):<8}  {facts}"
+
+
+def _path(options: argparse.Namespace) -> Path:
+    if options.path is not None:
+        return Path(options.path)
+    from bpfcompat.trailing import here
+
+    config = here(Path.cwd())
+    if config is None:
+        raise ConfigError("trail: there is no bpfcompat.toml here", hint="name the trail's file")
+    return config.path("paths.trail")
