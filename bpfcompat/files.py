@@ -67,10 +67,11 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     try:
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            with os.fdopen(fd, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+            try:
+                _write_whole(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
             os.replace(temporary, path)
             sync_dir(path.parent)
         finally:

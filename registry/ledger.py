@@ -11,6 +11,7 @@ from bpfcompat.note import MAX_NOTE_BYTES, Note
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
+from bpfcompat.registry.state import Memory
 from bpfcompat.tlog import (
     MAX_ENTRIES_BYTES,
     WIDTH,
@@ -27,11 +28,15 @@ HINT = "a registry of format 1 has no log: publish to it with this version, or l
 
 
 class Ledger:
-    """The log that a source serves.  TrustError when there is none that the policy believes."""
+    """The log that a source serves.
 
-    def __init__(self, source: Source, policy: Policy) -> None:
+    TrustError when there is none that the policy believes, or when it does not go on from what `memory` holds.
+    """
+
+    def __init__(self, source: Source, policy: Policy, memory: Memory | None = None) -> None:
         self._source = source
         self._policy = policy
+        self._memory = memory
         self.checkpoint, self.note = self._served()
         self.tree = Tree(self.checkpoint.size, self._tile)
         self._covered: set[tuple[int, bytes]] = set()
@@ -74,7 +79,10 @@ class Ledger:
         data = self._source.read(layout.CHECKPOINT, MAX_NOTE_BYTES)
         if data is None:
             raise TrustError(f"{layout.CHECKPOINT}: is missing", hint=HINT)
-        return open_checkpoint(data, (*self._policy.log, *self._policy.witnesses))
+        found, note = open_checkpoint(data, (*self._policy.log, *self._policy.witnesses))
+        if self._memory is not None:
+            self._memory.meet(data, self._tile)
+        return found, note
 
     def _grow(self) -> None:
         before = self.checkpoint

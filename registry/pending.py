@@ -4,14 +4,14 @@ A verdict is signed once: its leaf holds the signature, and a second signature w
 down before the log grows, and goes when its bundle with the proof lies in its place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bpfcompat import envelope
 from bpfcompat.digest import short
 from bpfcompat.envelope import Envelope, pae_digest
 from bpfcompat.errors import StoreError, TrustError
-from bpfcompat.files import ensure_dir, read_bounded, sync_dir, write_all
+from bpfcompat.files import TEMP_PREFIX, ensure_dir, read_bounded, sync_dir, write_all
 from bpfcompat.keys import PublicKey, fingerprint, hex_of_fingerprint, load_public
 from bpfcompat.registry import layout
 from bpfcompat.registry.log import Log
@@ -97,10 +97,12 @@ def _public(registry: Path, keyid: str) -> PublicKey:
     return key
 
 
-def _clear(registry: Path, digests: Mapping[str, int]) -> None:
-    if not digests:
-        return
+def _clear(registry: Path, digests: Iterable[str]) -> None:
+    """Take away what has its place now, and what a killed write left; nobody else writes here, as the lock is ours."""
     folder = ensure_dir(registry / layout.PENDING)
-    for digest in digests:
-        (registry / layout.pending_path(digest)).unlink(missing_ok=True)
-    sync_dir(folder)
+    left = [place for place in folder.iterdir() if place.name.startswith(TEMP_PREFIX)]
+    done = [*left, *(registry / layout.pending_path(digest) for digest in digests)]
+    for place in done:
+        place.unlink(missing_ok=True)
+    if done:
+        sync_dir(folder)

@@ -19,7 +19,9 @@ from bpfcompat.policy import CLOCK_SKEW_S, Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
 from bpfcompat.registry.ledger import Ledger
+from bpfcompat.registry.state import Memory
 from bpfcompat.registry.text import plain, when
+from bpfcompat.registry.witness import check_witnesses
 from bpfcompat.statement import Claim, pair_id, parse_verdict_statement
 from bpfcompat.tlog import Checkpoint
 
@@ -218,10 +220,12 @@ def verify(
     kernel_file: Path | None = None,
     allow_expired: bool = False,
     every: bool = False,
+    memory: Memory | None = None,
 ) -> Verification:
     """Check a whole registry, and that it speaks about the given files; `now` is in Unix seconds.
 
-    With `every`, or where the source can list, each leaf of the log must have its bundle.  Reasons not to believe are
+    `memory` is what this reader saw of the log before, and then of this.  With `every`, or where the source can list,
+    each leaf of the log must have its bundle.  Reasons not to believe are
     in `problems`, never raised.  ConfigError for a local file that cannot be read.
     """
     wanted = {"object_digest": _local(object_file), "vmlinuz": _local(kernel_file)}
@@ -230,10 +234,12 @@ def verify(
         _known_format(source)
         matrix, signer = check.trust.matrix(_matrix_bytes(source))
         if check.trust.policy.log and matrix.log is not None:
-            check.ledger = Ledger(source, check.trust.policy)  # after the matrix, which is never newer than its log
+            # after the matrix, which is never newer than its log
+            check.ledger = Ledger(source, check.trust.policy, memory)
+            check_witnesses(check.trust.policy, check.ledger.note, now, matrix.not_before)
             _cut_from(check.ledger, matrix.log)
     except (TrustError, StoreError) as error:
-        return Verification(problems=(str(error),))
+        return Verification(problems=tuple(str(error).splitlines()))  # two notes, where the log contradicts itself
     _contents(check, matrix, now, allow_expired, every)
     rows = tuple(r for r in matrix.rows if all(d is None or getattr(r, name) == d for name, d in wanted.items()))
     if not rows:

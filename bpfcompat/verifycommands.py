@@ -1,0 +1,71 @@
+"""`bpfcompat verify`: a registry, its log and its answers, believed by keys that came another way."""
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bpfcompat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bpfcompat.policy import Policy
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command, below the top parser's."""
+    check = commands.add_parser("verify", help="check a registry's signatures, log, digests and answers")
+    check.add_argument("registry", help="a folder, or the http(s) address that serves it")
+    check.add_argument("--key", required=True, type=Path, action="append", help="trusted public key (PEM); repeatable")
+    check.add_argument("--log-key", type=Path, action="append", default=[], help="the log's key (vkey); repeatable")
+    check.add_argument("--witness", type=Path, action="append", default=[], help="a witness's key (vkey); repeatable")
+    check.add_argument("--needed", type=int, default=0, metavar="K", help="how many witnesses must have seen the log")
+    check.add_argument("--max-age", metavar="TIME", help="refuse a log that was last witnessed longer ago: 12h, 7d")
+    check.add_argument(
+        "--state", type=Path, metavar="DIR", help="where to remember logs, so that a rewritten one shows"
+    )
+    check.add_argument("--all", action="store_true", help="every leaf of the log must have its bundle, over HTTP too")
+    check.add_argument("--object", type=Path, help="only rows about this object, which must be this very file")
+    check.add_argument("--kernel", type=Path, help="only rows about this vmlinuz, which must be this very file")
+    check.add_argument("--allow-expired", action="store_true", help="accept a matrix after its validity")
+    check.set_defaults(call=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from bpfcompat.registry.client import open_source
+    from bpfcompat.registry.state import Memory, state_folder
+    from bpfcompat.registry.verify import format_verification, verify
+
+    policy = _policy(options)
+    memory = Memory(options.state or state_folder("reader"), policy.log) if policy.log else None
+    found = verify(open_source(options.registry), policy, now=int(time.time()), object_file=options.object,
+                   kernel_file=options.kernel, allow_expired=options.allow_expired, every=options.all,
+                   memory=memory)  # fmt: skip
+    print(format_verification(found))
+    return int(found.exit_code)
+
+
+def _policy(options: argparse.Namespace) -> "Policy":
+    """Whom the keys on the command line trust."""
+    from bpfcompat.files import read_bounded
+    from bpfcompat.keys import MAX_KEY_BYTES, load_public
+    from bpfcompat.note import load_vkey
+    from bpfcompat.policy import Policy
+
+    if not options.log_key and (options.witness or options.needed or options.max_age):
+        raise ConfigError("--witness, --needed, --max-age: are about the log, whose key is not given",
+                          hint="give --log-key")  # fmt: skip
+    keys = [load_public(read_bounded(path, MAX_KEY_BYTES, ConfigError), str(path)) for path in options.key]
+    age = None if options.max_age is None else seconds(options.max_age, "--max-age")
+    logs, witnesses = (tuple(map(load_vkey, paths)) for paths in (options.log_key, options.witness))
+    return Policy(Policy.of_keys(keys).verdict, logs, witnesses, options.needed, age)
+
+
+def seconds(text: str, what: str) -> int:
+    """`90s`, `5m`, `12h`, `7d` in seconds; ConfigError for anything else."""
+    found = re.fullmatch("([1-9][0-9]{0,8})([smhd])", text)
+    if found is None:
+        raise ConfigError(f"{what}: expected a number with s, m, h or d behind it, got {text[:40]!r}")
+    return int(found[1]) * _UNITS[found[2]]
