@@ -39,7 +39,8 @@ def _verify(options: argparse.Namespace) -> int:
     from bpfcompat.registry.verify import format_verification, verify
 
     policy = _policy(options)
-    memory = Memory(options.state or state_folder("reader"), policy.log) if policy.log else None
+    logs = (*policy.log, *(key for key, _below in policy.former))
+    memory = Memory(options.state or state_folder("reader"), logs) if logs else None
     found = verify(open_source(options.registry), policy, now=int(time.time()), object_file=options.object,
                    kernel_file=options.kernel, allow_expired=options.allow_expired, every=options.all,
                    memory=memory)  # fmt: skip

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from bpfcompat.errors import TrustError
 from bpfcompat.logentry import digest_in
-from bpfcompat.note import MAX_NOTE_BYTES, Note
+from bpfcompat.note import MAX_NOTE_BYTES, Note, Signer
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
 from bpfcompat.registry.state import Memory
+from bpfcompat.registry.witness import check_witnesses
 from bpfcompat.tlog import (
     MAX_ENTRIES_BYTES,
     WIDTH,
@@ -30,13 +31,17 @@ HINT = "a registry of format 1 has no log: publish to it with this version, or l
 class Ledger:
     """The log that a source serves.
 
-    TrustError when there is none that the policy believes, or when it does not go on from what `memory` holds.
+    TrustError when there is none that the policy believes at `now` (Unix seconds), or when it does not go on from what
+    `memory` holds.  `claimed` is when the signer says that it published: see check_witnesses.
     """
 
-    def __init__(self, source: Source, policy: Policy, memory: Memory | None = None) -> None:
+    def __init__(
+        self, source: Source, policy: Policy, memory: Memory | None = None, now: int = 0, claimed: int = 0
+    ) -> None:
         self._source = source
         self._policy = policy
         self._memory = memory
+        self._times = now, claimed
         self.checkpoint, self.note = self._served()
         self.tree = Tree(self.checkpoint.size, self._tile)
         self._covered: set[tuple[int, bytes]] = set()
@@ -47,9 +52,10 @@ class Ledger:
 
     @property
     def witnessed(self) -> int | None:
-        """When the first of the policy's witnesses saw this checkpoint, in Unix seconds; None when none did."""
-        times = [signer.time for signer in self.note.signers if signer.time is not None]
-        return min(times, default=None)
+        """When as many witnesses as the policy needs, or one, had seen this checkpoint; None when they have not."""
+        times = sorted(signer.time for signer in self._counted(self.note) if signer.time is not None)
+        needed = max(self._policy.needed, 1)
+        return times[needed - 1] if len(times) >= needed else None
 
     def cover(self, found: Checkpoint) -> None:
         """TrustError unless the served log begins with this one; a source that grew meanwhile is asked once more."""
@@ -80,9 +86,13 @@ class Ledger:
         if data is None:
             raise TrustError(f"{layout.CHECKPOINT}: is missing", hint=HINT)
         found, note = open_checkpoint(data, (*self._policy.log, *self._policy.witnesses))
+        self._counted(note)  # of a log that grew meanwhile too: its end could be another for everybody else
         if self._memory is not None:
             self._memory.meet(data, self._tile)
         return found, note
+
+    def _counted(self, note: Note) -> tuple[Signer, ...]:
+        return check_witnesses(self._policy, note, *self._times)
 
     def _grow(self) -> None:
         before = self.checkpoint

@@ -12,22 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bpfcompat.digest import digest_bytes, hex_of
-from bpfcompat.errors import StoreError, TrustError
-from bpfcompat.files import locked, read_bounded, write_atomic
+from bpfcompat.errors import ConfigError, StoreError, TrustError
+from bpfcompat.files import ensure_dir, locked, read_bounded, write_atomic
 from bpfcompat.note import MAX_NOTE_BYTES, Kind, NoteKey
 from bpfcompat.registry.text import plain
 from bpfcompat.tlog import Checkpoint, Reader, Tree, check_consistency, consistency_proof, open_checkpoint
 
 LOCK = ".lock"
 _TRIES = 8
+_ELSEWHERE = "name a folder to remember logs in: --state DIR"
 
 
 def state_folder(who: str) -> Path:
     """Where a `reader` or a `witness` of this user remembers, by the XDG base directory rules."""
     base = os.environ.get("XDG_STATE_HOME", "")
-    # the rules say: a relative path is as none
-    home = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
-    return home / "bpfcompat" / who
+    if not base.startswith("/"):  # the rules say: a relative path is as none
+        try:
+            base = f"{Path.home()}/.local/state"
+        except RuntimeError:
+            raise ConfigError("state: this user has no home folder", hint=_ELSEWHERE) from None
+    return Path(base) / "bpfcompat" / who
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +95,30 @@ class Memory:
 
     def _keep(self, key: NoteKey, found: Seen, read: Reader) -> None:
         """Write it down, unless another process has met a larger one since we began, which then must go with ours."""
+        try:
+            ensure_dir(self._folder)
+        except StoreError as error:
+            raise StoreError(error.message, hint=_ELSEWHERE) from None
         for _ in range(_TRIES):
-            with locked(self._folder / LOCK, self._waiting):
-                current = self._load(key)
-                if current == self._seen.get(key):
-                    write_atomic(self._path(key), found.note, 0o600)
-                    self._seen[key] = found
-                    return
-            if current is not None:
-                older, newer = sorted((current, found), key=lambda seen: seen.checkpoint.size)
-                self._follows(older, newer, read)
-                self._seen[key] = current
-                if newer is current:
-                    return
+            current = self._kept_unless_changed(key, found)
+            if current is None:
+                return
+            older, newer = sorted((current, found), key=lambda seen: seen.checkpoint.size)
+            self._follows(older, newer, read)
+            self._seen[key] = current
+            if newer is current:
+                return
         raise StoreError(f"{self._path(key)}: changes all the time", hint="do other programs of yours write it?")
+
+    def _kept_unless_changed(self, key: NoteKey, found: Seen) -> Seen | None:
+        """None when it is written down; what is there instead of what we knew, when that is something else."""
+        with locked(self._folder / LOCK, self._waiting):
+            current = self._load(key)
+            if current is not None and current != self._seen.get(key):
+                return current
+            write_atomic(self._path(key), found.note, 0o600)
+        self._seen[key] = found
+        return None
 
     def _follows(self, before: Seen, after: Seen, read: Reader) -> None:
         """Contradiction unless the second is the first, grown."""

@@ -21,7 +21,6 @@ from bpfcompat.registry.client import Source
 from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.state import Memory
 from bpfcompat.registry.text import plain, when
-from bpfcompat.registry.witness import check_witnesses
 from bpfcompat.statement import Claim, pair_id, parse_verdict_statement
 from bpfcompat.tlog import Checkpoint
 
@@ -225,8 +224,9 @@ def verify(
     """Check a whole registry, and that it speaks about the given files; `now` is in Unix seconds.
 
     `memory` is what this reader saw of the log before, and then of this.  With `every`, or where the source can list,
-    each leaf of the log must have its bundle.  Reasons not to believe are
-    in `problems`, never raised.  ConfigError for a local file that cannot be read.
+    each leaf of the log must have its bundle.  Reasons not to believe are in `problems`, never raised.  ConfigError for
+    a local file that cannot be read, StoreError for a memory that cannot be written: neither says anything of the
+    registry.
     """
     wanted = {"object_digest": _local(object_file), "vmlinuz": _local(kernel_file)}
     check = _Check(source, Trust(trusted, now))
@@ -235,10 +235,9 @@ def verify(
         matrix, signer = check.trust.matrix(_matrix_bytes(source))
         if check.trust.policy.log and matrix.log is not None:
             # after the matrix, which is never newer than its log
-            check.ledger = Ledger(source, check.trust.policy, memory)
-            check_witnesses(check.trust.policy, check.ledger.note, now, matrix.not_before)
+            check.ledger = Ledger(source, check.trust.policy, memory, now, matrix.not_before)
             _cut_from(check.ledger, matrix.log)
-    except (TrustError, StoreError) as error:
+    except TrustError as error:
         return Verification(problems=tuple(str(error).splitlines()))  # two notes, where the log contradicts itself
     _contents(check, matrix, now, allow_expired, every)
     rows = tuple(r for r in matrix.rows if all(d is None or getattr(r, name) == d for name, d in wanted.items()))
@@ -287,7 +286,10 @@ def _known_format(source: Source) -> None:
     data = source.read(layout.FORMAT_FILE, layout.MAX_SMALL_BYTES)
     if data is None:
         raise TrustError(f"{layout.FORMAT_FILE}: is missing", hint="is this a registry?")
-    layout.parse_format(data)
+    try:
+        layout.parse_format(data)
+    except StoreError as error:
+        raise TrustError(error.message, hint=error.hint) from None
 
 
 def _local(path: Path | None) -> str | None:

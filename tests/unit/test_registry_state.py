@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bpfcompat.errors import Exit, StoreError, TrustError
+from bpfcompat.errors import ConfigError, Exit, StoreError, TrustError
 from bpfcompat.files import locked
 from bpfcompat.note import NoteKey, cosign, put_line, sign_note, verify_note
 from bpfcompat.registry.state import LOCK, Contradiction, Memory, state_folder
@@ -236,3 +236,11 @@ def test_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_STATE_HOME", value)
         assert state_folder("witness") == tmp_path / ".local/state/bpfcompat/witness"
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(ConfigError, match="--state DIR"):
+        state_folder("reader")
+
+
+def homeless() -> Path:
+    """As Path.home for a user without one."""
+    raise RuntimeError

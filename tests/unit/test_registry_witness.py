@@ -71,7 +71,7 @@ def test_remembers_before_it_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_signs_nothing_it_cannot_remember(tmp_path: Path) -> None:
     """Where the memory cannot be written there is no line."""
     (tmp_path / "state").write_text("in the way")
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="--state DIR"):
         look(tmp_path / "state", History(leaves(5)))
 
 
