@@ -49,13 +49,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     verifycommands.add_commands(commands)
-    serve = commands.add_parser("serve", help="serve a registry read-only over HTTP")
-    serve.add_argument("registry", nargs="?", default=".bpfcompat/registry", type=Path)
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", default=8080, type=int)
-    serve.add_argument("--tls-cert", type=Path)
-    serve.add_argument("--tls-key", type=Path)
-    serve.set_defaults(call=_serve)
+    _serve_command(commands)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)
     keygen.add_argument(
@@ -85,6 +79,18 @@ def parser() -> argparse.ArgumentParser:
     for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
         add(commands)
     return top
+
+
+def _serve_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser("serve", help="serve a registry read-only over HTTP")
+    serve.add_argument("registry", nargs="?", default=".bpfcompat/registry", type=Path)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", default=8080, type=int)
+    serve.add_argument("--tls-cert", type=Path)
+    serve.add_argument("--tls-key", type=Path)
+    serve.add_argument("--admin", metavar="HOST:PORT", help="health and metrics, for yourself (none)")
+    serve.add_argument("--access-log", metavar="FILE", help="a JSON line for each answer; - is stdout (none)")
+    serve.set_defaults(call=_serve)
 
 
 SEARCHES = {
@@ -279,13 +285,17 @@ def _flakes(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from bpfcompat.registry.serve import serve
+    from bpfcompat.registry.serve import Address, address, serve
 
-    def ready(host: str, port: int) -> None:
-        scheme = "https" if options.tls_cert else "http"
-        print(f"serving {options.registry} at {scheme}://{host}:{port}/ until SIGTERM", flush=True)
+    def ready(public: Address, admin: Address | None) -> None:
+        places = [f"{'https' if options.tls_cert else 'http'}://{public[0]}:{public[1]}/"]
+        places += [f"http://{admin[0]}:{admin[1]}/metrics"] if admin else []
+        out = sys.stderr if options.access_log == "-" else sys.stdout
+        print(f"serving {options.registry} at {' and '.join(places)} until SIGTERM", file=out, flush=True)
 
-    serve(options.registry, options.host, options.port, options.tls_cert, options.tls_key, ready)
+    admin = address(options.admin) if options.admin else None
+    serve(options.registry, options.host, options.port, options.tls_cert, options.tls_key, ready, admin,
+          options.access_log)  # fmt: skip
     return int(Exit.OK)
 
 

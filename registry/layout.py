@@ -20,6 +20,7 @@ CHECKPOINT = "checkpoint"
 MATRIX = "matrix.json"
 INDEX = "index.html"
 STYLE = "style.css"
+TWIN = ".gz"  # what the name of a file's compressed copy ends with
 MAX_SMALL_BYTES = 1 << 20  # registry.json, a pair index, a key
 MAX_EVIDENCE_BYTES = 64 << 20
 

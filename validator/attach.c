@@ -155,7 +155,7 @@ int attach_release(struct attachment *at)
 	at->undo = NULL;
 	while (at->fd_count)
 		close(at->fds[--at->fd_count]);
-	if (!err && at->prog_id && proof_by_id(at->prog_id, ATTACH_ANY))
+	if (!err && at->prog_id && proof_is_left(at))
 		err = -EBUSY;
 	return err;
 }

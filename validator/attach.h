@@ -32,6 +32,7 @@ struct attachment {
 	__u32 prog_id;
 	char how[160];
 	char reason[240];
+	bool by_perf_event; /* and by no link */
 	/* what attach_release() ends: links, then @undo, then descriptors */
 	struct bpf_link *links[ATTACH_LINKS];
 	int link_count;

@@ -29,16 +29,14 @@ int attach_keep_fd(struct attachment *at, int fd);
 const char *attach_target(const struct attachment *at);
 
 /* A link of libbpf's, NULL and errno if there is none: keep it, prove it, and add to what was said how the kernel holds it.
- * @type as for proof_by_id().
+ * A link that tells its attach type must have @type, unless that is ATTACH_ANY.
  */
 struct attached attach_by_link(struct attachment *at, struct bpf_link *link, int type);
 /* Likewise for a link's bare descriptor, -1 and errno if there is none. */
 struct attached attach_by_link_fd(struct attachment *at, int fd, int type);
 
-/* How the kernel says it holds a program: a link's type, or "perf event"; NULL if no link and no perf event names it.
- * A link that tells its attach type must have @type, unless that is ATTACH_ANY.
- */
-const char *proof_by_id(__u32 prog_id, int type);
+/* True when the kernel still names the program as attached. */
+bool proof_is_left(const struct attachment *at);
 
 /* The families, by what they are attached to. */
 extern const struct attach_family family_trace, family_tp, family_raw_tp, family_kprobe, family_kprobe_multi,

@@ -62,6 +62,8 @@ static const char *among_links(__u32 prog_id, int type)
 	return held;
 }
 
+static const char perf_event[] = "perf event";
+
 /* Until Linux 5.15 a perf event that runs a program is no link; the process that holds it may ask what it runs. */
 static const char *among_perf_events(__u32 prog_id)
 {
@@ -74,15 +76,21 @@ static const char *among_perf_events(__u32 prog_id)
 	while (dir && !seen && (entry = readdir(dir)))
 		if (!bpf_task_fd_query(getpid(), atoi(entry->d_name), 0, NULL, &len, &found, &type, &offset, &addr) &&
 		    found == prog_id)
-			seen = "perf event";
+			seen = perf_event;
 	if (dir)
 		closedir(dir);
 	return seen;
 }
 
-const char *proof_by_id(__u32 prog_id, int type)
+/* How the kernel says it holds a program: a link's type, or "perf event"; NULL if no link and no perf event names it. */
+static const char *proof_by_id(__u32 prog_id, int type)
 {
 	return among_links(prog_id, type) ?: among_perf_events(prog_id);
+}
+
+bool proof_is_left(const struct attachment *at)
+{
+	return among_links(at->prog_id, ATTACH_ANY) || (at->by_perf_event && among_perf_events(at->prog_id));
 }
 
 struct attached attach_by_link(struct attachment *at, struct bpf_link *link, int type)
@@ -97,6 +105,7 @@ struct attached attach_by_link(struct attachment *at, struct bpf_link *link, int
 	held = word_of(bpf_link__fd(link), at->prog_id, type) ?: proof_by_id(at->prog_id, type);
 	if (!held)
 		return attach_unproved(at);
+	at->by_perf_event = held == perf_event;
 	snprintf(at->how + len, sizeof(at->how) - len, ": %s", held);
 	return attach_done(at);
 }

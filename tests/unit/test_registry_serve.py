@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfcompat.registry.serve import Refusal, Request, parse_request
+from bpfcompat.registry.server.request import Fields, Refusal, Request, parse_request
 
 
 def test_plain_request() -> None:
     """What a browser sends is understood; unknown headers are nobody's business."""
     block = b'GET /matrix.json HTTP/1.1\r\nHost: [::1]:8080\r\nUser-Agent: x\r\nIf-None-Match: "a"\r\nA:\r\nB: \xff'
-    assert parse_request(block) == Request(False, "/matrix.json", '"a"', True)
-    assert parse_request(b"HEAD / HTTP/1.0") == Request(True, "/", "", False)
+    assert parse_request(block) == Request(False, "/matrix.json", True, Fields(1, '"a"', agent=b"x"))
+    assert parse_request(b"HEAD / HTTP/1.0") == Request(True, "/", keep=False)
     assert not parse_request(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: a, CLOSE").keep
 
 
