@@ -103,13 +103,13 @@ class Lender:
 
     def _checked(self, pair: str, bundle: bytes, report: bytes) -> Loan:
         digest = self._bundle(pair)
-        claim, signer = self._trust.signed(bundle, digest)
+        claim, signed = self._trust.signed(bundle, digest)
         label = f"{claim.object_name}@{claim.kernel_name}"
         if pair_id(claim) != pair:
             raise TrustError(f"{label}: bundle {short(digest)} answers another question than its row says")
         if digest_bytes(report) != claim.report:
             raise TrustError(f"{label}: the report is not the one that its verdict rests on")
-        loan = Loan(claim, report, digest, signer, self.url)
+        loan = Loan(claim, report, digest, signed.keyid, self.url)
         if loan.outcome != self.outcome(pair):
             raise TrustError(f"{label}: the matrix says another answer than its bundle")
         return loan
