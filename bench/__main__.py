@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.borrowed import borrowed
 from bench.kills import kills
 from bench.logs import log
 from bench.measure import (
@@ -162,6 +163,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "growth": growth,
     "matrix": matrix,
     "manifest": manifest,
+    "borrowed": borrowed,
     "log": log,
     "virtme": virtme,
     "kills": kills,

@@ -7,13 +7,13 @@ beside the fields we know, and no two spellings mean the same.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bpfcompat.behaviour import Outcome, TestVerdict
 from bpfcompat.costs import measures_from_json
-from bpfcompat.digest import canonical, digest_bytes, digest_json, hex_of
+from bpfcompat.digest import as_json, canonical, digest_bytes, digest_json, hex_of
 from bpfcompat.envelope import MAX_BYTES
 from bpfcompat.errors import TrustError
 from bpfcompat.model import Answer, Attach, Creation, MapVerdict, ProgramVerdict, Verdict
@@ -99,7 +99,7 @@ def verdict_statement(claim: Claim) -> dict[str, Any]:
             "passedTests": passed,
             "warnedTests": broken if compatible else [],
             "failedTests": [] if compatible else broken,
-            "bpfcompat": {"format": FORMAT, "classifier": claim.classifier, **_as_json(asdict(verdict))},
+            "bpfcompat": {"format": FORMAT, "classifier": claim.classifier, **as_json(verdict)},
         },
     }
 
@@ -204,10 +204,15 @@ def pair_id(claim: Claim) -> str:
         "validator": claim.validator,
         "initramfs": claim.initramfs,
         "command_line": claim.command_line,
-        "machine": _as_json(claim.machine),
-        "spec": _as_json(claim.spec),
-        **({"conditions": _as_json(claim.conditions)} if claim.conditions else {}),
+        "machine": as_json(claim.machine),
+        "spec": as_json(claim.spec),
+        **({"conditions": as_json(claim.conditions)} if claim.conditions else {}),
     }
+    return question_id(question)
+
+
+def question_id(question: Mapping[str, Any]) -> str:
+    """The pair id of a question: what all probes of a kernel share, the object's digest, and the recipe as `spec`."""
     return hex_of(digest_json({"format": FORMAT, "pair": question}))
 
 
@@ -233,14 +238,14 @@ def _configuration(claim: Claim) -> list[dict[str, Any]]:
         _resource("initramfs", sha256_set(claim.initramfs)),
         _resource("command-line", sha256_set(digest_bytes(claim.command_line.encode())), {"text": claim.command_line}),
         *_conditions(claim.conditions),
-        _resource("machine", sha256_set(digest_json(claim.machine)), {"machine": _as_json(claim.machine)}),
-        _resource("recipe", sha256_set(digest_json(claim.spec)), {"spec": _as_json(claim.spec)}),
+        _resource("machine", sha256_set(digest_json(claim.machine)), {"machine": as_json(claim.machine)}),
+        _resource("recipe", sha256_set(digest_json(claim.spec)), {"spec": as_json(claim.spec)}),
         _resource("report", sha256_set(claim.report)),
     ]
 
 
 def _conditions(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_resource("conditions", sha256_set(digest_json(told)), {"conditions": _as_json(told)})] if told else []
+    return [_resource("conditions", sha256_set(digest_json(told)), {"conditions": as_json(told)})] if told else []
 
 
 def _resource(name: str, digest: dict[str, str], annotations: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -379,13 +384,4 @@ def _texts(values: Any) -> tuple[str, ...]:
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"expected an object, got {type(value).__name__}")
-    return value
-
-
-def _as_json(value: Any) -> Any:
-    """A value with Mappings as dicts and sequences as lists: what JSON reads back as."""
-    if isinstance(value, Mapping):
-        return {str(name): _as_json(inner) for name, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_as_json(inner) for inner in value]
     return value

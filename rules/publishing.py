@@ -136,9 +136,15 @@ def publish(session: Session) -> None:
     if silent:
         session.voice.say(f"   published: nothing: {len(silent)} required pairs have no answer; run again")
         return
-    key, log = claims.signing_key(session), claims.log_signer(session)
-    items, entries = claims.items_of(session, rows)
     days = session.config["signing.valid_days"]
+    own = claims.own_rows(session, rows)
+    if len(own) < len(rows):
+        session.voice.say(f"   published: without {len(rows) - len(own)} borrowed pairs: who asked vouches for them")
+    if not own:
+        _remember_published(session, days)
+        return
+    key, log = claims.signing_key(session), claims.log_signer(session)
+    items, entries = claims.items_of(session, own)
     place = session.config.path("paths.registry")
     with trailing.publishing(session.config, place, key.public_key(), log) as told:
         found = readers(session.config)
@@ -146,7 +152,7 @@ def publish(session: Session) -> None:
         done = told.done = put(
             place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
             inventories=_inventories(session), waiting=session.waiting("publish"),
-            explained=explanations(session, rows), policy=found[1] if found else None,
+            explained=explanations(session, own), policy=found[1] if found else None,
         )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
@@ -173,13 +179,17 @@ def _remember_published(session: Session, days: int) -> None:
 
 
 def _publish_action(session: Session, settled: Action | None) -> Action | None:
-    """Stands for: this very registry head, signed by these very keys, says what this very matrix found."""
-    head = session.config.path("paths.registry") / "matrix.json"
-    files = {"head": head, **{n: session.config.path(f"signing.{n}") for n in ("key", "log_key")}}
-    if settled is None or not all(path.is_file() for path in files.values()):
+    """Stands for: this very registry head, signed by these very keys, says what this very matrix found.
+
+    Without head or keys: that there was nothing to sign, because all was borrowed.
+    """
+    if settled is None:
         return None
+    files = {"head": session.config.path("paths.registry") / "matrix.json"}
+    files |= {name: session.config.path(f"signing.{name}") for name in ("key", "log_key")}
     digest = session.asker.shop.memo.digest
-    return Action("publish", "", {"matrix": settled.key(), **{n: digest(path) for n, path in files.items()}})
+    signed = {name: digest(path) if path.is_file() else None for name, path in files.items()}
+    return Action("publish", "", {"matrix": settled.key(), **signed})
 
 
 def _published(session: Session, settled: Action | None) -> bool:

@@ -65,7 +65,7 @@ LAYERS = {
             "looking",
             "foreseeing",
         ),
-        *("building", "querying"),
+        *("building", "querying", "borrowing"),
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*", "rooting", "trailing"),
