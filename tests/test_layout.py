@@ -69,7 +69,10 @@ LAYERS = {
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*", "rooting", "trailing"),
-    6: ("cli", "auditcommands", "keycommands", "trailcommands", "verifycommands", "witnesscommands", "__main__"),
+    6: (
+        *("cli", "auditcommands", "keycommands", "trailcommands", "verifycommands", "witnesscommands", "__main__"),
+        "reproducecommands",
+    ),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
