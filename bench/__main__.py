@@ -27,6 +27,7 @@ from bench.measure import (
     task_seconds,
 )
 from bench.plot import Line, draw
+from bench.registries import checking, publishing, verifying
 from bench.sixty import sixty
 from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bench.trust import manifest
@@ -166,6 +167,9 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "log": log,
     "virtme": virtme,
     "kills": kills,
+    "publish": publishing,
+    "fsck": checking,
+    "verify": verifying,
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bpfcompat import (
     __version__,
     auditcommands,
+    fsckcommands,
     keycommands,
     reproducecommands,
     trailcommands,
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     verifycommands.add_commands(commands)
+    fsckcommands.add_commands(commands)
     _serve_command(commands)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)

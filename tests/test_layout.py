@@ -70,8 +70,15 @@ LAYERS = {
     ),
     5: ("rules", "rules.*", "rooting", "trailing"),
     6: (
-        *("cli", "auditcommands", "keycommands", "trailcommands", "verifycommands", "witnesscommands", "__main__"),
+        "cli",
+        "auditcommands",
+        "fsckcommands",
+        "keycommands",
         "reproducecommands",
+        "trailcommands",
+        "verifycommands",
+        "witnesscommands",
+        "__main__",
     ),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
