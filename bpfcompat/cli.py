@@ -8,7 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__, keycommands, trailcommands, verifycommands, witnesscommands
+from bpfcompat import (
+    __version__,
+    auditcommands,
+    fsckcommands,
+    keycommands,
+    reproducecommands,
+    trailcommands,
+    verifycommands,
+    witnesscommands,
+)
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -49,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     verifycommands.add_commands(commands)
+    fsckcommands.add_commands(commands)
     _serve_command(commands)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)
@@ -75,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
-    modules = (keycommands, trailcommands, witnesscommands)
+    modules = (auditcommands, keycommands, reproducecommands, trailcommands, witnesscommands)
     for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
         add(commands)
     return top
