@@ -27,7 +27,7 @@ def task_causes_page():
 
 
 def task_goldens():
-    """Ask kernels for the reports that the tests keep of each cause, score the table by them, write docs/accuracy.md."""
+    """Ask kernels for the reports that the tests keep of each cause, score by them, and write docs/accuracy.md."""
     return {"actions": ["python -m bench.labels --capture --causes --examples --page"], "verbosity": 2}
 
 
