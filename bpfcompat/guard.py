@@ -1,20 +1,21 @@
 """The one door to the network: what may be asked, of whom, for how long and how much.  docs/fetch.md has the rules.
 
 https to hosts that are open to everybody; http, other ports and hosts inside a network only where they were named.
-Nothing of the environment is used but the system's certificate authorities: no proxies, no netrc, no cookies.
+Nothing of the environment is used but the system's certificate authorities: no proxies, no netrc, no cookies.  That is
+why requests is used without its sessions: an adapter sends what was prepared, and adds nothing.
 """
 
 import base64
 import contextlib
 import ssl
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bpfcompat.dialler import BUDGET, CONNECT_S, SILENCE_S, Budget, Dialler, Late, TlsSocket, Trouble, advice
@@ -54,13 +55,42 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _GuardedTls
 
 
+class _Adapter(HTTPAdapter):
+    """requests over connections that the dialler opens, to servers that the given certificate authorities know."""
+
+    def __init__(self, dialler: Dialler, tls: ssl.SSLContext) -> None:
+        self._dialler, self._tls = dialler, tls
+        super().__init__(pool_connections=_POOLS, pool_maxsize=_KEPT, max_retries=_AGAIN)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        """As HTTPAdapter's, with pools of ours."""
+        self.poolmanager = urllib3.PoolManager(connections, maxsize=maxsize, block=block, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": self._plain, "https": self._encrypted}
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        """Whom to ask, and nothing of what requests would trust by itself."""
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the context has it all, and requests would add authorities of its own."""
+
+    def _plain(self, host: str, port: int, **options: Any) -> _Pool:
+        return _Pool(host, port, dialler=self._dialler, **options)
+
+    def _encrypted(self, host: str, port: int, **options: Any) -> _TlsPool:
+        return _TlsPool(host, port, ssl_context=self._tls, dialler=self._dialler, **options)
+
+
 class Answer:
     """What a server said, its body not yet read."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        self.status: int = response.status
+    def __init__(self, response: requests.Response) -> None:
+        self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self._response = response
+        self._response = response.raw
 
     @property
     def moved(self) -> str | None:
@@ -90,8 +120,6 @@ class Door:
     def __init__(self, dialler: Dialler, tls: ssl.SSLContext | None = None) -> None:
         self._dialler = dialler
         self._given_tls = tls
-        self._pools: OrderedDict[tuple[str, str, int], urllib3.HTTPConnectionPool] = OrderedDict()
-        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def open(
@@ -106,7 +134,7 @@ class Door:
         try:
             with contextlib.closing(self._follow(target(url), {**HEADERS, **(headers or {})}, roam)) as answer:
                 yield answer
-        except urllib3.exceptions.HTTPError as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Trouble(_brief(error)) from error
         finally:
             BUDGET.reset(token)
@@ -132,11 +160,10 @@ class Door:
     def _ask(self, there: Target, headers: Mapping[str, str]) -> Answer:
         self._check(there)
         seconds = BUDGET.get().left()
-        response = self._pool(there).urlopen(
-            "GET", there.path, headers=headers, redirect=False, retries=_AGAIN, preload_content=False,
-            decode_content=False, timeout=urllib3.Timeout(min(CONNECT_S, seconds), min(SILENCE_S, seconds)),
-        )  # fmt: skip
-        return Answer(response)
+        prepared = requests.Request("GET", f"{there.scheme}://{there.host}:{there.port}/", headers).prepare()
+        prepared.url = f"{there.scheme}://{there.host}:{there.port}{there.path}"  # as it came, in no other spelling
+        patience = min(CONNECT_S, seconds), min(SILENCE_S, seconds)
+        return Answer(self._adapter.send(prepared, stream=True, timeout=patience))
 
     def _check(self, there: Target) -> None:
         """What can be said before anybody is asked; the dialler judges the address."""
@@ -147,19 +174,9 @@ class Door:
             hint = advice(there.host, there.port)
             raise Refused(f"{there.site}: port {there.port} is for hosts that were named with it", hint=hint)
 
-    def _pool(self, there: Target) -> urllib3.HTTPConnectionPool:
-        with self._lock:
-            found = self._pools.pop(there.origin, None) or self._new_pool(there)
-            self._pools[there.origin] = found
-            if len(self._pools) > _POOLS:
-                self._pools.popitem(last=False)[1].close()
-            return found
-
-    def _new_pool(self, there: Target) -> urllib3.HTTPConnectionPool:
-        host, dialler = there.host.strip("[]"), self._dialler
-        if there.scheme == "http":
-            return _Pool(host, there.port, maxsize=_KEPT, dialler=dialler)
-        return _TlsPool(host, there.port, maxsize=_KEPT, ssl_context=self._tls, dialler=dialler)
+    @cached_property
+    def _adapter(self) -> _Adapter:
+        return _Adapter(self._dialler, self._tls)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -182,6 +199,8 @@ def _login(there: Target) -> dict[str, str]:
 
 def _brief(error: Exception) -> str:
     """The words of urllib3's innermost error."""
+    if isinstance(error, requests.RequestException) and error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
     if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
         error = error.reason
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -15,6 +15,10 @@ from bpfcompat.note import NoteKey
 CLOCK_SKEW_S = 300
 
 
+class Uncounted(TrustError):
+    """A signature holds, and its key is known, but does not count here: revoked, expired, not yet valid."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerdictKey:
     """A key that signs verdicts and matrices, and when it may.  None is no limit, by the reader's own choice.
@@ -93,14 +97,22 @@ class Policy:
         return tuple(known.key for known in self.verdict)
 
     def allows(self, keyid: str, index: int | None, witnessed: int | None, now: int) -> None:
-        """TrustError that says why this verdict key's signature does not count; see VerdictKey.refusal."""
+        """Uncounted, which says why this verdict key's signature does not count; TrustError for an unknown key.
+
+        See VerdictKey.refusal for `index`, `witnessed` and `now`.
+        """
         known = self._by_id.get(keyid)
         if known is None:
             wanted = " or ".join(sorted(self._by_id)) or "nobody"
             raise TrustError(f"signed by {keyid[:80]}, trusted: {wanted}", hint="give the signer's public key")
         why = known.refusal(index, witnessed, now)
         if why is not None:
-            raise TrustError(f"key {keyid}: {why}")
+            raise Uncounted(f"key {keyid}: {why}")
+
+    @property
+    def every_log(self) -> tuple[NoteKey, ...]:
+        """All log keys, those of old too: what any of them signed binds the log."""
+        return (*self.log, *(key for key, _below in self.former))
 
     def log_for(self, size: int) -> tuple[NoteKey, ...]:
         """The log keys that may have signed a checkpoint of this size which is not the newest."""

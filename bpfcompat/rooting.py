@@ -117,7 +117,8 @@ def _revoke(options: argparse.Namespace) -> int:
 
 
 def _expire(options: argparse.Namespace) -> int:
-    at = parse_time(options.at, "--at") if options.at else int(time.time())
+    # a second later, as a key may have begun in this one
+    at = parse_time(options.at, "--at") if options.at else int(time.time()) + 1
     root = expire(_editable(options.draft), _id(options.key), at)
     below = _below(options)
     return _write(options.draft, root if below is None else end(root, _id(options.key), below))

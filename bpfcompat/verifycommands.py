@@ -10,6 +10,7 @@ from bpfcompat.errors import ConfigError
 
 if TYPE_CHECKING:
     from bpfcompat.policy import Policy
+    from bpfcompat.registry.client import Source
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -18,7 +19,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """The command, below the top parser's."""
     check = commands.add_parser("verify", help="check a registry's signatures, log, digests and answers")
     check.add_argument("registry", help="a folder, or the http(s) address that serves it")
-    check.add_argument("--key", required=True, type=Path, action="append", help="trusted public key (PEM); repeatable")
+    check.add_argument("--root", type=Path, metavar="FILE", help="the registry's root document: instead of all keys")
+    check.add_argument("--key", type=Path, action="append", default=[], help="trusted public key (PEM); repeatable")
     check.add_argument("--log-key", type=Path, action="append", default=[], help="the log's key (vkey); repeatable")
     check.add_argument("--witness", type=Path, action="append", default=[], help="a witness's key (vkey); repeatable")
     check.add_argument("--needed", type=int, default=0, metavar="K", help="how many witnesses must have seen the log")
@@ -29,7 +31,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     check.add_argument("--all", action="store_true", help="every leaf of the log must have its bundle, over HTTP too")
     check.add_argument("--object", type=Path, help="only rows about this object, which must be this very file")
     check.add_argument("--kernel", type=Path, help="only rows about this vmlinuz, which must be this very file")
-    check.add_argument("--allow-expired", action="store_true", help="accept a matrix after its validity")
+    check.add_argument("--allow-expired", action="store_true", help="accept a matrix or root after its validity")
     check.set_defaults(call=_verify)
 
 
@@ -38,14 +40,31 @@ def _verify(options: argparse.Namespace) -> int:
     from bpfcompat.registry.state import Memory, state_folder
     from bpfcompat.registry.verify import format_verification, verify
 
-    policy = _policy(options)
-    logs = (*policy.log, *(key for key, _below in policy.former))
-    memory = Memory(options.state or state_folder("reader"), logs) if logs else None
-    found = verify(open_source(options.registry), policy, now=int(time.time()), object_file=options.object,
+    source, state = open_source(options.registry), options.state or state_folder("reader")
+    policy = _rooted(options, source, state) if options.root else _policy(options)
+    memory = Memory(state, policy.every_log) if policy.log else None
+    found = verify(source, policy, now=int(time.time()), object_file=options.object,
                    kernel_file=options.kernel, allow_expired=options.allow_expired, every=options.all,
                    memory=memory)  # fmt: skip
     print(format_verification(found))
     return int(found.exit_code)
+
+
+def _rooted(options: argparse.Namespace, source: "Source", state: Path) -> "Policy":
+    """Whom a pinned root document trusts, by its newest version."""
+    from bpfcompat.files import read_bounded
+    from bpfcompat.registry.rootmemory import RootMemory, reader_policy
+    from bpfcompat.rootchain import pinned
+    from bpfcompat.rootdoc import MAX_BYTES, time_text
+
+    if options.key or options.log_key or options.witness or options.needed:
+        raise ConfigError("--root: has all keys in it", hint="leave --key, --log-key, --witness and --needed out")
+    first = pinned(read_bounded(options.root, MAX_BYTES, ConfigError), str(options.root))
+    age = None if options.max_age is None else seconds(options.max_age, "--max-age")
+    root, policy = reader_policy(first, source, RootMemory(state), now=int(time.time()),
+                                 allow_expired=options.allow_expired, max_age_s=age)  # fmt: skip
+    print(f"root of {root.name}: version {root.version}, expires {time_text(root.expires)}")
+    return policy
 
 
 def _policy(options: argparse.Namespace) -> "Policy":
@@ -55,6 +74,8 @@ def _policy(options: argparse.Namespace) -> "Policy":
     from bpfcompat.note import load_vkey
     from bpfcompat.policy import Policy
 
+    if not options.key:
+        raise ConfigError("verify: whom to believe?", hint="give --root, or --key and --log-key")
     if not options.log_key and (options.witness or options.needed or options.max_age):
         raise ConfigError("--witness, --needed, --max-age: are about the log, whose key is not given",
                           hint="give --log-key")  # fmt: skip

@@ -6,7 +6,7 @@ make its log fork unseen.  All of it happens under the registry's lock, and unde
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,14 +60,17 @@ class Log:
             for i in indexes
         ]
 
-    def find(self, digests: Collection[str]) -> dict[str, int]:
-        """Where the leaves of these bundles are, as far as they are in the log; the newest are looked at first."""
+    def find(self, leaves: Mapping[str, bytes]) -> dict[str, int]:
+        """Where the leaves of these bundles are, as far as they are in the log; the newest are looked at first.
+
+        A bundle that was signed anew has leaves of older signatures too: these are not meant.
+        """
         tree, found = Tree(self.last.size, self._read), dict[str, int]()
         for tile in range((self.last.size - 1) // WIDTH, -1, -1):
             for i, leaf in enumerate(tree.leaves(tile)):
-                if (digest := digest_in(leaf)) in digests:
+                if leaves.get(digest := digest_in(leaf)) == leaf:
                     found.setdefault(digest, tile * WIDTH + i)
-            if len(found) == len(digests):
+            if len(found) == len(leaves):
                 break
         return found
 

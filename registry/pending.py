@@ -65,11 +65,12 @@ def settle(registry: Path, log: Log, order: Sequence[str]) -> None:
     bundles = waiting(registry)
     new = dict.fromkeys(order)
     left = [digest for digest in bundles if digest not in new]
-    places = log.find(left) if left else {}
-    fresh = [digest for digest in (*left, *new) if digest in bundles and digest not in places]
     keys: dict[str, PublicKey] = {}
+    leaves = {digest: _leaf(registry, bundle, digest, keys) for digest, bundle in bundles.items()}
+    places = log.find({digest: leaves[digest] for digest in left}) if left else {}
+    fresh = [digest for digest in (*left, *new) if digest in bundles and digest not in places]
     first = log.last.size
-    log.append([_leaf(registry, bundles[digest], digest, keys) for digest in fresh])
+    log.append([leaves[digest] for digest in fresh])
     places |= {digest: first + i for i, digest in enumerate(fresh)}
     write_all(
         (registry / layout.bundle_path(digest), envelope.logged(bundles[digest], entry))

@@ -9,6 +9,7 @@ Another answer to a known question is a conflict: kept beside the first, and ret
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +23,7 @@ from bpfcompat.files import locked, read_bounded, write_all, write_atomic
 from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
+from bpfcompat.policy import Policy
 from bpfcompat.registry import layout, pages, pending
 from bpfcompat.registry.layout import Entry
 from bpfcompat.registry.log import Log, LogSigner, named, opened
@@ -77,8 +79,11 @@ def publish(
     inventories: Mapping[str, bytes] | None = None,
     waiting: Callable[[str], None] | None = None,
     explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    policy: Policy | None = None,
 ) -> Published:
     """Add verdicts to a registry and make `rows` its matrix; `now` is in Unix seconds.
+
+    `policy` is what readers trust: a bundle whose key does not count by it is signed anew, and conflicts with nothing.
 
     `inventories` are what the builds of the matrix's kernels have, by the kernel's name.
     `explained`: label of a row → explanation.to_json() of it, for its page.
@@ -90,13 +95,14 @@ def publish(
     signer = fingerprint(key.public_key())
     with locked(registry / layout.LOCK_FILE, waiting), _prepared(registry, key, log, waiting) as book:
         _write_once(registry, {layout.evidence_path(item.claim.report): item.report for item in items})
-        new = _sign_new(registry, payloads, key)
+        void = partial(_void, registry, policy, now)
+        new = _sign_new(registry, payloads, key, void)
         pending.settle(registry, book, new)
-        conflicts = _index(registry, [item.claim for item in items], list(payloads))
+        conflicts = _index(registry, [item.claim for item in items], list(payloads), void)
         claims = _check_rows(registry, rows, key)
         matrix, digest, fresh = _write_matrix(registry, Matrix(tuple(rows), now, now + valid_s, book.last), key)
         shown = _write_inventories(registry, inventories or {}, signer)
-        _write_pages(registry, matrix, digest, claims, signer, shown, explained)
+        _write_pages(registry, matrix, digest, claims, signer, shown, explained, void)
     return Published(len(new), len(items) - len(new), digest, fresh, conflicts, book.last)
 
 
@@ -129,10 +135,23 @@ def _write_once(registry: Path, made: Mapping[str, bytes]) -> None:
     write_all((registry / name, data) for name, data in made.items() if not (registry / name).exists())
 
 
-def _sign_new(registry: Path, payloads: Mapping[str, bytes], key: PrivateKey) -> list[str]:
-    """Sign what was never signed, by whomever, and keep it for the log; the digests of what is new."""
+def _void(registry: Path, policy: Policy | None, now: int, digest: str) -> bool:
+    """Whether a bundle that is there is by a key that does not count for it."""
+    if policy is None:
+        return False
+    found = pending.read(registry / layout.bundle_path(digest), digest)
+    try:
+        policy.allows(found.keyid, found.index, None, now)
+    except TrustError:
+        return True
+    return False
+
+
+def _sign_new(registry: Path, payloads: Mapping[str, bytes], key: PrivateKey, void: Callable[[str], bool]) -> list[str]:
+    """Sign what nobody signed whose word counts, and keep it for the log; the digests of what is new."""
     left = pending.waiting(registry)
-    known = [digest for digest in payloads if (registry / layout.bundle_path(digest)).exists()]
+    there = [digest for digest in payloads if (registry / layout.bundle_path(digest)).exists()]
+    known = [digest for digest in there if not void(digest)]
     for digest in known:
         _read_bundle(registry, digest, key)
     new = [digest for digest in payloads if digest not in left and digest not in known]
@@ -152,7 +171,9 @@ def _read_bundle(registry: Path, digest: str, key: PrivateKey) -> bytes:
     return found.payload
 
 
-def _index(registry: Path, claims: Sequence[Claim], bundles: Sequence[str]) -> tuple[Conflict, ...]:
+def _index(
+    registry: Path, claims: Sequence[Claim], bundles: Sequence[str], void: Callable[[str], bool]
+) -> tuple[Conflict, ...]:
     """Append bundles to their pairs' indexes; a Conflict for each to which an older entry has another answer."""
     found: dict[str, tuple[Entry, ...]] = {}
     changed: dict[str, bytes] = {}
@@ -164,11 +185,17 @@ def _index(registry: Path, claims: Sequence[Claim], bundles: Sequence[str]) -> t
             entries += (Entry(bundle, verdict.answer, verdict.cause),)
             changed[path] = layout.index_bytes(entries)
         found[path] = entries
-        others = tuple(sorted({e.answer for e in entries if e.answer is not verdict.answer}))
+        others = tuple(sorted(_answers(entries, void) - {verdict.answer}))
         if others:
             conflicts.append(Conflict(f"{claim.object_name}@{claim.kernel_name}", pair, others, verdict.answer))
     write_all((registry / path, data) for path, data in changed.items())
     return tuple(conflicts)
+
+
+def _answers(entries: Sequence[Entry], void: Callable[[str], bool]) -> set[Answer]:
+    """What the entries answer; where that is more than one thing, without those whose word does not count."""
+    found = {entry.answer for entry in entries}
+    return found if len(found) < 2 else {entry.answer for entry in entries if not void(entry.bundle)}
 
 
 def read_index(path: Path) -> tuple[Entry, ...]:
@@ -246,6 +273,7 @@ def _write_pages(
     signer: str,
     kernels: Mapping[str, str],
     explained: Mapping[str, Mapping[str, Any]],
+    void: Callable[[str], bool],
 ) -> None:
     """Style first, index last: a page that can be seen has what it links to."""
     made = {layout.STYLE: pages.style()}
@@ -255,7 +283,7 @@ def _write_pages(
             entries = read_index(registry / layout.pair_path(row.pair))
             why = explained.get(row.label)
             made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, entries, signer, why)
-            if len({entry.answer for entry in entries}) > 1:
+            if len(_answers(entries, void)) > 1:
                 conflicting.add(row.pair)
     named = {row.pair: claims[row.bundle] for row in matrix.rows if row.bundle and row.pair}
     noted = {pair for pair, claim in named.items() if any(map(is_remark, claim.verdict.notes))}

@@ -11,11 +11,12 @@ from pathlib import Path
 from bpfcompat.digest import canonical, is_digest
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.files import locked, read_bounded, write_atomic
+from bpfcompat.policy import Policy
 from bpfcompat.registry.client import Source
 from bpfcompat.registry.roots import chain
 from bpfcompat.registry.state import LOCK
-from bpfcompat.rootchain import pinned
-from bpfcompat.rootdoc import Document
+from bpfcompat.rootchain import check_life, pinned
+from bpfcompat.rootdoc import Document, Root
 from bpfcompat.strictjson import parse_json
 
 _MAX_MEMORY = 1 << 20
@@ -28,6 +29,25 @@ class Seen:
     data: bytes
     newest: Document
     digests: dict[int, str] = field(default_factory=dict)
+
+
+def reader_policy(
+    first: Document,
+    source: Source,
+    memory: "RootMemory | None",
+    *,
+    now: int,
+    allow_expired: bool = False,
+    max_age_s: int | None = None,
+) -> tuple[Root, Policy]:
+    """Whom a reader believes who pinned a document: by the newest version, which must not have expired.
+
+    `now` in Unix seconds.  TrustError where the chain, the memory or the newest document says no.
+    """
+    newest = (memory.meet(first, source) if memory else chain(source, first)[-1]).root
+    if not allow_expired:
+        check_life(newest, now)
+    return newest, newest.policy(now, max_age_s)
 
 
 class RootMemory:

@@ -15,7 +15,7 @@ from bpfcompat.errors import ConfigError, Exit, StoreError, TrustError
 from bpfcompat.keys import PublicKey
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
-from bpfcompat.policy import CLOCK_SKEW_S, Policy
+from bpfcompat.policy import CLOCK_SKEW_S, Policy, Uncounted
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
 from bpfcompat.registry.ledger import Ledger
@@ -58,10 +58,11 @@ class Trust:
             checkpoint, index = self._verifier.checkpoint(signed), signed.index
             if ledger is not None:
                 ledger.cover(checkpoint)
-        self.policy.allows(signed.keyid, index, ledger.witnessed if ledger is not None else None, self._now)
         found = envelope.pae_digest(signed.payload)
         if found != digest:
             raise TrustError(f"bundle: is {short(found)}, its name says {short(digest)}")
+        # before it is read: what a thief of a key put into the log stays there, whatever it says
+        self.policy.allows(signed.keyid, index, ledger.witnessed if ledger is not None else None, self._now)
         return parse_verdict_statement(signed.payload)
 
     def row(self, row: Row, claim: Claim) -> None:
@@ -91,7 +92,8 @@ class Verification:
     not to believe; `conflicts` are pairs with two signed answers.  `bundles` counts the bundles that hold; `loaders`
     are those of bundles, by digest, that were not made with libbpf.
     `declared` are the pair ids whose answer is as declared, not the object's as it came.  `log` says what the log is in
-    words, "" when no log's key was given; `unborn` counts its newest leaves, whose bundles no matrix can name yet.
+    words, "" when no log's key was given; `unborn` counts its newest leaves, whose bundles no matrix can name yet;
+    `void` counts bundles by a key that does not count for them.
     """
 
     signer: str = ""
@@ -105,6 +107,7 @@ class Verification:
     loaders: Mapping[str, str] = field(default_factory=dict)
     log: str = ""
     unborn: int = 0
+    void: int = 0
 
     @property
     def trusted(self) -> bool:
@@ -134,17 +137,23 @@ class _Check:
     unborn: int = 0
     claims: dict[str, Claim] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    void: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def bundle(self, digest: str) -> Claim | None:
-        """The claim of a bundle, read and checked once; None after a problem."""
-        if digest not in self.claims and digest not in self.refused:
+        """The claim of a bundle, read and checked once; None after a problem, and for one whose key does not count.
+
+        Such a one is a problem only where a row rests on it: it stays in the log, and readers pass it over.
+        """
+        if digest not in self.claims and digest not in self.refused and digest not in self.void:
             path = layout.bundle_path(digest)
             try:
                 data = self.source.read(path, envelope.MAX_BYTES)
                 if data is None:
                     raise TrustError("is missing")
                 self.claims[digest] = self.trust.claim(data, digest, self.ledger)
+            except Uncounted as error:
+                self.void[digest] = error.message
             except TrustError as error:
                 self.refused.add(digest)
                 self.problems.append(f"{path}: {error}")
@@ -156,6 +165,8 @@ class _Check:
             return
         claim = self.bundle(row.bundle)
         try:
+            if row.bundle in self.void:
+                raise TrustError(f"{row.label}: {self.void[row.bundle]}", hint="ask the publisher to publish it anew")
             if claim is not None:
                 self.trust.row(row, claim)
             self.index(row.pair)
@@ -190,11 +201,10 @@ class _Check:
         if self.ledger is None or not every:
             return
         for index, digest in self.ledger.digests():
-            path = layout.bundle_path(digest)
             if index < below:
                 self.bundle(digest)
-            elif digest not in self.claims and self.source.read(path, envelope.MAX_BYTES) is None:
-                self.unborn += 1
+            elif digest not in self.claims and digest not in self.void:
+                self.unborn += self.source.read(layout.bundle_path(digest), envelope.MAX_BYTES) is None
 
     def conflicts(self) -> Iterator[str]:
         """Questions that were answered in two ways, by bundles that hold."""
@@ -245,7 +255,7 @@ def verify(
         tuple(check.problems), tuple(check.conflicts()),
         frozenset(pair_id(claim) for claim in check.claims.values() if claim.as_declared),
         {digest: claim.loader for digest, claim in check.claims.items() if "command" in claim.spec},
-        str(check.ledger or ""), check.unborn,
+        str(check.ledger or ""), check.unborn, len(check.void),
     )  # fmt: skip
 
 
@@ -310,6 +320,8 @@ def format_verification(found: Verification) -> str:
     lines.append(found.log or "the log was not checked: give its key (--log-key), or history can be rewritten unseen")
     if found.unborn:
         lines.append(f"{found.unborn} newer leaves of the log have no bundle yet: a publish is running, or was killed")
+    if found.void:
+        lines.append(f"{found.void} more bundles are by a key that does not count for them: passed over")
     lines.append("trusted, and as expected" if found.as_expected else "trusted, and not as expected")
     return "\n".join(lines)
 

@@ -80,7 +80,7 @@ DOORS: dict[str, dict[str, str]] = {
     "multiprocessing": {},
     "pty": {},
     "urllib3": {"guard": "the only place that asks servers"},
-    "requests": {},
+    "requests": {"guard": "the only place that asks servers"},
     "socket": {
         "dialler": "the only place that dials hosts",
         "guest": "a pair of sockets to a guest's ports",

@@ -149,6 +149,14 @@ def test_partial_download(good: Path) -> None:
                 Web(url, NOBODY.also(url)).read(layout.MATRIX, 1 << 20)
 
 
+@pytest.mark.parametrize("length", ["3", "+2", "-2", "2x", "two", "", "2, 3", "2\r\nContent-Length: 3", "9" * 40])
+def test_wrong_length(length: str) -> None:
+    """A length that is not exactly what came, or is none, is not taken."""
+    said = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{{}}".encode()
+    with talking(lambda peer: peer.sendall(said)) as url, pytest.raises(TrustError):
+        Web(url, NOBODY.also(url)).read(layout.MATRIX, 1 << 20)
+
+
 def test_redirect_to_another_named_server(good: Path) -> None:
     """A registry redirects within its own server only, even where the other one was named as well."""
     with serving(files({"/matrix.json": b"{}"})) as other:

@@ -285,19 +285,20 @@ def test_released_on_error(tmp_path: Path) -> None:
 
 
 def test_lock_is_replaced(tmp_path: Path) -> None:
-    """Who waited for a lock file that was dropped meanwhile locks the new one: nobody is ever inside with another."""
-    lock, entered = tmp_path / "l", threading.Event()
+    """Who waited for a lock file that was replaced meanwhile locks the new one: nobody is ever inside with another."""
+    lock, waits, entered = tmp_path / "l", threading.Event(), threading.Event()
 
     def wait() -> None:
-        with files.locked(lock, poll_s=0.001):
+        with files.locked(lock, lambda who: waits.set(), poll_s=0.001):
             entered.set()
 
-    with files.locked(lock):
-        waiter = threading.Thread(target=wait)
-        waiter.start()
-        lock.unlink()
+    with files.locked(tmp_path / "new"):
         with files.locked(lock):
-            assert not entered.wait(0.1)
+            waiter = threading.Thread(target=wait)
+            waiter.start()
+            assert waits.wait(60)
+            (tmp_path / "new").replace(lock)
+        assert not entered.wait(0.1)
     waiter.join()
     assert entered.is_set()
 

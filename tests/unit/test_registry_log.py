@@ -59,11 +59,13 @@ def test_empty(folder: Path) -> None:
 
 
 def test_entries_and_places(folder: Path) -> None:
-    """A leaf is found by the digest it holds, and its proof leads to the newest checkpoint."""
+    """A leaf is found where it is, another of the same bundle is not it; its proof leads to the newest checkpoint."""
     last, note = grow(folder, *LEAVES)
     wanted = {logentry.digest_in(LEAVES[n]): n for n in (0, 255, 256, 599)}
     log = same(folder)
-    assert log.find({*wanted, digest_bytes(b"none")}) == wanted
+    leaves = {digest: LEAVES[n] for digest, n in wanted.items()}
+    assert log.find({**leaves, digest_bytes(b"none"): LEAVES[1]}) == wanted
+    assert log.find({logentry.digest_in(LEAVES[5]): LEAVES[6]}) == {}
     for entry, index in zip(log.entries(list(wanted.values())), wanted.values(), strict=True):
         entry.check(LEAVES[index])
         assert (entry.index, entry.size, entry.root, entry.checkpoint) == (index, last.size, last.root, note)
