@@ -45,7 +45,15 @@ _ERRNO = {
 }
 
 # Types that a kernel of any release may be built without.
-PROGRAM_OPTION = {"lirc_mode2": "CONFIG_BPF_LIRC_MODE2"}
+PROGRAM_OPTION = {"lirc_mode2": "CONFIG_BPF_LIRC_MODE2", "netfilter": "CONFIG_NETFILTER_BPF_LINK"}
+# Ways to attach that say EOPNOTSUPP where they are compiled out, by section: kernel/trace/bpf_trace.c
+ATTACH_OPTION = {
+    "kprobe.multi": ("TRACE_KPROBE_MULTI", "CONFIG_FPROBE"),
+    "kretprobe.multi": ("TRACE_KPROBE_MULTI", "CONFIG_FPROBE"),
+    "kprobe.session": ("TRACE_KPROBE_SESSION", "CONFIG_FPROBE"),
+    "uprobe.multi": ("TRACE_UPROBE_MULTI", "CONFIG_UPROBES"),
+    "uretprobe.multi": ("TRACE_UPROBE_MULTI", "CONFIG_UPROBES"),
+}
 # Helpers that take a function; the first came with the pointers to functions themselves,
 # commit 69c087ba6225 ("bpf: Add bpf_for_each_map_elem() helper") (in v5.13)
 CALLBACK_HELPERS = frozenset((164, 170, 180, 181, 209))
@@ -778,16 +786,39 @@ def _unheard(case: Case) -> bool:
     return asked and bool(case.find(r"^.*prog '.*': BPF program load failed: .*$"))
 
 
+def _config_disabled(case: Case) -> Finding | None:
+    """Refused as something unknown is, by a kernel that is new enough to know it, and it is an option of the build."""
+    if not case.program:
+        return None
+    if case.phase is Phase.LOAD and case.errno == errno.EINVAL and _unheard(case):
+        kind, name, option = "program_types", case.program.type, PROGRAM_OPTION.get(case.program.type, "")
+        words, subject = f"has no programs of type {name} ({case.code}, empty verifier log)", name
+    elif case.phase is Phase.ATTACH and case.errno in (errno.EOPNOTSUPP, ENOTSUPP):
+        subject = case.program.section
+        name, option = ATTACH_OPTION.get(subject.removeprefix("?").partition("/")[0].removesuffix(".s"), ("", ""))
+        kind, words = "attach_types", f"does not attach section '{clip(subject)}' ({case.code})"
+    else:
+        return None
+    upstream = since(kind, name) if option else None
+    if upstream is None or upstream.newer_than(str(case.guest.get("release", ""))):
+        return None
+    return Finding(
+        f"{case.who}: {case.kernel} {words}; upstream has it since {upstream.words}, with {option}",
+        last_lines(case.libbpf, 3),
+        f"use a kernel with {option}=y, or a fallback that needs no such option",
+        subject,
+    )
+
+
 def _prog_type_missing(case: Case) -> Finding | None:
     if not case.program or not _unheard(case) or case.errno != errno.EINVAL:
         return None
-    row, option = case.too_old("program_types", case.program.type), PROGRAM_OPTION.get(case.program.type)
-    if row is None and not option:
+    row = case.too_old("program_types", case.program.type)
+    if row is None:
         return None
-    upstream = f"upstream has it since {row.words}" if row and not option else f"upstream has it with {option}"
     return Finding(
         f"{case.who}: {case.kernel} has no programs of type {case.program.type} "
-        f"({case.code}, empty verifier log); {upstream}",
+        f"({case.code}, empty verifier log); upstream has it since {row.words}",
         last_lines(case.libbpf, 3),
         'make the program optional (SEC("?…")) and load it only where the type exists',
         case.program.type,
@@ -980,6 +1011,7 @@ CAUSES: Sequence[Cause] = (
     Cause("map-create-failed", _NO, _L, _map_create_failed, _TABLE),
     Cause("core-relocation-unresolved", _NO, _L, _core_unresolved, _SAID),
     Cause("attach-target-missing", _NO, _L + _A, _attach_target_missing, _SAID),
+    Cause("config-disabled", _NO, _L + _A, _config_disabled, _TABLE),
     Cause("prog-type-missing", _NO, _L, _prog_type_missing, _TABLE),
     Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing, _TABLE),
     Cause("helper-missing", _NO, _L, _helper_missing, _SAID),

@@ -42,6 +42,7 @@ class About:
     evidence: str
     change: str
     example: str
+    none: str = ""  # why no real log of it is kept
 
 
 def about() -> tuple[About, ...]:
@@ -95,8 +96,9 @@ def _examples(rows: Iterable[About], goldens: Mapping[str, Mapping[str, Any]]) -
     for row in rows:
         if row.slug in best:
             yield from _example(row.slug, goldens[best[row.slug][1]])
-    missing = [f"`{row.slug}`" for row in rows if row.slug not in best]
-    yield f"No kernel of the catalogue has said these in a report that is kept: {', '.join(missing)}."
+    yield "Of these no report of a real kernel is kept:"
+    yield ""
+    yield from (f"- `{row.slug}`: {row.none}." for row in rows if row.slug not in best)
 
 
 def _example(slug: str, kept: Mapping[str, Any]) -> Iterator[str]:

@@ -33,7 +33,7 @@ class Around:
 
 def contradictions(build: Build, verdict: Verdict, report: Report, around: Around) -> list[str]:
     """Each contradiction in words."""
-    rules = (_of_release, _of_cause, _of_attach_type, _of_types, _of_attached)
+    rules = (_of_release, _of_cause, _of_attach_type, _of_option, _of_types, _of_attached)
     return [line for rule in rules for line in rule(build, verdict, report, around)]
 
 
@@ -64,6 +64,16 @@ def _of_attach_type(build: Build, verdict: Verdict, _report: Report, around: Aro
         return
     if name in build.attach_types and not build.switched_off("attach_types", name):
         yield f"{verdict.cause}: the build has {name}"
+
+
+def _of_option(build: Build, verdict: Verdict, _report: Report, around: Around) -> Iterator[str]:
+    """What is said to be compiled out, and is not: the option is set, or the build has never heard of it."""
+    if verdict.cause != "config-disabled":
+        return
+    kind = "attach_types" if "." in verdict.subject or "/" in verdict.subject else "program_types"
+    name = _attach_type(around, verdict.subject) if kind == "attach_types" else full_name(kind, verdict.subject)
+    if name and not build.switched_off(kind, name):
+        yield f"{verdict.cause}: no option of the build switches {name} off"
 
 
 def _attach_type(around: Around, section: str) -> str:

@@ -17,11 +17,11 @@ from bpfcompat.btfindex import KernelTypes, essential
 from bpfcompat.btftypes import Kind, Member, Type, Types
 from bpfcompat.errors import ObjectError
 from bpfcompat.insns import INSN, Code, Function
+from bpfcompat.likeness import similar
 from bpfcompat.lineinfo import Debug
 
 MAX_SPEC = 64  # steps of one access, as in libbpf
 MAX_DEPTH = 32
-MAX_CLOSEST = 6
 _U64 = (1 << 64) - 1
 _ACCESSES = (1, 2, 3)  # classes LDX, ST and STX
 
@@ -624,12 +624,12 @@ class Resolver:
         if local.kind in _ENUM_BASED:
             there = self._target.types.enumerators(self._target.behind(candidates[0])[1])
             wanted = access.steps[0].name
-            return self._target.title(candidates[0]), wanted, closest(wanted, there)
+            return self._target.title(candidates[0]), wanted, similar(wanted, there)
         _, fitted, number = max((self._field(access, n) for n in candidates), key=lambda found: found[1])
         step = access.steps[min(fitted, len(access.steps) - 1)]
         wanted = step.name or f"[{step.number}]"
         names = self._names(number, MAX_DEPTH)
-        return self._target.title(number), wanted, closest(step.name, names)
+        return self._target.title(number), wanted, similar(step.name, names)
 
     def _names(self, number: int, depth: int) -> list[str]:
         number, found = self._target.behind(number)
@@ -639,16 +639,6 @@ class Resolver:
         for member in self._target.members(number, found):
             names.extend([member.name] if member.name else self._names(member.type, depth - 1))
         return names
-
-
-def closest(wanted: str, names: Iterable[str]) -> tuple[str, ...]:
-    """The names that are most like the wanted one, best first: those that hold it, then those spelt much like it."""
-    from difflib import get_close_matches  # only where something is missing
-
-    there = list(dict.fromkeys(name for name in names if name))
-    bare = wanted.strip("_")
-    holding = sorted((n for n in there if bare and bare in n), key=len)
-    return tuple(dict.fromkeys((*holding, *get_close_matches(wanted, there, MAX_CLOSEST, 0.6))))[:MAX_CLOSEST]
 
 
 def _alike(local: Type, target: Type) -> bool:

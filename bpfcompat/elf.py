@@ -5,7 +5,7 @@ cannot be read here still goes to the guest.  Nothing is ever decompressed, relo
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,13 @@ def section_of(data: bytes, name: str) -> bytes | None:
     except Exception as error:  # as in read_object
         raise ObjectError(f"elf: damaged: {str(error)[:120] or type(error).__name__}", hint=_HINT) from error
     return None
+
+
+def facts_from_json(value: Mapping[str, Any]) -> ObjectFacts:
+    """The facts of an object, from their JSON: what the tests keep of real objects, without variables."""
+    lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list)}
+    programs = tuple(ProgramFacts(**p) for p in value["programs"])
+    return ObjectFacts(**{**value, **lists, "programs": programs, "variables": ()})
 
 
 def facts_or_fault(data: bytes) -> ObjectFacts | str:

@@ -113,7 +113,7 @@ def _is_field(g: Ground) -> bool:
 
 
 _CORE, _TARGET, _KFUNC = ("core-relocation-unresolved",), ("attach-target-missing",), ("kfunc-missing",)
-_ATTACH = ("attach-type-missing",)
+_ATTACH = ("attach-type-missing", "config-disabled")
 
 FIXES: Sequence[Fix] = (
     Fix(("verifier-",), lambda g: bool(g.said), lambda g: f"the verifier's own suggestion: {g.said}"),
@@ -203,13 +203,13 @@ FIXES: Sequence[Fix] = (
         lambda g: "attach to a clsact qdisc (bpf_tc_attach) on such kernels",
     ),
     Fix(
-        ("map-type-missing", "prog-type-missing", "attach-type-missing", "kernel-btf-absent"),
+        ("map-type-missing", "prog-type-missing", "attach-type-missing", "config-disabled", "kernel-btf-absent"),
         lambda g: bool(g.option),
         lambda g: f"use a kernel with {g.option}=y: this one was built without",
     ),
     Fix(
-        ("prog-type-missing", "attach-type-missing", "helper-missing", "attach-target-missing", "kfunc-missing",
-         "helper-not-allowed"),
+        ("prog-type-missing", "attach-type-missing", "config-disabled", "helper-missing", "attach-target-missing",
+         "kfunc-missing", "helper-not-allowed"),
         lambda g: bool(g.section),
         _autoload_off,
     ),

@@ -19,7 +19,8 @@ from bpfcompat.causes import (
     missing_type,
     section_since,
 )
-from bpfcompat.nearby import Near, renamed, similar
+from bpfcompat.likeness import renamed, similar
+from bpfcompat.nearby import Near
 from bpfcompat.since import since as upstream
 from bpfcompat.verdict import Refusal
 
@@ -123,6 +124,10 @@ def _attach_type(case: Case, section: str, asked: Asked) -> Here:
     return _listed(asked.build, "attach_types", name, since) if name else Here(since=since)
 
 
+def _disabled(case: Case, section: str, asked: Asked) -> Here:
+    return (_program_type if case.phase is Phase.LOAD else _attach_type)(case, section, asked)
+
+
 def _kfunc(case: Case, name: str, asked: Asked) -> Here:
     since, source = _since("kfuncs", name)
     if asked.build is None or not asked.build.kfuncs or not re.fullmatch(r"\w+", name) or name.isdigit():
@@ -213,6 +218,7 @@ _ROWS: Mapping[str, Callable[[Case, str, Asked], Here]] = {
     "map-create-failed": _map_refused,
     "prog-type-missing": _program_type,
     "attach-type-missing": _attach_type,
+    "config-disabled": _disabled,
     "attach-target-missing": _target,
     "attach-failed": _busy,
     "kfunc-missing": _kfunc,

@@ -1,22 +1,18 @@
 """What a kernel's BTF has in place of a name that it lacks: the closest members, enumerators, types, functions.
 
 Pure, and bounded by what btftypes takes.  Likeness is of spelling alone, so what comes of it is a proposal: it never
-decides a verdict, nor how sure a cause is.
+decides a verdict, nor how sure a cause is (see likeness).
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bpfcompat.btfindex import essential
 from bpfcompat.btftypes import Kind, Type, Types
+from bpfcompat.likeness import renamed, similar
 
-MOST = 5
-MAX_NAMES = 200_000
-FEW = 1000
 MAX_DEPTH = 16  # anonymous structures in structures, and steps of one specification
-LIKELY = 0.8  # of difflib's ratio, from which on one single name is called the new one
 _RECORDS = {"struct": Kind.STRUCT, "union": Kind.UNION}
 _SPEC = re.compile(r"(?P<kind>struct|union|enum|enum64|typedef|\w+) (?P<name>[\w<>]+)(?P<rest>.*)", re.S)
 
@@ -49,34 +45,10 @@ def near(types: Types, spec: str) -> Near | None:
     return None
 
 
-def similar(name: str, names: Iterable[str]) -> tuple[str, ...]:
-    """The closest of some names, best first: those that resemble it, then those that hold it or that it holds."""
-    pool = [n for n, _ in zip(dict.fromkeys(names), range(MAX_NAMES), strict=False) if n and n != name]
-    key, kin = name.lower().strip("_"), _stem(name)
-    like = [n for n in pool if _stem(n) == kin or n.lower().startswith(key[:3]) or key in n.lower()]
-    like = pool if len(pool) <= FEW else like[:20_000]  # difflib is slow; of many names only kin are compared
-    close = difflib.get_close_matches(name, like, MOST, 0.6)
-    holding = sorted((n for n in like if key in n.lower() and n not in close), key=len)
-    return tuple([*close, *holding][:MOST])
-
-
 def functions_near(types: Types, name: str) -> tuple[str, ...]:
     """The function itself where it is there, else the closest, such as the parts that a compiler made of it."""
     names = types.functions()
     return (name,) if name in names else similar(name, sorted(names))
-
-
-def _stem(name: str) -> str:
-    return re.sub(r"[\W_\d]", "", name).lower()
-
-
-def renamed(name: str, close: tuple[str, ...]) -> str:
-    """The one of some names that likely is this one's new name, `__state` of `state`; "" where two are as good."""
-    same = [n for n in close if _stem(n) == _stem(name)]
-    if len(same) == 1:
-        return same[0]
-    likely = [n for n in close if difflib.SequenceMatcher(None, name, n).ratio() >= LIKELY]
-    return likely[0] if len(likely) == 1 and not same else ""
 
 
 def _record(types: Types, kind: str, name: str, path: list[str]) -> Near | None:

@@ -214,9 +214,9 @@ class _Predictor:
             return
         option = _OPTION.get(program.type) or _OPTION.get(program.attach_type)
         if option and (options := self.target.options()) is not None and option not in options:
-            certain, cause = program.type in _OPTION, "prog-type-missing"
+            certain = program.type in _OPTION
             words = f"{who} is of type {program.type}, for which this kernel's configuration must set {option}"
-            yield Obstacle(cause if certain else "attach-type-missing", option, program.name, certain, words)
+            yield Obstacle("config-disabled", option, program.name, certain, words)
         elif program.attach_type and self.target.lacks("bpf_attach_type", f"BPF_{program.attach_type}"):
             checked = program.type in _CHECKED
             when = "" if checked else "; it may load all the same"

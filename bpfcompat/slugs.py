@@ -5,8 +5,9 @@ The table itself is `verdict.SLUGS`, which costs a null run too much; tests/unit
 
 SLUGS = frozenset((
     "attach-busy", "attach-failed", "attach-not-attempted", "attach-not-traceable", "attach-target-missing",
-    "attach-type-missing", "behaviour-failed", "behaviour-not-attempted", "btf-rejected", "contradictory",
-    "core-relocation-unresolved", "declaration-unfit", "extern-unresolved", "guest-resources", "helper-missing",
+    "attach-type-missing", "behaviour-failed", "behaviour-not-attempted", "btf-rejected", "config-disabled",
+    "contradictory", "core-relocation-unresolved", "declaration-unfit", "extern-unresolved", "guest-resources",
+    "helper-missing",
     "helper-not-allowed", "isa-unsupported", "kernel-btf-absent", "kernel-config-absent", "kernel-crash",
     "kernel-hang", "kernel-splat", "kfunc-changed", "kfunc-missing", "kfunc-not-allowed", "licence-refused",
     "loader-exit", "loader-not-started", "loader-out-of-memory", "loader-timed-out", "loader-unsupported",

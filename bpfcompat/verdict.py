@@ -45,7 +45,7 @@ from bpfcompat.model import (
     Verdict,
 )
 
-CLASSIFIER = 2  # raise it whenever the same report may give another verdict
+CLASSIFIER = 3  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
 SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *COMMANDED,
          *(cause.slug for cause in CAUSES))  # fmt: skip
@@ -100,7 +100,8 @@ def refusal_of(
     """What decides against an object, or against one of its programs asked alone; None when no kernel refused it."""
     asker = _Asker(report, facts, homes)
     if not program:
-        return asker.refusal(attach) if report.command is None and report.ending is None else None
+        otherwise = report.command is not None or report.ending is not None or as_declared.objection(report) is not None
+        return None if otherwise else asker.refusal(attach)
     found = next((p for p in report.programs if p.name == program), None)
     return asker.refused(found, attach) if found else None
 

@@ -5,7 +5,7 @@ nowhere.  Probes are keyed by what they ask, so what a matrix or an earlier sear
 """
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from bpfcompat.errors import BpfcompatError, ConfigError, Exit, did_you_mean
 from bpfcompat.kernels.listing import ARCH, SUITES, Listed, archives, arranged, is_of, listed
 from bpfcompat.kernels.lock import LockedPackage
 from bpfcompat.model import Answer, AptSource, KernelSpec, ObjectSpec, Verdict
+from bpfcompat.origins import target
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.roots import sessions_of
@@ -168,8 +169,16 @@ def _asker(session: Session, spec: ObjectSpec, builds: dict[str, Listed], voice:
         tuple(kernels),
         {spec.name: frozenset(kernels)},
     )
-    config = replace(shop.config, values={**shop.config.values, "guest.cold": True})
+    sites = sites_of([b.locked for b in builds.values()], session.asker.mirror, shop.config["fetch.allow"])
+    config = replace(shop.config, values={**shop.config.values, "guest.cold": True, "fetch.allow": sites})
     return Controller(replace(shop, config=config, matrix=matrix, lock=lock, voice=voice))
+
+
+def sites_of(packages: Iterable[LockedPackage], mirror: Callable[[], str], sites: Sequence[str]) -> tuple[str, ...]:
+    """The hosts of the settings, and the mirror's own: what it lists has whole addresses, of archives beside it too."""
+    if not any("://" in file.path for package in packages for file in package.files):
+        return tuple(sites)
+    return (*sites, target(mirror()).site)
 
 
 def _kernel(name: str, package: LockedPackage) -> KernelSpec:

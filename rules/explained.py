@@ -29,8 +29,8 @@ from bpfcompat.squeezed import from_archive
 from bpfcompat.verdict import Refusal, refusal_of
 
 _Found = TypeVar("_Found")
-SOURCES = (*CLASSIFIER_SOURCES, "explanation.py", "inventoried.py", "fixes.py", "nearby.py", "btfindex.py", "builds.py",
-           "lineinfo.py", "insns.py", "since.py", "data/since.json")  # fmt: skip
+SOURCES = (*CLASSIFIER_SOURCES, "explanation.py", "inventoried.py", "fixes.py", "nearby.py", "likeness.py",
+           "btfindex.py", "builds.py", "lineinfo.py", "insns.py", "since.py", "data/since.json")  # fmt: skip
 
 
 class Explainer:

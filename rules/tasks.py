@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from bpfcompat import libbpfs
+from bpfcompat import libbpfs, querying
 from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.plan import Pair
@@ -50,9 +50,15 @@ def possible(session: Session) -> Iterator[str]:
     yield from (f"validator:{v}" for v in (libbpfs.OWN, *matrix.loaders) if matrix.loaders)
     yield from ("kernel", "inventory", "guest", "template", "object", "probe", "verdict", "control", "kernels")
     yield from (f"{kind}:{k}" for k in matrix.kernels for kind in ("kernel", "inventory"))
+    yield from ("abilities", *(f"abilities:{k}" for k in _plain(session)))
     yield from (f"{kind}:{k}" for k in matrix.columns for kind in ("guest", "template"))
     yield from (f"object:{o}" for o in matrix.objects)
     yield from (f"{kind}:{p}" for p in matrix.pairs for kind in ("probe", "verdict", "control"))
+
+
+def _plain(session: Session) -> list[str]:
+    """The kernels that are asked, without those that are one of them with another loader."""
+    return [k for k in session.matrix.columns if libbpfs.MARK not in k]
 
 
 def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
@@ -82,6 +88,7 @@ def _pairs_named(session: Session) -> list[Pair] | None:
 GROUPS = {
     "kernel": "kernel:NAME: fetch and unpack one kernel of the catalogue",
     "inventory": "inventory:NAME: read what this kernel's exact build has, from its files",
+    "abilities": "abilities:NAME: ask guests what no file says: settings, and which helper each program type may call",
     "guest": "guest:KERNEL: pack what this kernel's guests boot into",
     "template": "template:KERNEL: freeze a booted guest of this kernel, to be thawed for each object",
     "object": "object:NAME: compile, fetch or read one object",
@@ -160,6 +167,9 @@ class Graph:
             # a bare `doit` makes all that is needed; an inventory is not, and a kernel without BTF has none
             if not selection.plain() and selection.named(f"inventory:{name}"):
                 self.inventory(name)
+        for name in _plain(self.session):
+            if not selection.plain() and selection.named(f"abilities:{name}"):
+                self.abilities(name)
         for name in asked:
             if selection.named(f"guest:{name}"):
                 self.guest(name)
@@ -188,6 +198,20 @@ class Graph:
         ready = asker.there(partial(asker.build, name, make=False))
         action, deps = partial(asker.build_action, make=False), self._kernels(name)
         return self._add(f"inventory:{name}", doc, partial(asker.build, name), action, name, ready, deps)
+
+    def abilities(self, name: str) -> str:
+        """`abilities:<kernel>`: what guests say of a kernel; two minutes without KVM, and no verdict waits for it."""
+        asker, doc = self.session.asker, "ask this kernel's guests what no file says"
+        ready = asker.there(partial(asker.hello, name, make=False)) and asker.there(
+            partial(querying.abilities, asker, name, make=False)
+        )
+        deps = self._kernels(name) + ([self.guest(name)] if name in self.missing.guests else [])
+        action = partial(querying.action_of, asker, make=False)
+        return self._add(f"abilities:{name}", doc, partial(self._ask, name), action, name, ready, deps)
+
+    def _ask(self, name: str) -> None:
+        self.session.asker.hello(name)
+        querying.abilities(self.session.asker, name)
 
     def validator(self, loader: str = "") -> str:
         """`validator`, or `validator:<loader>` where there are several: build the guest's init."""

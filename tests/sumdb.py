@@ -17,12 +17,17 @@ SOURCE = Path(__file__).parent / "oracles" / "sumdb.go"
 Ask = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 
+ABSENT = [
+    *(["go"] if shutil.which("go") is None else []),
+    *([] if (GOPATH / "src/golang.org/x/mod/sumdb").is_dir() else ["golang-golang-x-mod-dev"]),
+]
+needed = pytest.mark.skipif(bool(ABSENT), reason=f"absent: {', '.join(ABSENT)}")
+
+
 def oracle(folder: Path) -> Ask:
     """Questions to Go, answered in order; the program is built in this folder.  Skips where there is no Go."""
-    if shutil.which("go") is None:
-        pytest.skip("go is absent")
-    if not (GOPATH / "src/golang.org/x/mod/sumdb").is_dir():
-        pytest.skip("golang-golang-x-mod-dev is not installed")
+    if ABSENT:
+        pytest.skip(f"absent: {', '.join(ABSENT)}")
     env = {**os.environ, "GO111MODULE": "off", "GOPATH": str(GOPATH), "GOCACHE": str(folder / "cache"), "GOFLAGS": ""}
     program = folder / "sumdb"
     process.check(["go", "build", "-o", str(program), str(SOURCE)], what="the oracle", cwd=folder, env=env)

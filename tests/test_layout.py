@@ -28,7 +28,7 @@ LAYERS = {
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
         *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo", "anatomy", "flow"),
-        *("nearby",),
+        *("nearby", "likeness"),
         *("edwards", "note", "tlog"),
     ),
     3: (

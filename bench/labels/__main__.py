@@ -2,7 +2,8 @@
 
 --capture asks the kernels about sources/ and writes tests/golden/labels anew, --real does so of real objects that
 `python -m bench.corpora --fetch` gathered, --examples keeps reports of this
-project's matrix in tests/golden/verdicts for each cause and kernel that none is kept of, --speed measures how long
+project's matrix in tests/golden/verdicts for each cause and kernel that none is kept of, --causes asks the kernels
+about causes.toml (deaths, loaders, declarations, behaviour) and keeps those reports too, --speed measures how long
 10,000 stored reports take to be classified again, --page writes docs/accuracy.md.
 """
 
@@ -68,7 +69,7 @@ def page(found: dict[str, list[Answer]]) -> str:
 def main() -> int:
     """Do what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench.labels", description=__doc__)
-    for name in ("capture", "real", "examples", "speed", "page"):
+    for name in ("capture", "real", "examples", "causes", "speed", "page"):
         parser.add_argument(f"--{name}", action="store_true")
     args = parser.parse_args()
     if args.capture:
@@ -83,6 +84,11 @@ def main() -> int:
         from bench.labels.goldens import keep
 
         keep(ROOT, say)
+    if args.causes:
+        from bench.labels import goldens
+        from bpfcompat.voice import Terminal
+
+        goldens.capture(ROOT, Terminal(sys.stderr), say)
     if args.speed:
         from bench.labels.speed import COUNT, measure
 

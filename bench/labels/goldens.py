@@ -1,71 +1,144 @@
-"""Keep real reports of this project's matrix for the tests: one of each cause and kernel that none is kept of.
+"""Keep real reports for the tests: one of each cause and kernel that none is kept of.
 
-What a golden file expects is what bpfcompat.toml expects of the pair, which a person wrote; the classifier only says
-the sentence and the evidence that a person then looks at.
+What a golden file expects is what bpfcompat.toml, or causes.toml, expects of the pair, which a person wrote; the
+classifier only says the sentence and the evidence that a person then looks at.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench.labels.score import EXAMPLES
+from bench.labels.score import EXAMPLES, Asked
+from bpfcompat import kmods
+from bpfcompat.config import load, object_spec
 from bpfcompat.elf import facts_or_fault
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.expected import expected_on
-from bpfcompat.model import AttachMode
+from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.roots import sessions_of
 from bpfcompat.rules.session import Session
-from bpfcompat.verdict import classify
+from bpfcompat.voice import Voice
 from bpfcompat.wire import report_to_json
 
+HERE = Path(__file__).parent
+KERNELS = (
+    "debian-11", "debian-12", "debian-12-backports", "debian-13", "debian-13-rt", "debian-13-6.18",
+    "debian-13-backports",
+)  # fmt: skip
 MAX_REPORT = 40_000  # bytes; of larger ones an example is enough elsewhere
+LOADER = HERE.parents[1] / "tests/guest/loader/loader.c"
+Say = Callable[[str], None]
 
 
-def keep(root: Path, say: Callable[[str], None]) -> None:
-    """Write what is missing, and say it."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A pair that must have a cause by construction, as causes.toml says."""
+
+    name: str
+    cause: str
+    why: str
+    object: Mapping[str, Any]
+    on: tuple[str, ...] = ("*",)
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The kernels that can produce it."""
+        return tuple(k for k in KERNELS if any(fnmatchcase(k, p) for p in self.on))
+
+
+def made() -> tuple[Made, ...]:
+    """All of causes.toml."""
+    rows = tomllib.loads((HERE / "causes.toml").read_text())["case"]
+    return tuple(Made(**{**row, "on": tuple(row.get("on", ("*",)))}) for row in rows)
+
+
+def keep(root: Path, say: Say) -> None:
+    """Write what is missing of this project's matrix, and say it."""
     (session,) = sessions_of(root)
     have = {(k["expect"]["cause"], k["kernel"]) for k in (json.loads(p.read_text()) for p in EXAMPLES.glob("*.json"))}
-    for pair, kept in _candidates(session):
-        mark = kept["expect"]["cause"], pair.kernel
-        if mark[0] and mark not in have:
-            have.add(mark)
-            (EXAMPLES / f"{pair}.json").write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-            say(f"kept: {pair}: {mark[0]}")
+    for pair, answer, cause in _candidates(session):
+        if (cause, pair.kernel) not in have and _write(session, pair, {"answer": answer, "cause": cause}, say):
+            have.add((cause, pair.kernel))
 
 
-def _candidates(session: Session) -> Iterator[tuple[Pair, dict[str, Any]]]:
+def capture(root: Path, voice: Voice, say: Say) -> None:
+    """Ask the kernels about causes.toml, and keep what they said; what has another cause is said and not kept."""
+    with tempfile.TemporaryDirectory() as work:
+        loader = Path(work) / "loader"
+        subprocess.run(["cc", "-static", "-O1", "-s", "-D_GNU_SOURCE", "-w", "-o", loader, LOADER], check=True)
+        cases = {case.name: case for case in made()}
+        session = _session(root, cases, loader, voice)
+        for pair in session.matrix.pairs:
+            case = cases[pair.object]
+            try:
+                answer = session.asker.verdict(pair)
+            except BpfcompatError as error:
+                say(f"no answer: {pair}: {error}")
+                continue
+            if answer.cause != case.cause:
+                say(f"not as labelled: {pair}: {case.cause}, told {answer.cause}: {answer.sentence}")
+            else:
+                _write(session, pair, {"answer": str(answer.answer), "cause": case.cause, "why": case.why}, say)
+
+
+def _session(root: Path, cases: Mapping[str, Made], loader: Path, voice: Voice) -> Session:
+    """This repository's settings and kernels, with the objects of causes.toml in place of its own."""
+    config = load(root, {"guest.silence_s": "6", "matrix.kernels": ",".join(KERNELS)})
+    objects = {n: object_spec(n, _table(case, loader), root, f"causes.toml: {n}") for n, case in cases.items()}
+    return Session(config, objects, {**load_catalogue([SHIPPED]), **config.kernels}, voice)
+
+
+def _table(case: Made, loader: Path) -> dict[str, Any]:
+    table = {**case.object, "kernels": list(case.kernels)}
+    if "command" in table:
+        table["command"] = {**table["command"], "binary": str(loader)}
+    return table
+
+
+def _candidates(session: Session) -> Iterator[tuple[Pair, str, str]]:
     asker = session.asker
     for pair in session.matrix.pairs:
-        spec = session.matrix.objects[pair.object]
-        wanted = expected_on(spec, pair.kernel)
-        if wanted.answer is None or wanted.cause is None or spec.attach is not AttachMode.ATTACH or spec.command:
-            continue
-        if spec.declared or spec.tests:
-            continue
-        try:
-            asker.probe(pair, make=False)
-        except (NotThere, BpfcompatError):
-            continue
-        yield pair, _kept(session, pair, str(wanted.answer), wanted.cause)
+        wanted = expected_on(session.matrix.objects[pair.object], pair.kernel)
+        if wanted.answer is not None and wanted.cause is not None:
+            try:
+                asker.verdict(pair, make=False)
+            except (NotThere, BpfcompatError):
+                continue
+            yield pair, str(wanted.answer), wanted.cause
 
 
-def _kept(session: Session, pair: Pair, answer: str, cause: str) -> dict[str, Any]:
+def _write(session: Session, pair: Pair, expect: Mapping[str, str], say: Say) -> bool:
     asker = session.asker
     report, facts = asker.report(pair), facts_or_fault(asker.shop.store.read(asker.object(pair.object)))
-    found, told = classify(report, facts, AttachMode.ATTACH), report_to_json(report)
+    asked, told = _asked(session, pair), report_to_json(report)
     if len(json.dumps(told)) > MAX_REPORT:
-        cause = ""
+        say(f"not kept: {pair}: its report is too large")
+        return False
+    found = Asked.from_json(asked).classify(report, facts)
     plain: Any = facts if isinstance(facts, str) else {**asdict(facts), "variables": []}
-    return {
-        "object": pair.object,
-        "kernel": pair.kernel,
-        "expect": {"answer": answer, "cause": cause},
-        "sentence": found.sentence,
-        "evidence": list(found.evidence),
-        "facts": plain,
-        "report": told,
-    }
+    kept = {"object": pair.object, "kernel": pair.kernel, "expect": dict(expect), "sentence": found.sentence,
+            "evidence": list(found.evidence), "facts": plain, "report": told}  # fmt: skip
+    kept |= {"asked": asked} if asked else {}
+    (EXAMPLES / f"{pair}.json").write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    say(f"kept: {pair}: {expect['cause']}")
+    return True
+
+
+def _asked(session: Session, pair: Pair) -> dict[str, Any]:
+    """What was asked beside the usual, as it is kept."""
+    spec, asker = session.matrix.objects[pair.object], session.asker
+    command, homes = asker.command(pair.object), kmods.homes(asker, pair.kernel)
+    tests = next((dict(case.object).get("tests") for case in made() if case.name == pair.object), None)
+    if spec.tests and tests is None:
+        tests = tomllib.loads((session.config.root / "bpfcompat.toml").read_text())["objects"][pair.object]["tests"]
+    used = {k: v for k, v in homes.items() if k in json.dumps(report_to_json(asker.report(pair)))}
+    found = {"attach": str(spec.attach), "command": command, "homes": used, "tests": tests}
+    return {k: v for k, v in found.items() if v and (k, v) != ("attach", "attach")}

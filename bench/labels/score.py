@@ -8,13 +8,15 @@ reports of examples/.  Nothing is booted.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bpfcompat.behave import parse_tests
+from bpfcompat.behaviour import BehaviourTest
 from bpfcompat.causes import Certainty
-from bpfcompat.elf import ObjectFacts, ProgramFacts
-from bpfcompat.model import AttachMode, Report
+from bpfcompat.elf import ObjectFacts, facts_from_json
+from bpfcompat.model import AttachMode, Report, Verdict
 from bpfcompat.verdict import classify, refusal_of
 from bpfcompat.wire import report_from_json
 
@@ -22,6 +24,27 @@ ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests/golden/labels"
 EXAMPLES = ROOT / "tests/golden/verdicts"
 UNKNOWN = ("unknown", "attach-failed")  # what says nothing of a cause
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of a kernel beside the usual: how far to attach, tests, the project's own loader; module homes."""
+
+    attach: AttachMode = AttachMode.ATTACH
+    tests: tuple[BehaviourTest, ...] = ()
+    homes: Mapping[str, str] = field(default_factory=dict)
+    command: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "Asked":
+        """As a golden file keeps it; {} is the usual."""
+        tests = parse_tests(kept.get("tests", []), ROOT, "golden")
+        attach = AttachMode(kept.get("attach", AttachMode.ATTACH))
+        return cls(attach, tests, kept.get("homes", {}), kept.get("command"))
+
+    def classify(self, report: Report, facts: ObjectFacts | str) -> Verdict:
+        """The verdict of what came of it."""
+        return classify(report, facts, self.attach, self.tests, self.homes, self.command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +59,7 @@ class Case:
     report: Report
     facts: ObjectFacts | str
     corpus: str = ""
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def name(self) -> str:
@@ -73,7 +97,7 @@ def cases(folder: Path = CASES) -> Iterator[Case]:
         kept = json.loads(path.read_text())
         for case in kept["cases"]:
             report = report_from_json({**case["report"], "guest": kept["guest"]})
-            facts = case["fault"] if "fault" in case else facts_of(kept["objects"][case["object"]])
+            facts = case["fault"] if "fault" in case else facts_from_json(kept["objects"][case["object"]])
             told = (case[name] for name in ("object", "program", "cause", "why"))
             yield Case(kept["kernel"], *told, report, facts, kept.get("corpus", ""))
 
@@ -83,25 +107,18 @@ def examples(folder: Path = EXAMPLES) -> Iterator[Case]:
     for path in sorted(folder.glob("*.json")):
         kept = json.loads(path.read_text())
         if kept["expect"]["cause"]:
-            facts = kept["facts"] if isinstance(kept["facts"], str) else facts_of(kept["facts"])
-            yield Case(kept["kernel"], kept["object"], "", kept["expect"]["cause"], "as bpfcompat.toml expects",
-                       report_from_json(kept["report"]), facts)  # fmt: skip
-
-
-def facts_of(value: Mapping[str, Any]) -> ObjectFacts:
-    """The facts of an object, from their JSON."""
-    lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list)}
-    programs = tuple(ProgramFacts(**p) for p in value["programs"])
-    return ObjectFacts(**{**value, **lists, "programs": programs, "variables": ()})
+            facts = kept["facts"] if isinstance(kept["facts"], str) else facts_from_json(kept["facts"])
+            why = kept["expect"].get("why", "as bpfcompat.toml expects")
+            report, asked = report_from_json(kept["report"]), Asked.from_json(kept.get("asked", {}))
+            yield Case(kept["kernel"], kept["object"], "", kept["expect"]["cause"], why, report, facts, asked=asked)
 
 
 def answer(case: Case) -> Answer:
     """What the classifier says of a case, and how sure it is."""
-    mode = AttachMode.ATTACH
-    found = refusal_of(case.report, case.facts, mode, {}, case.program)
+    asked = case.asked
+    found = refusal_of(case.report, case.facts, asked.attach, asked.homes, case.program)
     if found is None:
-        verdict = classify(case.report, case.facts, mode)
-        return Answer(case, verdict.cause, Certainty.PROVEN)
+        return Answer(case, asked.classify(case.report, case.facts).cause, Certainty.PROVEN)
     return Answer(case, found.cause.slug, found.finding.certainty or found.cause.certainty)
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.making import make_elf, make_vmlinuz
 from tests.scenarios.conftest import KERNELS, PAIRS, Repo
+from tests.unit.test_builds import sample
 
 pytestmark = pytest.mark.scenario
 
@@ -138,3 +140,18 @@ def test_mistyped(args: tuple[str, ...], near: str, proved: Repo) -> None:
     assert near in ran.err.partition("did you mean")[2]
     assert len(ran.err.splitlines()) == 1
     assert proved.boots() == {}
+
+
+def test_abilities(repo: Repo) -> None:
+    """What only guests say of a kernel is a task like the others: asked once, kept, and forgotten by its name."""
+    vmlinux = make_elf({".BTF": sample("bpf_kfunc")[0].data()})
+    (repo.root / "kernels/k-a/vmlinuz").write_bytes(make_vmlinuz(vmlinux, KERNELS["k-a"]))
+    first = repo.doit("abilities:k-a")
+    assert ".  abilities:k-a  (made" in first.out
+    made = repo.entries("abilities")
+    assert len(made) == 1
+    assert "abilities:k-a: nothing to do" in repo.doit("abilities:k-a").out
+    assert repo.entries("abilities") == made
+    repo.doit("forget", "abilities:k-a")
+    assert repo.entries("abilities") == {}
+    assert "did you mean abilities:k-" in repo.doit("abilities:k-x", code=2).err

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -250,6 +251,14 @@ def test_floors() -> None:
     )
     with pytest.raises(ConfigError, match="no series is named sid"):
         bisecting.floors(at, ["sid"])
+
+
+def test_sites() -> None:
+    """Builds that the mirror lists come from its host, which its owner named; where none is listed it is not asked."""
+    far = listed(1)
+    whole = replace(far, files=tuple(replace(f, path=f"http://mirror.test/security/{f.path}") for f in far.files))
+    assert bisecting.sites_of([far, whole], lambda: "http://mirror.test/debian", ["a:81"]) == ("a:81", "mirror.test")
+    assert bisecting.sites_of([far], lambda: pytest.fail("asked"), ["a:81"]) == ("a:81",)
 
 
 def test_object_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

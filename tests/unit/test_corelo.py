@@ -3,7 +3,7 @@
 import pytest
 
 from bpfcompat.btfindex import KernelTypes, essential, make_index
-from bpfcompat.corelo import Outcome, RelocationKind, Resolved, Resolver, closest, relocations
+from bpfcompat.corelo import Outcome, RelocationKind, Resolved, Resolver, relocations
 from bpfcompat.errors import ObjectError
 from bpfcompat.insns import read_code
 from bpfcompat.lineinfo import Debug
@@ -223,9 +223,3 @@ def test_index() -> None:
     assert quick.candidates("forked___mine") == [*quick.named("forked"), *quick.named("forked___other")]
     with pytest.raises(ObjectError, match="index"):
         KernelTypes(data + b"x", make_index(data))
-
-
-def test_closest() -> None:
-    """Names that hold the wanted one come first, then those spelt much like it."""
-    assert closest("i_atime", ["i_mtime_sec", "__i_atime", "i_atime_sec", "i_ino"])[:2] == ("__i_atime", "i_atime_sec")
-    assert closest("xyz", ["i_ino", ""]) == ()

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from bench.labels.score import Asked
 from bpfcompat.builds import Build
 from bpfcompat.causes import CAUSES, Certainty
-from bpfcompat.elf import ObjectFacts, ProgramFacts
+from bpfcompat.elf import facts_from_json
 from bpfcompat.explanation import (
     BESIDE,
     Explanation,
@@ -24,27 +25,20 @@ from bpfcompat.explanation import (
 from bpfcompat.model import Answer, AttachMode
 from bpfcompat.nearby import Near
 from bpfcompat.telling import as_text
-from bpfcompat.verdict import SLUGS, classify, refusal_of
+from bpfcompat.verdict import SLUGS, refusal_of
 from bpfcompat.wire import report_from_json
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "verdicts"
 PASSES, FAILS = Answer.COMPATIBLE, Answer.INCOMPATIBLE
 
 
-def facts_of(value: dict[str, Any] | str) -> ObjectFacts | str:
-    """The facts that a golden file keeps."""
-    if isinstance(value, str):
-        return value
-    lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list)}
-    return ObjectFacts(**{**value, **lists, "programs": tuple(ProgramFacts(**p) for p in value["programs"])})
-
-
 def known(name: str, **more: Any) -> Known:
     """What is known of a golden report."""
     kept = json.loads((GOLDEN / f"{name}.json").read_text())
-    report, facts = report_from_json(kept["report"]), facts_of(kept["facts"])
-    verdict = classify(report, facts, AttachMode.ATTACH)
-    refusal = refusal_of(report, facts, AttachMode.ATTACH, {})
+    report, asked = report_from_json(kept["report"]), Asked.from_json(kept.get("asked", {}))
+    facts = kept["facts"] if isinstance(kept["facts"], str) else facts_from_json(kept["facts"])
+    verdict = asked.classify(report, facts)
+    refusal = refusal_of(report, facts, asked.attach, asked.homes)
     return Known(kept["object"], kept["kernel"], report, verdict, refusal, "sha256:" + "0" * 64, **more)
 
 

@@ -1,5 +1,6 @@
 """`bpfcompat inspect` without opening the project: what is noted, and when a note no longer holds."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,12 @@ class Opened:
     def folders(self) -> list[str]:
         return [str(self.root / "kernels")]
 
-    def object(self, name: str) -> tuple[bytes, bool, str]:
-        return compiled(OBJECT), False, "its own loader" if name == "command" else ""
+    def object(self, name: str) -> dict[str, Any]:
+        data = (self.root / "source").read_bytes() if (self.root / "source").exists() else compiled(OBJECT)
+        place = self.root / hashlib.sha256(data).hexdigest()
+        place.write_bytes(data)
+        why_not = "its own loader" if name == "command" else ""
+        return {"path": str(place), "declared": False, "why_not": why_not, "files": [str(self.root / "source")]}
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def test_changed(project: Opened) -> None:
     assert project.times == 4
 
 
-@pytest.mark.parametrize("note", [b"", b"{}", b"[1]", b'{"format": 1, "stamps": 3, "folders": 4}', b"\xff"])
+@pytest.mark.parametrize("note", [b"", b"{}", b"[1]", b'{"format": 2, "stamps": 3, "folders": 4}', b"\xff"])
 def test_damaged(project: Opened, note: bytes) -> None:
     """A note that is damaged is made anew."""
     first = said(project)
@@ -99,6 +104,31 @@ def test_absent(project: Opened) -> None:
 def test_command(project: Opened) -> None:
     """Nothing is predicted of an object whose own loader is asked."""
     assert "not looked at: its own loader" in said(project, None, "command")
+
+
+def test_object_noted(project: Opened) -> None:
+    """An object that is named is noted too, beside the kernels; the second look opens nothing and says the same."""
+    (project.root / "source").write_bytes(compiled(OBJECT))
+    first = said(project, None, "mine")
+    assert "here" in first and project.times == 1
+    assert said(project, None, "mine") == first and "here" in said(project)
+    assert project.times == 1
+    said(project, None, "other")
+    assert project.times == 2 and said(project, None, "mine") == first and project.times == 2
+
+
+def test_object_changed(project: Opened) -> None:
+    """A source that changed, bytes that are not what their name says, and ones that are gone open the project again."""
+    source = project.root / "source"
+    source.write_bytes(compiled(OBJECT))
+    said(project, None, "mine")
+    source.write_bytes(compiled(OBJECT.replace("pass", "passes")))
+    assert "passes" in said(project, None, "mine") and project.times == 2
+    place = project.root / hashlib.sha256(source.read_bytes()).hexdigest()
+    place.write_bytes(b"damaged")
+    assert "passes" in said(project, None, "mine") and project.times == 3
+    place.unlink()
+    assert "passes" in said(project, None, "mine") and project.times == 4
 
 
 def test_no_project(tmp_path: Path, project: Opened) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from bpfcompat.btftypes import Kind, Types
 from bpfcompat.errors import ObjectError
-from bpfcompat.nearby import Near, functions_near, near, renamed, similar
+from bpfcompat.nearby import Near, functions_near, near
 from tests.unit.test_fitting import Btf
 
 
@@ -54,12 +54,6 @@ def test_functions() -> None:
     """A function that is there is told as itself; else what a compiler made of it is among the closest."""
     assert functions_near(types(), "vfs_read") == ("vfs_read",)
     assert "do_linkat.isra.0" in functions_near(types(), "do_linkat")
-
-
-def test_renamed() -> None:
-    """Two names that are as good are no new name."""
-    assert renamed("state", ("__state", "_state")) == ""
-    assert similar("x", ()) == ()
 
 
 def test_a_structure_in_itself() -> None:

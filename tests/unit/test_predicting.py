@@ -130,7 +130,7 @@ def test_sections(section: str, found: list[tuple[str, str, bool]]) -> None:
 def test_config() -> None:
     """What the configuration leaves out is as good as absent; without the configuration nothing is said."""
     lsm = 'SEC("lsm/open") int one(void *ctx) { return 0; }'
-    assert told(lsm, options=lambda: frozenset(("CONFIG_BPF",))) == [("prog-type-missing", "CONFIG_BPF_LSM", True)]
+    assert told(lsm, options=lambda: frozenset(("CONFIG_BPF",))) == [("config-disabled", "CONFIG_BPF_LSM", True)]
     assert told(lsm, options=lambda: frozenset(("CONFIG_BPF_LSM",))) == []
     wants = 'extern int CONFIG_HZ __attribute__((section(".kconfig")));\n'
     wants += 'SEC("xdp") int one(void *ctx) { return CONFIG_HZ; }'

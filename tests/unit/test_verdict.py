@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from bench.labels.score import Asked
 from bpfcompat import judging
 from bpfcompat.behave import parse_tests
 from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
+from bpfcompat.causespage import about
 from bpfcompat.commanded import SLUGS as COMMANDED  # each is shown in test_commanded.py
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
-from bpfcompat.elf import ObjectFacts, ProgramFacts
+from bpfcompat.elf import ObjectFacts, ProgramFacts, facts_from_json
 from bpfcompat.errors import StoreError
 from bpfcompat.model import (
     Answer,
@@ -40,7 +42,8 @@ from bpfcompat.wire import report_from_json
 
 GUEST = {"release": "5.10.0-32-cloud-amd64", "machine": "x86_64", "btf": True, "lsm": ["lockdown"], "lockdown": "none"}
 FACTS = ObjectFacts("little", "EM_BPF", (ProgramFacts("xdp", "one"),), (), (), (), (), "GPL", True)
-GOLDEN = Path(__file__).parents[1] / "golden" / "verdicts"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "verdicts"
 
 
 def program(**changes: Any) -> ProgramReport:
@@ -257,7 +260,25 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ),
     ("attach-target-missing", "'vfs_read'", report(unattached(2, NO_KPROBE)), FACTS),
     ("prog-type-missing", "netfilter", report(refused(22, "", FAILED, type="netfilter")), FACTS),
-    ("prog-type-missing", "CONFIG_BPF_LIRC_MODE2", report(refused(22, "", FAILED, type="lirc_mode2")), FACTS),
+    ("config-disabled", "CONFIG_BPF_LIRC_MODE2", report(refused(22, "", FAILED, type="lirc_mode2")), FACTS),
+    (
+        "config-disabled",
+        "since Linux 6.4, with CONFIG_NETFILTER_BPF_LINK",
+        report(refused(22, "", FAILED, type="netfilter"), guest={"release": "6.4.0"}),
+        FACTS,
+    ),
+    (
+        "config-disabled",
+        "since Linux 5.18, with CONFIG_FPROBE",
+        report(unattached(95, "", section="kretprobe.multi/vfs_*"), guest={"release": "6.1.0-50-cloud-amd64"}),
+        FACTS,
+    ),
+    (
+        "attach-type-missing",
+        "EOPNOTSUPP",
+        report(unattached(95, "", section="tcx/ingress"), guest={"release": "6.12.0"}),
+        FACTS,
+    ),
     (
         "attach-type-missing",
         "without reading the program",
@@ -408,16 +429,11 @@ def goldens() -> list[Path]:
 def test_golden(path: Path) -> None:
     """What a real kernel said of an example gets the answer and cause that were looked at when it was kept."""
     kept = json.loads(path.read_text())
-    found = classify(report_from_json(kept["report"]), _facts(kept["facts"]), AttachMode.ATTACH)
-    assert {"answer": str(found.answer), "cause": found.cause} == kept["expect"]
+    facts = kept["facts"] if isinstance(kept["facts"], str) else facts_from_json(kept["facts"])
+    found = Asked.from_json(kept.get("asked", {})).classify(report_from_json(kept["report"]), facts)
+    expect = {k: kept["expect"][k] for k in ("answer", "cause")}
+    assert {"answer": str(found.answer), "cause": found.cause} == expect
     assert (found.sentence, list(found.evidence)) == (kept["sentence"], kept["evidence"])
-
-
-def _facts(value: dict[str, Any] | str) -> ObjectFacts | str:
-    if isinstance(value, str):
-        return value
-    lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list)}
-    return ObjectFacts(**{**value, **lists, "programs": tuple(ProgramFacts(**p) for p in value["programs"])})
 
 
 ENDINGS = {
@@ -488,14 +504,20 @@ def test_every_cause_is_shown() -> None:
 
 def test_every_cause_is_documented() -> None:
     """docs/causes.md is what `doit causes_page` writes, with a row for each cause and for no other."""
-    root = Path(__file__).parents[2]
-    text = written(root)
-    assert (root / "docs" / "causes.md").read_text() == text, "doit causes_page"
+    text = written(ROOT)
+    assert (ROOT / "docs" / "causes.md").read_text() == text, "doit causes_page"
     rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(SLUGS)
     assert {
         f"**`{cause}`**" for cause in (json.loads(p.read_text())["expect"]["cause"] for p in goldens()) if cause
     } <= {line.split(":")[0] for line in text.splitlines()}
+
+
+def test_every_cause_has_a_log_or_a_reason() -> None:
+    """Of each cause what a real kernel said is kept and shown, or it is written why not; never both."""
+    shown = {line[3:].split("`")[0] for line in written(ROOT).splitlines() if line.startswith("**`")}
+    reasons = {row.slug for row in about() if row.none}
+    assert shown & reasons == set() and shown | reasons == set(SLUGS)
 
 
 def test_compatible() -> None:
