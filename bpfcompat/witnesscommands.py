@@ -10,6 +10,8 @@ from bpfcompat.errors import ConfigError, Exit
 
 if TYPE_CHECKING:
     from bpfcompat.keys import LogPrivateKey
+    from bpfcompat.policy import Policy
+    from bpfcompat.registry.client import Source
     from bpfcompat.registry.witness import Cosigned
 
 EPILOG = """a witness looks, remembers, and prints one line:
@@ -24,7 +26,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     made = commands.add_parser("witness", help="see a registry's log grow, and sign that you did", epilog=EPILOG,
                                formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     made.add_argument("registry", help="a folder, or the http(s) address that serves it")
-    made.add_argument("--log-key", type=Path, help="the log's key (vkey), which must have signed")
+    made.add_argument("--log-key", type=Path, action="append", help="the log's key (vkey), which must have signed")
+    made.add_argument(
+        "--root", type=Path, metavar="FILE", help="the registry's root document: instead of the log's key"
+    )
     made.add_argument("--key", type=Path, help="your own witness key; its name is in the .vkey beside it")
     made.add_argument("--name", help="your name on the line, where there is no .vkey")
     made.add_argument("--passphrase-env", metavar="NAME", help="environment variable that holds the passphrase")
@@ -45,22 +50,37 @@ def _witness(options: argparse.Namespace) -> int:
 
 def _look(options: argparse.Namespace) -> int:
     from bpfcompat.files import write_atomic
-    from bpfcompat.note import load_vkey
     from bpfcompat.registry.client import open_source
     from bpfcompat.registry.state import state_folder
     from bpfcompat.registry.witness import witness
 
-    if options.log_key is None or options.key is None:
-        raise ConfigError("witness: needs --log-key and --key", hint="or --add FILE, to take a witness's line")
+    if (options.log_key is None) == (options.root is None) or options.key is None:
+        hint = "or --add FILE, to take a witness's line"
+        raise ConfigError("witness: needs --key, and either --log-key or --root", hint=hint)
     name, key = _own_key(options)
-    log, state = load_vkey(options.log_key), options.state or state_folder("witness")
-    found = witness(open_source(options.registry), log, name, key, state, int(time.time()))
+    source, state = open_source(options.registry), options.state or state_folder("witness")
+    found = witness(source, _policy(options, source, state), name, key, state, int(time.time()))
     print(_seen(found), file=sys.stderr)
     if options.out is None:
         sys.stdout.buffer.write(found.line)
     else:
         write_atomic(options.out, found.line)
     return int(Exit.OK)
+
+
+def _policy(options: argparse.Namespace, source: "Source", state: Path) -> "Policy":
+    """Which log is meant: by its key, or by the newest version of a pinned root document."""
+    from bpfcompat.files import read_bounded
+    from bpfcompat.note import load_vkey
+    from bpfcompat.policy import Policy
+    from bpfcompat.registry.rootmemory import RootMemory, reader_policy
+    from bpfcompat.rootchain import pinned
+    from bpfcompat.rootdoc import MAX_BYTES
+
+    if options.root is None:
+        return Policy((), tuple(map(load_vkey, options.log_key)))
+    first = pinned(read_bounded(options.root, MAX_BYTES, ConfigError), str(options.root))
+    return reader_policy(first, source, RootMemory(state), now=int(time.time()))[1]
 
 
 def _add(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
 from bpfcompat.registry.state import Memory
 from bpfcompat.registry.text import when
-from bpfcompat.tlog import MAX_ENTRIES_BYTES, Checkpoint, parse_checkpoint
+from bpfcompat.tlog import MAX_ENTRIES_BYTES, Checkpoint, open_checkpoint, parse_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,18 @@ class Cosigned:
     line: bytes
 
 
-def witness(source: Source, log: NoteKey, name: str, key: LogPrivateKey, state: Path, now: int) -> Cosigned:
-    """Look at a log, remember it, and cosign it; `now` in Unix seconds.
+def witness(source: Source, policy: Policy, name: str, key: LogPrivateKey, state: Path, now: int) -> Cosigned:
+    """Look at a log that a log key of the policy signs, remember it, and cosign it; `now` in Unix seconds.
 
-    TrustError (and its Contradiction): the log's key did not sign, or it did not grow from what was seen; nothing is
-    signed then.
+    TrustError (and its Contradiction): none of these keys signed, or the log did not grow from what was seen.  Nothing
+    is signed then.
     """
-    memory = Memory(state, [log])
-    before = memory.last(log.name)
+    memory = Memory(state, policy.every_log)
     data = source.read(layout.CHECKPOINT, MAX_NOTE_BYTES)
     if data is None:
         raise TrustError(f"{layout.CHECKPOINT}: is missing", hint="is this a registry with a log?")
+    served, _ = open_checkpoint(data, policy.log)  # a key of old binds the log, and signs nothing new
+    before = memory.last(served.origin)
     found = memory.meet(data, lambda path: source.read(path, MAX_ENTRIES_BYTES))
     return Cosigned(found, before, cosign(found.text(), name, key, now))
 

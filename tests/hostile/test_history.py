@@ -48,7 +48,7 @@ class Scene:
 
 def look(folder: Path, state: Path, now: int = NOW) -> None:
     """The witness comes by and, when it finds what it expects, the publisher adds its line."""
-    add_line(folder, witness(Folder(folder), LOG, WITNESS.name, EYE, state, now).line, WITNESS)
+    add_line(folder, witness(Folder(folder), POLICY, WITNESS.name, EYE, state, now).line, WITNESS)
 
 
 def copied(folder: Path, name: str) -> Path:
@@ -220,7 +220,7 @@ def test_a_stale_witness_is_named(tmp_path: Path) -> None:
 def test_the_witness_looks_before_the_publisher_grows(tmp_path: Path) -> None:
     """A line comes too late when the log has grown: it is refused, and the checkpoint stays as it is."""
     folder = honest(tmp_path)
-    line = witness(Folder(folder), LOG, WITNESS.name, EYE, tmp_path / "eyes", NOW).line
+    line = witness(Folder(folder), POLICY, WITNESS.name, EYE, tmp_path / "eyes", NOW).line
     put(folder, [item(THIRD)], [row(THIRD)], now=NOW)
     before = (folder / layout.CHECKPOINT).read_bytes()
     with pytest.raises(TrustError, match="has the log grown since"):

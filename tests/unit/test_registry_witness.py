@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bpfcompat.cli import main
 from bpfcompat.errors import StoreError, TrustError
+from bpfcompat.keys import load_log_private
 from bpfcompat.note import Kind, Note, NoteKey, Signer, cosign, put_line, verify_note
 from bpfcompat.policy import CLOCK_SKEW_S, Policy
 from bpfcompat.registry import witness as module
@@ -18,11 +19,12 @@ from tests.histories import EYES, LOG, ORIGIN, WITNESSES, History, leaves
 
 NOW = 1_800_000_000
 NAME = WITNESSES[0].name
+WATCHED = Policy((), (LOG,))
 
 
 def look(state: Path, history: History) -> bytes:
     """The first witness's line."""
-    return witness(history, LOG, NAME, EYES[0], state, NOW).line
+    return witness(history, WATCHED, NAME, EYES[0], state, NOW).line
 
 
 def test_cosigns_growth(tmp_path: Path) -> None:
@@ -38,9 +40,9 @@ def test_cosigns_growth(tmp_path: Path) -> None:
 def test_says_what_it_knew(tmp_path: Path) -> None:
     """What is seen for the first time is said to be."""
     history = History(leaves(5))
-    first = witness(history, LOG, NAME, EYES[0], tmp_path, NOW)
+    first = witness(history, WATCHED, NAME, EYES[0], tmp_path, NOW)
     history.grow(b"x")
-    second = witness(history, LOG, NAME, EYES[0], tmp_path, NOW)
+    second = witness(history, WATCHED, NAME, EYES[0], tmp_path, NOW)
     assert first.before is None
     assert second.before == first.checkpoint and second.checkpoint.size == 6
 
@@ -83,6 +85,18 @@ def test_no_log(tmp_path: Path) -> None:
         look(tmp_path, empty)
     with pytest.raises(TrustError, match="trusted: log"):
         look(tmp_path, History(leaves(1), key=Ed25519PrivateKey.generate()))
+
+
+def test_a_new_log_key(tmp_path: Path) -> None:
+    """After a change of the log's key a witness holds it to what the old one signed, and takes nothing new of that."""
+    key = Ed25519PrivateKey.generate()
+    changed = Policy((), (NoteKey(ORIGIN, key.public_key()),), former=((LOG, 5),))
+    look(tmp_path, History(leaves(5)))
+    for other in (History(leaves(6, "other"), key=key), History(leaves(6))):
+        with pytest.raises(TrustError):
+            witness(other, changed, NAME, EYES[0], tmp_path, NOW)
+    found = witness(History(leaves(6), key=key), changed, NAME, EYES[0], tmp_path, NOW)
+    assert found.before is not None and (found.before.size, found.checkpoint.size) == (5, 6)
 
 
 def test_add_line(tmp_path: Path) -> None:
@@ -243,3 +257,25 @@ def test_a_vkey_of_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert main(["witness", "registry", "--log-key", "log.vkey", "--key", "eyes", "--name", "x", "--state", "s"]) == 0
     assert main(["keygen", "other", "--name", "x"]) == 2
     assert main(["keygen", "eyes", "--kind", "witness", "--name", "eyes.example"]) == 2
+
+
+def test_a_root_document_instead_of_the_logs_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A witness who pinned a root document follows the log's keys from there, and needs no other."""
+    monkeypatch.chdir(tmp_path)
+    for role in ("root", "verdict", "log", "witness"):
+        assert main(["keys", "new", role, role, *(["--name", "eyes.example"] if role == "witness" else [])]) == 0
+    assert main(["keys", "init", "draft.json", "--name", ORIGIN, "--threshold", "1", "--root", "root.pub",
+                 "--verdict", "verdict.pub", "--log", "log.pub", "--witness", "witness.vkey"]) == 0  # fmt: skip
+    assert main(["keys", "sign", "draft.json", "--key", "root"]) == 0
+    (signature,) = tmp_path.glob("draft.json.*.sig")
+    assert main(["keys", "publish", "draft.json", str(signature), "--registry", "registry"]) == 0
+    History(leaves(5), load_log_private(Path("log"))).save(tmp_path / "registry")
+    ask = ["witness", "registry", "--root", "registry/root/1.json", "--key", "witness", "--state", "state"]
+    capsysbinary.readouterr()
+    assert main(ask) == 0
+    assert b"eyes.example" in capsysbinary.readouterr().out
+    History(leaves(6)).save(tmp_path / "registry")
+    assert main(ask) == 4, "not a log key of the document"
+    assert main([*ask, "--log-key", "witness.vkey"]) == 2, "one or the other"
