@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__, keycommands, trailcommands, verifycommands, witnesscommands
+from bpfcompat import __version__, auditcommands, keycommands, trailcommands, verifycommands, witnesscommands
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
-    modules = (keycommands, trailcommands, witnesscommands)
+    modules = (auditcommands, keycommands, trailcommands, witnesscommands)
     for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
         add(commands)
     return top

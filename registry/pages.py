@@ -4,6 +4,7 @@ Autoescaped, without script, style in one file, so that the server's strict cont
 guests goes through `plain` first; a colour never stands alone, a sign and a word go with it.
 """
 
+import base64
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -14,7 +15,7 @@ import jinja2
 
 from bpfcompat.builds import ENUMS, Build
 from bpfcompat.buildtext import telling, title
-from bpfcompat.digest import canonical
+from bpfcompat.digest import canonical, raw_digest
 from bpfcompat.manifest import Matrix, Row
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
@@ -108,6 +109,13 @@ def pair(
         why=explained,
         passes=passes(explained["nearest_pass"]) if explained else (),
     )
+
+
+def audit(told: Mapping[str, Any], signs: Mapping[str, str]) -> str:
+    """An audit's report, all in one file, from auditreport.to_json(); `signs` by standing and by answer."""
+    css = style() + (_TEMPLATES / "audit.css").read_text(encoding="utf-8")
+    allowed = base64.b64encode(raw_digest(css.encode())).decode()
+    return _render("audit.html.j2", told=told, marks=signs, css=css, allowed=allowed)
 
 
 @cache

@@ -47,7 +47,11 @@ class Trust:
         return matrix, signed.keyid
 
     def claim(self, data: bytes, digest: str, ledger: Ledger | None = None) -> Claim:
-        """The claim in a bundle that is named by this pae digest.
+        """The claim in a bundle that is named by this pae digest; see `signed`."""
+        return self.signed(data, digest, ledger)[0]
+
+    def signed(self, data: bytes, digest: str, ledger: Ledger | None = None) -> tuple[Claim, envelope.Envelope]:
+        """The same, and the envelope that it came in, which says who signed it and where it is in the log.
 
         With a `ledger` that log must begin with the checkpoint that the bundle's proof leads to, and its witnesses say
         when the leaf was seen.
@@ -63,7 +67,7 @@ class Trust:
             raise TrustError(f"bundle: is {short(found)}, its name says {short(digest)}")
         # before it is read: what a thief of a key put into the log stays there, whatever it says
         self.policy.allows(signed.keyid, index, ledger.witnessed if ledger is not None else None, self._now)
-        return parse_verdict_statement(signed.payload)
+        return parse_verdict_statement(signed.payload), signed
 
     def row(self, row: Row, claim: Claim) -> None:
         """A row says just what its bundle says: digests, names, recomputed pair id, answer and cause."""
@@ -128,15 +132,22 @@ class Verification:
 
 
 @dataclass(slots=True)
-class _Check:
-    """One run of `verify`: what was read so far, and what spoke against it."""
+class Check:
+    """One run: what was read so far, and what spoke against it.
+
+    `matrix` is None where none is to be believed; `claims` are those that hold, `places` who signed each and its index
+    in the log, `refused` and `void` why others do not; all by bundle digest.
+    """
 
     source: Source
     trust: Trust
+    matrix: Matrix | None = None
+    signer: str = ""
     ledger: Ledger | None = None
     unborn: int = 0
     claims: dict[str, Claim] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
+    places: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     void: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -151,11 +162,12 @@ class _Check:
                 data = self.source.read(path, envelope.MAX_BYTES)
                 if data is None:
                     raise TrustError("is missing")
-                self.claims[digest] = self.trust.claim(data, digest, self.ledger)
+                self.claims[digest], signed = self.trust.signed(data, digest, self.ledger)
+                self.places[digest] = signed.keyid, signed.index
             except Uncounted as error:
                 self.void[digest] = error.message
             except TrustError as error:
-                self.refused.add(digest)
+                self.refused[digest] = error.message
                 self.problems.append(f"{path}: {error}")
         return self.claims.get(digest)
 
@@ -235,23 +247,16 @@ def verify(
     registry.
     """
     wanted = {"object_digest": _local(object_file), "vmlinuz": _local(kernel_file)}
-    check = _Check(source, Trust(trusted, now))
-    try:
-        _known_format(source)
-        matrix, signer = check.trust.matrix(_matrix_bytes(source))
-        if check.trust.policy.log and matrix.log is not None:
-            # after the matrix, which is never newer than its log
-            check.ledger = Ledger(source, check.trust.policy, memory, now, matrix.not_before)
-            _cut_from(check.ledger, matrix.log)
-    except TrustError as error:
-        return Verification(problems=tuple(str(error).splitlines()))  # two notes, where the log contradicts itself
-    _contents(check, matrix, now, allow_expired, every)
+    check = examine(source, trusted, now=now, allow_expired=allow_expired, every=every, memory=memory)
+    matrix = check.matrix
+    if matrix is None:
+        return Verification(problems=tuple(check.problems))
     rows = tuple(r for r in matrix.rows if all(d is None or getattr(r, name) == d for name, d in wanted.items()))
     if not rows:
         given = ", ".join(f"{name} {short(d)}" for name, d in wanted.items() if d)
         check.problems.append(f"matrix: has no row for {given}")
     return Verification(
-        signer, rows, len(check.claims), matrix.not_before, matrix.expires,
+        check.signer, rows, len(check.claims), matrix.not_before, matrix.expires,
         tuple(check.problems), tuple(check.conflicts()),
         frozenset(pair_id(claim) for claim in check.claims.values() if claim.as_declared),
         {digest: claim.loader for digest, claim in check.claims.items() if "command" in claim.spec},
@@ -259,7 +264,33 @@ def verify(
     )  # fmt: skip
 
 
-def _contents(check: _Check, matrix: Matrix, now: int, allow_expired: bool, every: bool) -> None:
+def examine(
+    source: Source,
+    trusted: Policy | Sequence[PublicKey],
+    *,
+    now: int,
+    allow_expired: bool = False,
+    every: bool = False,
+    memory: Memory | None = None,
+) -> Check:
+    """Check a whole registry, as `verify` does, and give all that was found."""
+    check = Check(source, Trust(trusted, now))
+    try:
+        _known_format(source)
+        matrix, check.signer = check.trust.matrix(_matrix_bytes(source))
+        if check.trust.policy.log and matrix.log is not None:
+            # after the matrix, which is never newer than its log
+            check.ledger = Ledger(source, check.trust.policy, memory, now, matrix.not_before)
+            _cut_from(check.ledger, matrix.log)
+    except TrustError as error:
+        check.problems += str(error).splitlines()  # two notes, where the log contradicts itself
+        return check
+    check.matrix = matrix
+    _contents(check, matrix, now, allow_expired, every)
+    return check
+
+
+def _contents(check: Check, matrix: Matrix, now: int, allow_expired: bool, every: bool) -> None:
     try:
         check.trust.life(matrix, min(now, matrix.expires - 1) if allow_expired else now)
     except TrustError as error:

@@ -32,36 +32,24 @@ COSIGN = LockedFile(
 )  # fmt: skip
 NPM = "@sigstore/verify@4.1.3"
 _MAX_DEB, _MAX_PROGRAM = 64 << 20, 256 << 20
-_VERIFIER = """
-const fs = require('fs'), { bundleFromJSON } = require('@sigstore/bundle');
-const { Verifier, toSignedEntity, toTrustMaterial } = require('@sigstore/verify');
-const { TrustedRoot } = require('@sigstore/protobuf-specs');
-const [rootFile, keyFile, ...bundles] = process.argv.slice(2);
-const root = TrustedRoot.fromJSON(JSON.parse(fs.readFileSync(rootFile)));
-const publicKey = require('crypto').createPublicKey(fs.readFileSync(keyFile));
-const verifier = new Verifier(toTrustMaterial(root, () => ({ publicKey, validFor: () => true })),
-                              { tlogThreshold: 1, ctlogThreshold: 0, timestampThreshold: 0 });
-for (const file of bundles) {
-  let said = 'ok';
-  try { verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(fs.readFileSync(file))))); }
-  catch (error) { said = 'refused: ' + error.message.split('\\n')[0]; }
-  console.log(said);
-}
-"""
+SCRIPT = ROOT / "docs" / "checkbundles.js"
 
 
 def cosign(bundle: Path, key: Path, root: Path, file: Path) -> process.Completed:
     """How cosign ends, without a network and with inclusion in the log of `root` required."""
-    argv = ["unshare", "-rn", _cosign(), "verify-blob-attestation", "--bundle", bundle, "--key", key,
+    argv = ["unshare", "-rn", cosign_program(), "verify-blob-attestation", "--bundle", bundle, "--key", key,
             "--trusted-root", root, "--type", VERDICT_TYPE, file]  # fmt: skip
     return process.run([str(word) for word in argv], cwd=key.parent, timeout_s=120)
 
 
 def npm(bundles: Sequence[Path], key: Path, root: Path) -> list[str]:
     """What Sigstore's JavaScript verifier says of each: `ok`, or `refused: …`; inclusion is required."""
-    script = _npm() / "verify.js"
-    argv = ["node", str(script), str(root), str(key), *map(str, bundles)]
-    return process.check(argv, what="node", cwd=script.parent, timeout_s=300).decode().splitlines()
+    argv = ["node", str(SCRIPT), str(root), str(key), *map(str, bundles)]
+    env = {**os.environ, "NODE_PATH": str(modules())}
+    done = process.run(argv, cwd=SCRIPT.parent, env=env, timeout_s=300)
+    said = done.stdout.decode().splitlines()
+    assert done.code == (0 if all(word == "ok" for word in said) else 1), done
+    return said
 
 
 def public_pem_file(folder: Path, key: PublicKey) -> Path:
@@ -72,7 +60,8 @@ def public_pem_file(folder: Path, key: PublicKey) -> Path:
 
 
 @functools.cache
-def _cosign() -> Path:
+def cosign_program() -> Path:
+    """The program; skips where it cannot be had, or not be cut off from the network."""
     if shutil.which("unshare") is None or process.run(["unshare", "-rn", "true"], cwd=Path("/")).code:
         pytest.skip("needs unshare, to run cosign without a network")
     program = TOOLS / COSIGN.digest[7:19] / "cosign"
@@ -99,7 +88,8 @@ def _deb() -> Path:
 
 
 @functools.cache
-def _npm() -> Path:
+def modules() -> Path:
+    """A folder of node modules that has Sigstore's verifier."""
     if absent := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
         pytest.skip(f"absent: {', '.join(absent)}")
     folder = TOOLS / "npm-4.1.3"
@@ -111,5 +101,4 @@ def _npm() -> Path:
             if done.code:
                 shutil.rmtree(folder)
                 pytest.skip(f"npm cannot install {NPM}: {done.stderr[-200:]}")
-        write_atomic(folder / "verify.js", _VERIFIER.encode())
-    return folder
+    return folder / "node_modules"

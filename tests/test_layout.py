@@ -69,7 +69,7 @@ LAYERS = {
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*", "rooting", "trailing"),
-    6: ("cli", "keycommands", "trailcommands", "verifycommands", "witnesscommands", "__main__"),
+    6: ("cli", "auditcommands", "keycommands", "trailcommands", "verifycommands", "witnesscommands", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 

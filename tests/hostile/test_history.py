@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bpfcompat import envelope
 from bpfcompat.cli import main
 from bpfcompat.errors import Exit, StoreError, TrustError
 from bpfcompat.keys import public_pem
@@ -20,10 +21,11 @@ from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder
 from bpfcompat.registry.ledger import Ledger
+from bpfcompat.registry.log import opened
 from bpfcompat.registry.state import Contradiction, Memory
 from bpfcompat.registry.verify import Verification, format_verification, verify
 from bpfcompat.registry.witness import add_line, witness
-from tests.claims import BAD, GOOD, KEY, LOG, NOW, POLICY, claim, item, put, registry, row
+from tests.claims import BAD, GOOD, KEY, LOG, NOW, POLICY, claim, item, put, registry, row, signer
 from tests.histories import EYES, WITNESSES
 from tests.sumdb import oracle
 
@@ -95,6 +97,21 @@ def old(tmp_path: Path) -> Scene:
     return Scene(before, mirror, 2 * DAY)
 
 
+def forked_by_a_thief(tmp_path: Path) -> Scene:
+    """A thief of the log's key, and of no verdict key, puts a known leaf in the place of the newest verdict's.
+
+    The matrix of before, which still lives, goes with it.
+    """
+    mirror = copied(before := honest(tmp_path), "mirror")
+    (bundle,) = (mirror / "bundles").iterdir()
+    leaf = envelope.leaf_of(envelope.parse(bundle.read_bytes()), KEY.public_key())
+    put(before, [item(THIRD)], [row(THIRD)], now=NOW)
+    look(before, tmp_path / "eyes")
+    with opened(mirror, signer(mirror)) as log:
+        log.append([leaf])
+    return Scene(before, mirror)
+
+
 def deleted(tmp_path: Path) -> Scene:
     """The publisher takes the verdict away, and signs a matrix that never had it."""
     before = honest(tmp_path)
@@ -127,6 +144,7 @@ BELIEVED: dict[Callable[[Path], Scene], tuple[bool, bool, bool]] = {
     edited: (False, False, False),
     replaced: (True, False, False),
     replaced_and_grown: (True, False, False),
+    forked_by_a_thief: (True, False, False),
     old: (True, False, False),
     deleted: (True, False, False),
     split: (True, True, False),
@@ -153,7 +171,7 @@ def test_who_catches_it(attack: Callable[[Path], Scene], tmp_path: Path) -> None
     assert all(found.exit_code is Exit.UNTRUSTED for found in said if not found.trusted)
 
 
-@pytest.mark.parametrize("attack", [replaced, replaced_and_grown, split])
+@pytest.mark.parametrize("attack", [replaced, replaced_and_grown, forked_by_a_thief, split])
 def test_first_visit(attack: Callable[[Path], Scene], tmp_path: Path) -> None:
     """Who comes for the first time is protected by the witness alone."""
     scene = attack(tmp_path)
@@ -162,7 +180,7 @@ def test_first_visit(attack: Callable[[Path], Scene], tmp_path: Path) -> None:
     assert "1 witnesses needed, 0 count" in "".join(refused.problems)
 
 
-@pytest.mark.parametrize("attack", [replaced, replaced_and_grown, old])
+@pytest.mark.parametrize("attack", [replaced, replaced_and_grown, forked_by_a_thief, old])
 def test_the_witness_refuses(attack: Callable[[Path], Scene], tmp_path: Path) -> None:
     """A witness who saw the first history signs nothing for the other."""
     scene = attack(tmp_path)

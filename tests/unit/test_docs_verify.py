@@ -1,36 +1,67 @@
-"""The recipe of docs/verify.md, run as it is printed."""
+"""docs/verify.md followed from top to bottom, each command as it is printed."""
 
+import json
+import os
 import re
+import shlex
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bpfcompat import envelope, process
-from bpfcompat.digest import digest_bytes
+from bpfcompat.cli import main
+from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.keys import PrivateKey, public_pem
+from bpfcompat.logentry import trusted_root
+from bpfcompat.note import NoteKey
 from bpfcompat.statement import Claim, verdict_payload
-from tests.claims import BAD, KEY, OBJECT, OTHER, VMLINUZ, claim
+from tests import independent
+from tests.claims import BAD, KEY, LOG, OBJECT, OTHER, VMLINUZ, claim, item, put, row
+from tests.histories import LOG_PRIVATE
+from tests.logs import logged
 
-TOOLS = ("bash", "jq", "openssl", "base64", "sha256sum", "cut")
+TOOLS = ("bash", "jq", "openssl", "base64", "sha256sum", "cut", "sed", "grep")
 ABSENT = [tool for tool in TOOLS if shutil.which(tool) is None]
-PAGE = Path(__file__).parents[2] / "docs" / "verify.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=f"absent: {', '.join(ABSENT)}")
 
 
+def blocks(kind: str = "sh") -> list[str]:
+    """The page's blocks of commands, from top to bottom; `kind` is what stands behind the three ticks."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", (DOCS / "verify.md").read_text(), re.MULTILINE | re.DOTALL)
+    return [text for its, text in found if its == kind]
+
+
 def recipe() -> str:
-    (block,) = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    return str(block)
+    """The first block: openssl and jq about signature, result, object and kernel."""
+    return blocks()[0]
 
 
-def run(folder: Path, made: Claim, key: PrivateKey = KEY, bundle: bytes | None = None) -> process.Completed:
-    """How the recipe ends with a bundle of this claim, beside the tests' key, object and kernel."""
-    (folder / "bundle.json").write_bytes(bundle or envelope.sign(verdict_payload(made), key))
+def files(folder: Path, bundle: bytes) -> None:
+    """What a reader has: a bundle, and the tests' key, object and kernel."""
+    (folder / "bundle.json").write_bytes(bundle)
     (folder / "publisher.pub").write_bytes(public_pem(KEY.public_key()))
     (folder / "probe.bpf.o").write_bytes(OBJECT)
     (folder / "vmlinuz").write_bytes(VMLINUZ)
+    (folder / "log.vkey").write_text(LOG.vkey + "\n")
+    (folder / "trusted_root.json").write_bytes(trusted_root(LOG))
+
+
+def run(folder: Path, made: Claim, key: PrivateKey = KEY, bundle: bytes | None = None) -> process.Completed:
+    """How the recipe ends with a bundle of this claim."""
+    files(folder, bundle or envelope.sign(verdict_payload(made), key))
     return process.run(["bash", "-c", recipe()], cwd=folder)
+
+
+def test_all_blocks() -> None:
+    """The page has these commands and no other; each is run by a test of this file, or of test_checklog.py."""
+    assert [block.split()[0] for block in blocks()] == ["jq", "jq", "cosign", "npm", "sudo"]
+    assert [block.split()[:2] for block in blocks("")] == [["bpfcompat", "verify"], ["log", "results.example:"]]
 
 
 def test_six_lines() -> None:
@@ -67,3 +98,112 @@ def test_not_signed(tmp_path: Path) -> None:
     good = envelope.sign(verdict_payload(claim()), KEY)
     assert run(tmp_path, claim(), bundle=good.replace(b"eyJ", b"eyK", 1)).code != 0
     assert run(tmp_path, claim(), bundle=b"junk").code != 0
+
+
+# --- the log
+
+
+def in_log(folder: Path, bundle: bytes) -> process.Completed:
+    """How the second block ends, after the lines of the first that it builds on."""
+    files(folder, bundle)
+    before = "".join(line + "\n" for line in recipe().splitlines()[:3])
+    return process.run(["bash", "-c", before + blocks()[1]], cwd=folder)
+
+
+def bundles(count: int) -> list[bytes]:
+    """A log of so many verdicts."""
+    return logged(*(verdict_payload(claim(classifier=str(n))) for n in range(count)))
+
+
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_every_leaf(tmp_path: Path, size: int) -> None:
+    """Every leaf of a log of this size is found in it, with openssl and jq alone."""
+    for bundle in bundles(size):
+        done = in_log(tmp_path, bundle)
+        assert done.code == 0 and f"in the log of {size} leaves" in done.stdout.decode(), done
+
+
+def _proof(change: Callable[[Any], object]) -> Callable[[Any], object]:
+    return lambda bundle: change(bundle["verificationMaterial"]["tlogEntries"][0]["inclusionProof"])
+
+
+def _note(old: str, new: str) -> Callable[[Any], object]:
+    return _proof(lambda proof: proof["checkpoint"].update(envelope=proof["checkpoint"]["envelope"].replace(old, new)))
+
+
+BROKEN: dict[str, Callable[[Any], object]] = {
+    "a hash": _proof(lambda proof: proof["hashes"].__setitem__(1, "A" * 43 + "=")),
+    "hashes in another order": _proof(lambda proof: proof["hashes"].reverse()),
+    "a hash less": _proof(lambda proof: proof["hashes"].pop()),
+    "a hash more": _proof(lambda proof: proof["hashes"].append("A" * 43 + "=")),
+    "many hashes more": _proof(lambda proof: proof["hashes"].extend(["A" * 43 + "="] * 5)),
+    "another index": _proof(lambda proof: proof.update(logIndex="3")),
+    "an index beyond": _proof(lambda proof: proof.update(logIndex="5")),
+    "a negative index": _proof(lambda proof: proof.update(logIndex="-1")),
+    "an index that runs": _proof(lambda proof: proof.update(logIndex="a[$(touch ran)]")),
+    "another size": _note("\n5\n", "\n6\n"),
+    "another log's name": _note(LOG.name, "log.example"),
+    "no checkpoint": _proof(lambda proof: proof.pop("checkpoint")),
+    "no entry": lambda bundle: bundle["verificationMaterial"].pop("tlogEntries"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_not_in_the_log(tmp_path: Path, name: str) -> None:
+    """An altered proof or checkpoint is refused, and nothing in it is run."""
+    bundle = json.loads(bundles(5)[2])
+    BROKEN[name](bundle)
+    assert in_log(tmp_path, canonical(bundle)).code != 0
+    assert not (tmp_path / "ran").exists()
+
+
+def test_entry_of_another_verdict(tmp_path: Path) -> None:
+    """A proof that holds for another verdict's leaf is not one for this verdict."""
+    mine, other = map(json.loads, bundles(2))
+    mine["verificationMaterial"] = other["verificationMaterial"]
+    assert in_log(tmp_path, canonical(mine)).code != 0
+
+
+def test_another_logs_key(tmp_path: Path) -> None:
+    """A checkpoint by another key than the one in log.vkey is refused, whatever name it has."""
+    files(tmp_path, bundles(1)[0])
+    block = "".join(line + "\n" for line in recipe().splitlines()[:3]) + blocks()[1]
+    (tmp_path / "log.vkey").write_text(NoteKey(LOG.name, LOG_PRIVATE.public_key()).vkey + "\n")
+    assert process.run(["bash", "-c", block], cwd=tmp_path).code != 0
+
+
+# --- other tools
+
+
+@pytest.mark.parametrize(("verdict", "said"), [({}, b"PASSED"), ({"verdict": BAD}, b"FAILED")])
+def test_cosign(tmp_path: Path, verdict: dict[str, Any], said: bytes) -> None:
+    """cosign's line as it is printed, without a network, and what the result is: a FAILED is Verified OK too."""
+    files(tmp_path, logged(verdict_payload(claim(**verdict)))[0])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "cosign").symlink_to(independent.cosign_program())
+    env = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    done = process.run(["unshare", "-rn", "bash", "-c", blocks()[2]], cwd=tmp_path, env=env, timeout_s=120)
+    assert (done.code, done.stdout.split()[-1], "Verified OK" in done.stderr + done.stdout.decode()) == (0, said, True)
+
+
+def test_npm(tmp_path: Path) -> None:
+    """The line of Sigstore's JavaScript verifier as it is printed; the version is the one that was installed."""
+    install, command = blocks()[3].splitlines()
+    assert install.split()[-1] == independent.NPM
+    (tmp_path / "node_modules").symlink_to(independent.modules())
+    (tmp_path / "docs").symlink_to(DOCS)
+    for bundle, said in ((bundles(2)[1], b"ok"), (envelope.sign(verdict_payload(claim()), KEY), b"refused")):
+        files(tmp_path, bundle)
+        done = process.run(["bash", "-c", command], cwd=tmp_path, env=dict(os.environ), timeout_s=120)
+        assert done.stdout.startswith(said) and done.code == (0 if said == b"ok" else 1), done
+
+
+def test_our_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own line, with and without what stands in brackets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    files(tmp_path, b"")
+    put(Path("registry"), [item(claim())], [row(claim())], now=int(time.time()))
+    (line,) = blocks("")[0].replace("REGISTRY", "registry").splitlines()
+    for command in (re.sub(r"\[.*?\]", "", line), line.replace("[", "").replace("]", "")):
+        assert main(shlex.split(command)[1:]) == 0
