@@ -26,6 +26,7 @@ from bench.measure import (
     task_seconds,
 )
 from bench.plot import Line, draw
+from bench.serving import serve
 from bench.sixty import sixty
 from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bench.trust import manifest
@@ -162,6 +163,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "matrix": matrix,
     "manifest": manifest,
     "log": log,
+    "serve": serve,
     "virtme": virtme,
     "kills": kills,
 }
