@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.borrowed import borrowed
 from bench.kills import kills
 from bench.logs import log
 from bench.measure import (
@@ -26,6 +27,7 @@ from bench.measure import (
     task_seconds,
 )
 from bench.plot import Line, draw
+from bench.registries import checking, publishing, verifying
 from bench.serving import serve
 from bench.sixty import sixty
 from bench.synthetic import Size, change, guest_seconds, large, unproved
@@ -162,10 +164,14 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "growth": growth,
     "matrix": matrix,
     "manifest": manifest,
+    "borrowed": borrowed,
     "log": log,
     "serve": serve,
     "virtme": virtme,
     "kills": kills,
+    "publish": publishing,
+    "fsck": checking,
+    "verify": verifying,
 }
 
 

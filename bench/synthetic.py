@@ -165,7 +165,9 @@ def _report(release: str, program: str) -> Report:
         "release": release, "version": "#1 SMP", "machine": "x86_64", "btf": True, "libbpf": "1.5.0",
         "lsm": [], "lockdown": "none", "sysctls": {}, "config": False, "unmounted": [],
     }  # fmt: skip
-    asked = ProgramReport(program, "tp/x/y", "tracepoint", True, 0, Log(""), Attach.ATTACHED)
+    asked = ProgramReport(
+        program, "tp/x/y", "tracepoint", True, 0, Log(""), Attach.ATTACHED, how="libbpf: perf_event link"
+    )
     return Report(guest, 0, Log(""), 0, Log(""), (asked,))
 
 

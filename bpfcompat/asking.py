@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpfcompat import kmods, plan
+from bpfcompat import borrowing, kmods, plan
 from bpfcompat.action import Action
 from bpfcompat.assuring import Assurer
 from bpfcompat.digest import canonical, digest_json
@@ -66,9 +66,22 @@ class Asker(Assurer):
     def probe(self, pair: Pair, make: bool = True) -> Entry:
         """The stored report of a pair: outputs `report` and `console`, perhaps `logs` and `costs` (see beside.py).
 
-        GuestError when no guest could be asked.
+        A borrowed one has its report alone.  GuestError when no guest could be asked.
         """
-        return self.have(self.probe_action(pair, make), lambda work: self._make_probe(pair, work), make)
+        action = self.probe_action(pair, make)
+        if self.trust and self.known(action) is None and (loan := borrowing.lent(self, action)) is not None:
+            return loan
+        return self.have(action, lambda work: self._make_probe(pair, work), make)
+
+    @property
+    def trust(self) -> str:
+        """Digest of whom verdicts are borrowed from; "" where none are."""
+        return self.planned("trust", lambda: borrowing.trust_of(self))
+
+    def forget(self, action: Action) -> bool:
+        """Drop an action's entry, and what was borrowed in its place."""
+        lent = action.kind == "probe" and super().forget(borrowing.loan_action(action))
+        return super().forget(action) or lent
 
     def _make_probe(self, pair: Pair, work: Path) -> Made:
         from bpfcompat import wire
@@ -95,6 +108,7 @@ class Asker(Assurer):
         console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
         body = canonical(wire.report_to_json(step.report))
         outputs = {"report": body, "console": console.encode(), **beside(step.report)}
+        super().forget(borrowing.loan_action(self.probe_action(pair)))  # what was asked here stands from now on
         return Made(outputs, {"run": self._run_facts(attempts)})
 
     def _refuse_certain(self, pair: Pair) -> None:
@@ -205,7 +219,10 @@ class Asker(Assurer):
 
     def verdict_action(self, pair: Pair, make: bool = True) -> Action:
         """The action of classifying a pair's report."""
-        report = self.probe(pair, make).outputs["report"].digest
+        return self.judging_action(pair, self.probe(pair, make).outputs["report"].digest, make)
+
+    def judging_action(self, pair: Pair, report: str, make: bool = True) -> Action:
+        """The action of classifying a report of a pair, whoever brought it."""
         attach, digest = self.shop.matrix.objects[pair.object].attach, self.object(pair.object, make).digest
         expected, modules = self.expected(pair.object), kmods.digest_of(self, pair.kernel, make)
         command = self.command(pair.object, make)
@@ -226,14 +243,17 @@ class Asker(Assurer):
     def _make_verdict(self, pair: Pair) -> Made:
         from bpfcompat import verdict
 
-        found = self._classify(pair, self.report(pair))
+        found = self.classify(pair, self.report(pair))
         body = canonical(verdict.verdict_to_json(found))
         return Made({"verdict": body}, {"answer": str(found.answer), "cause": found.cause})
 
-    def _classify(self, pair: Pair, report: Report) -> Verdict:
+    def classify(self, pair: Pair, report: Report) -> Verdict:
+        """What a report of a pair means."""
         from bpfcompat import elf, verdict
 
-        facts = elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
+        facts = self.planned(
+            f"facts:{pair.object}", lambda: elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
+        )
         attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
         tests, homes = self._tests(pair), kmods.homes(self, pair.kernel)
         return verdict.classify(report, facts, attach, tests, homes, self.command(pair.object))
@@ -285,7 +305,7 @@ class Asker(Assurer):
             return
         if before == report:  # then so are the verdicts
             return
-        answers = [self._classify(pair, r) for r in (before, report)]
+        answers = [self.classify(pair, r) for r in (before, report)]
         if len({(v.answer, v.cause) for v in answers}) > 1:
             words = " now and ".join(f"{v.answer}{v.cause and ': ' + v.cause}" for v in reversed(answers)) + " before"
             raise self._quarantine(pair, Flaky((before, report), f"the same question is answered {words}"))

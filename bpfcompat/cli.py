@@ -8,7 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat import __version__, auditcommands, keycommands, trailcommands, verifycommands, witnesscommands
+from bpfcompat import (
+    __version__,
+    auditcommands,
+    fsckcommands,
+    keycommands,
+    trailcommands,
+    verifycommands,
+    witnesscommands,
+)
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
 
 if TYPE_CHECKING:
@@ -49,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     verifycommands.add_commands(commands)
+    fsckcommands.add_commands(commands)
     _serve_command(commands)
     keygen = commands.add_parser("keygen", help="make a signing key, encrypted when a passphrase is given")
     keygen.add_argument("path", type=Path)

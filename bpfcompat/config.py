@@ -99,6 +99,11 @@ def _one_of(default: str, *words: str) -> Key:
     return Key(default, "one of " + ", ".join(words), lambda v: v in words)
 
 
+def _some_of(*words: str) -> Key:
+    return Key(words, "a list of some of " + ", ".join(words),
+               lambda v: isinstance(v, list | tuple) and all(i in words for i in v))  # fmt: skip
+
+
 SETTINGS: Mapping[str, Mapping[str, Key]] = {
     "paths": {
         "store": _text(".bpfcompat/store"),
@@ -140,6 +145,13 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "origin": _text(""),
         "valid_days": _whole(90, 1, 3650),
     },
+    "substituters": {
+        "url": _texts(()),
+        "keys": _texts(()),
+        "log_keys": _texts(()),
+        "needed": _whole(1, 1, 16),
+        "borrow": _some_of("verdicts"),
+    },
     "serve": {"host": _text("127.0.0.1"), "port": _whole(8080, 0, 65535)},
     "matrix": {
         "objects": _texts(("*",)),
@@ -175,6 +187,10 @@ class Config:
     def path(self, key: str) -> Path:
         """A `paths.…` or other path setting, `~` expanded, made absolute below the project."""
         return _below(self.root, self.values[key], key)
+
+    def paths(self, key: str) -> list[Path]:
+        """The same for a setting that is a list of paths."""
+        return [_below(self.root, text, key) for text in self.values[key]]
 
     @property
     def workers(self) -> int:
@@ -219,6 +235,7 @@ def from_dict(raw: Mapping[str, Any], root: Path, overrides: Mapping[str, str] |
     for key, text in (overrides or {}).items():
         values[key] = _override(key, text)
     _check_deadlines(values)
+    _check_substituters(values)
     objects = {n: object_spec(n, v, root, f"{FILE}: [objects.{n}]") for n, v in _named(raw, "objects")}
     kernels = {n: kernel_spec(n, v, root, f"{FILE}: [kernels.{n}]") for n, v in _named(raw, "kernels")}
     loaders = read_loaders(raw.get("libbpf", {}), f"{FILE}: [libbpf]")
@@ -438,6 +455,17 @@ def _check_deadlines(values: Mapping[str, Any]) -> None:
             expected = f"more than {name} ({values[f'guest.{name}']:g})"
             raise ConfigError(f"{FILE}: [guest]: deadline_s: expected {expected}, got {total:g}: {why}",
                               hint=f"raise deadline_s, or lower {name}")  # fmt: skip
+
+
+def _check_substituters(values: Mapping[str, Any]) -> None:
+    where, urls = f"{FILE}: [substituters]", values["substituters.url"]
+    if urls and not values["substituters.keys"]:
+        raise ConfigError(f"{where}: keys: whose signature counts?",
+                          hint="give public keys that did not come from the registry")  # fmt: skip
+    if len(set(urls)) < len(urls):
+        raise ConfigError(f"{where}: url: the same registry twice")
+    if urls and values["substituters.needed"] > min(len(urls), len(values["substituters.keys"])):
+        raise ConfigError(f"{where}: needed: more than there are registries or keys")
 
 
 def _override(key: str, text: str) -> Any:

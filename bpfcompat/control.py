@@ -30,14 +30,14 @@ class Controller(Asker):
     def control(self, pair: Pair, make: bool = True) -> Entry | None:
         """Proof that a thawed guest and a booted one say the same of a pair, byte for byte; ControlError if not.
 
-        None where guests are only booted, and where the answer was found by asking both ways already.
+        None where guests are only booted, where the answer was found by asking both ways already, and for a loan.
         """
         if self.shop.config["guest.cold"] or (make and self._asked_both_ways(pair)):
             return None
         return self.have(self.control_action(pair, make), lambda work: self._make_control(pair), make)
 
     def _asked_both_ways(self, pair: Pair) -> bool:
-        return self.report(pair).ending is not None or self._cold(pair.kernel)
+        return bool(self.run_of(pair).lender) or self.report(pair).ending is not None or self._cold(pair.kernel)
 
     def _make_control(self, pair: Pair) -> Made:
         """Nothing in a report depends on time but what a behaviour test, or a foreign loader, said or saw."""
@@ -67,7 +67,7 @@ class Controller(Asker):
             return wire.comparable(one) == wire.comparable(other)
         if not one.tests or steady(one) != steady(other):
             return False
-        verdicts = [self._classify(pair, report) for report in (one, other)]
+        verdicts = [self.classify(pair, report) for report in (one, other)]
         answers = [(v.answer, v.cause, [t.outcome for t in v.tests]) for v in verdicts]
         return answers[0] == answers[1]
 

@@ -7,13 +7,17 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, BinaryIO
 
 from bpfcompat.errors import TrustError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CHUNK = 1 << 20
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_SCALARS = frozenset((str, int, bool, type(None)))
+_FIELDS: dict[type, tuple[str, ...] | None] = {}  # of each kind of dataclass; None for what is none
 
 
 def canonical(value: Any) -> bytes:
@@ -21,8 +25,24 @@ def canonical(value: Any) -> bytes:
 
     Raises ValueError for NaN and infinities, TypeError for what JSON cannot say.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
+    return _ENCODER.encode(value).encode("utf-8")
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON reads it back: dataclasses and mappings as dicts, sequences as lists; the rest as it is."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None
+    names = _FIELDS[kind]
+    if names is not None:
+        return {name: as_json(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {str(name): as_json(inner) for name, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [as_json(inner) for inner in value]
+    return value
 
 
 def digest_bytes(data: bytes) -> str:

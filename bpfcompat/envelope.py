@@ -6,21 +6,21 @@ The key id is the key's OpenSSH fingerprint, because cosign tries no signature w
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from bpfcompat import logentry
-from bpfcompat.digest import canonical, digest_bytes
+from bpfcompat.digest import canonical, digest_bytes, raw_digest
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PrivateKey, PublicKey, fingerprint
-from bpfcompat.logentry import LogEntry
+from bpfcompat.logentry import LogEntry, strict64
 from bpfcompat.note import NoteKey
 from bpfcompat.policy import Policy
 from bpfcompat.strictjson import parse_json
@@ -30,11 +30,12 @@ MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_BYTES = 1 << 20
 _P256_SHA256 = ec.ECDSA(hashes.SHA256())
-_BUNDLE = re.compile(
+_P256_HASHED = ec.ECDSA(Prehashed(hashes.SHA256()))
+_BEGIN = b'{"dsseEnvelope":{"payload":"'  # the payload is found by its end, faster than any pattern goes over it
+_REST = re.compile(
     (
-        r'{"dsseEnvelope":{"payload":"(?P<payload>[A-Za-z0-9+/]+={0,2})",'
-        rf'"payloadType":"{re.escape(PAYLOAD_TYPE)}",'
-        r'"signatures":\[{"keyid":"(?P<keyid>SHA256:[A-Za-z0-9+/]{43})","sig":"(?P<sig>[A-Za-z0-9+/]+={0,2})"}\]},'
+        rf'","payloadType":"{re.escape(PAYLOAD_TYPE)}",'
+        r'"signatures":\[{"keyid":"(?P<keyid>SHA256:[A-Za-z0-9+/]{43})","sig":"(?P<sig>[^"]+)"}\]},'
         rf'"mediaType":"{re.escape(MEDIA_TYPE)}","verificationMaterial":{{"publicKey":{{"hint":"(?P=keyid)"}}'
         rf'(?:,"tlogEntries":\[{logentry.PATTERN}\])?}}}}'
     ).encode()
@@ -43,12 +44,24 @@ _BUNDLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One parsed bundle; nothing in it is believed before `verify`.  `signature` is DER (r, s)."""
+    """One parsed bundle; nothing in it is believed before `verify`.  `signature` is DER (r, s).
+
+    `hash` is the SHA-256 of what is signed, 32 bytes: computed once, as name, leaf and signature all need it.
+    """
 
     payload: bytes
     signature: bytes
     keyid: str
     entry: LogEntry | None = None
+    hash: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hash", raw_digest(pae(self.payload)))
+
+    @property
+    def digest(self) -> str:
+        """The identity of what is signed, as pae_digest says it."""
+        return f"sha256:{self.hash.hex()}"
 
     @property
     def index(self) -> int | None:
@@ -99,7 +112,7 @@ def bundle_bytes(signed: Envelope, limit: int = MAX_BYTES) -> bytes:
 def leaf_of(signed: Envelope, key: PublicKey) -> bytes:
     """The leaf of a bundle that this key signed; TrustError when it did not."""
     _check_signature(signed, fingerprint(key), key)
-    return logentry.body_of(pae(signed.payload), signed.signature, logentry.spki(key))
+    return logentry.body_of(signed.hash, signed.signature, logentry.spki(key))
 
 
 def logged(signed: Envelope, entry: LogEntry) -> bytes:
@@ -124,7 +137,7 @@ class Verifier:
         key, spki = self._keys.get(found.keyid) or self._unknown(found.keyid)
         _check_signature(found, found.keyid, key)
         if found.entry is not None:
-            found.entry.check(logentry.body_of(pae(found.payload), found.signature, spki))
+            found.entry.check(logentry.body_of(found.hash, found.signature, spki))
         return found
 
     def checkpoint(self, found: Envelope) -> Checkpoint:
@@ -155,16 +168,18 @@ def verify(data: bytes, trusted: Policy | Sequence[PublicKey], limit: int = MAX_
 
 def parse(data: bytes, limit: int = MAX_BYTES) -> Envelope:
     """A bundle of exactly our shape; TrustError names the place that differs.  The signature is not checked here."""
-    found = _BUNDLE.fullmatch(data) if len(data) <= limit else None
+    end = data.find(b'"', len(_BEGIN))
+    found = _REST.fullmatch(data, end) if len(data) <= limit and end > 0 and data.startswith(_BEGIN) else None
     if found is None:
         _explain(data, limit)
-    payload, signature = _decode(found["payload"], "payload"), _decode(found["sig"], "sig")
-    return Envelope(payload, signature, found["keyid"].decode(), logentry.from_groups(found))
+    signature, keyid = found.group("sig", "keyid")
+    payload, signature = strict64(data[len(_BEGIN) : end], "bundle: payload"), strict64(signature, "bundle: sig")
+    return Envelope(payload, signature, keyid.decode(), logentry.from_groups(found))
 
 
 def _check_signature(signed: Envelope, keyid: str, key: PublicKey) -> None:
     try:
-        key.verify(signed.signature, pae(signed.payload), _P256_SHA256)
+        key.verify(signed.signature, signed.hash, _P256_HASHED)
     except InvalidSignature:
         raise TrustError(f"bundle: the signature by {keyid} does not hold") from None
 
@@ -182,7 +197,7 @@ def _explain(data: bytes, limit: int) -> NoReturn:
     signature = _members(_only(dsse["signatures"], "signatures"), "bundle: signature", "keyid", "sig")
     _exactly(hint, signature["keyid"], "bundle: hint")
     for name, text in (("payload", dsse["payload"]), ("sig", signature["sig"])):
-        _decode(text.encode() if isinstance(text, str) else b"", name)
+        strict64(text.encode() if isinstance(text, str) else b"", f"bundle: {name}")
     if logs:
         logentry.explain(_only(material["tlogEntries"], "tlogEntries"))
     raise TrustError("bundle: not in canonical JSON, or its keyid is no fingerprint", hint="docs/registry.md: bundles")
@@ -207,16 +222,3 @@ def _exactly(found: Any, expected: Any, what: str) -> None:
 
 def _encode(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _decode(text: bytes, what: str) -> bytes:
-    """Base64 by one rule: standard alphabet, padded, no blanks, unused bits zero."""
-    try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        data = b""
-    # only the last four digits can have a second spelling that strict mode takes
-    last = base64.b64encode(data[(len(data) - 1) // 3 * 3 :])
-    if not data or len(text) != (len(data) + 2) // 3 * 4 or last != text[-4:]:
-        raise TrustError(f"bundle: {what}: expected standard padded base64 of at least a byte")
-    return data

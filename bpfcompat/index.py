@@ -27,7 +27,7 @@ from bpfcompat.model import Blob
 from bpfcompat.store import Entry
 
 FORMAT = 1
-KINDS = ("validator", "kernel", "header", "object", "guest", "probe", "verdict")
+KINDS = ("validator", "kernel", "header", "object", "guest", "probe", "borrowed", "verdict")
 MAX_HEAD = 64 << 20
 MAX_PROOFS = 1 << 30
 DIGEST = 32
@@ -37,7 +37,7 @@ SEEN = struct.Struct("=QQ")  # mtime_ns and inode of a probe's entry
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A pair that is proved: its probe's key and entry file, its verdict's key, and the blobs of both."""
+    """A pair that is proved: key and entry file of its probe or loan, its verdict's key, and the blobs of both."""
 
     probe: bytes
     seen: bytes
@@ -160,7 +160,7 @@ def _names(folder: Path) -> set[bytes]:
 
 def _probes(root: Path) -> dict[bytes, bytes]:
     found = {}
-    for entry in _files(root / "actions/probe"):
+    for entry in (e for kind in ("probe", "borrowed") for e in _files(root / "actions" / kind)):
         stat = entry.stat()
         found[bytes.fromhex(entry.name[:64])] = SEEN.pack(stat.st_mtime_ns, stat.st_ino)
     return found

@@ -7,6 +7,7 @@ is no entry of this one.  In a bundle the whole is `tlogEntries[0]`, in the one 
 
 import base64
 import re
+from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ _BASE64 = "[A-Za-z0-9+/]+={0,2}"
 _LEAF = re.compile(re.escape(_BODY) % (f"({_HASH})".encode(), _BASE64.encode(), _BASE64.encode()))
 _NUMBER = "0|[1-9][0-9]{0,15}"
 PATTERN = (
-    rf'{{"canonicalizedBody":"(?P<body>{_BASE64})","inclusionProof":{{'
+    r'{"canonicalizedBody":"(?P<body>[^"]+)","inclusionProof":{'
     r'"checkpoint":{"envelope":"(?P<note>(?:[^"\\\x00-\x1f]|\\n){1,4096})"},'
     rf'"hashes":\[(?P<hashes>(?:"{_HASH}"(?:,"{_HASH}"){{0,62}})?)\],"logIndex":"(?P<index>{_NUMBER})",'
     rf'"rootHash":"(?P<root>{_HASH})","treeSize":"(?P<size>{_NUMBER})"}},'
@@ -37,6 +38,7 @@ PATTERN = (
     r'"logIndex":"(?P=index)"}'
 )
 """One entry as a bundle has it; for bytes.  Its groups are what `from_groups` takes."""
+_GROUPS = ("body", "note", "hashes", "index", "root", "size", "log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,9 @@ def spki(key: PublicKey) -> bytes:
     return base64.b64encode(made)
 
 
-def body_of(signed: bytes, signature: bytes, key: bytes) -> bytes:
-    """The leaf: `signed` are the bytes under the DER `signature`, `key` comes from `spki`."""
-    return _BODY % (base64.b64encode(raw_digest(signed)), base64.b64encode(signature), key)
+def body_of(digest: bytes, signature: bytes, key: bytes) -> bytes:
+    """The leaf: the SHA-256 (32 bytes) of what is under the DER `signature`; `key` comes from `spki`."""
+    return _BODY % (base64.b64encode(digest), base64.b64encode(signature), key)
 
 
 def digest_in(body: bytes) -> str:
@@ -111,20 +113,30 @@ def as_json(entry: LogEntry) -> dict[str, Any]:
 
 def from_groups(found: re.Match[bytes]) -> LogEntry | None:
     """The entry in a match of PATTERN, None where the place for it was empty; TrustError for loose base64."""
-    if found["body"] is None:
+    body, note, hashes, index, root, size, log = found.group(*_GROUPS)
+    if body is None:
         return None
-    body = base64.b64decode(found["body"])
-    if base64.b64encode(body) != found["body"]:
-        raise TrustError("log entry: canonicalizedBody: expected standard padded base64")
     return LogEntry(
-        body,
-        int(found["index"]),
-        int(found["size"]),
-        base64.b64decode(found["root"]),
-        tuple(base64.b64decode(one) for one in found["hashes"][1:-1].split(b'","') if one),
-        found["note"].replace(b"\\n", b"\n"),
-        base64.b64decode(found["log"]),
+        strict64(body, "log entry: canonicalizedBody"),
+        int(index),
+        int(size),
+        a2b_base64(root),
+        tuple(map(a2b_base64, hashes[1:-1].split(b'","'))) if hashes else (),
+        note.replace(b"\\n", b"\n"),
+        a2b_base64(log),
     )
+
+
+def strict64(text: bytes, what: str) -> bytes:
+    """Base64 by one rule: standard alphabet, padded, no blanks, unused bits zero, at least a byte."""
+    try:
+        data = a2b_base64(text, strict_mode=True)
+    except ValueError:
+        data = b""
+    # only the last group of four can be spelled in two ways
+    if not data or len(text) % 4 or b2a_base64(data[-(len(data) % 3 or 3) :], newline=False) != text[-4:]:
+        raise TrustError(f"{what}: expected standard padded base64 of at least a byte")
+    return data
 
 
 def trusted_root(key: NoteKey) -> bytes:

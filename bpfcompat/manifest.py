@@ -153,9 +153,9 @@ class Rows(Sequence[Row]):
         return _keyed(self._bundles, self.columns["outcome"])
 
     @cached_property
-    def by_pair(self) -> Mapping[bytes, int]:
-        """Pair id, 32 bytes → number of its row."""
-        return _keyed(self._pairs, range(len(self)))
+    def answered(self) -> Sequence[int]:
+        """Numbers of the rows that name a bundle."""
+        return [at for at, bundle in enumerate(self._bundles) if bundle != NONE]
 
     @cached_property
     def _bundles(self) -> tuple[bytes, ...]:
@@ -201,13 +201,15 @@ class Rows(Sequence[Row]):
 class Matrix:
     """A whole published matrix: rows in the order of the plan, its life in Unix seconds, and the log it was cut from.
 
-    Every bundle of its rows is in that log; None for a registry that has none (format 1).
+    Every bundle of its rows is in that log; None for a registry that has none (format 1).  `pack` is the digest of the
+    file that has all bundles of its rows and their reports, None where there is no such file.
     """
 
     rows: Sequence[Row]
     not_before: int
     expires: int
     log: Checkpoint | None = None
+    pack: str | None = None
 
     @property
     def as_expected(self) -> bool:
@@ -240,7 +242,8 @@ def parse_matrix_statement(payload: bytes) -> Matrix:
         if predicate["format"] != FORMAT:
             raise TrustError(f"matrix: format {str(predicate['format'])[:20]}, this program reads {FORMAT}")
         log = _log(predicate["log"]) if "log" in predicate else None
-        matrix = Matrix(_rows(predicate), _seconds(predicate["not_before"]), _seconds(predicate["expires"]), log)
+        pack = text(predicate["pack"]) if "pack" in predicate else None
+        matrix = Matrix(_rows(predicate), _seconds(predicate["not_before"]), _seconds(predicate["expires"]), log, pack)
         same = _spelled(matrix) == payload
     except WRONG_SHAPE as error:
         raise TrustError(f"matrix: not as docs/statement.md says: {brief(error)}") from None
@@ -274,6 +277,7 @@ def _spelled(matrix: Matrix) -> bytes:
             "expires": _time(matrix.expires),
             "as_expected": rows.as_expected,
             **({"log": _log_json(matrix.log)} if matrix.log is not None else {}),
+            **({"pack": f"sha256:{hex_of(matrix.pack)}"} if matrix.pack is not None else {}),
             **_tables_json(rows),
             "rows": _PLACE,
         },

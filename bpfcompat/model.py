@@ -491,7 +491,7 @@ class GuestRun:
     """How a guest was run: recorded as evidence, never part of a key or a signed payload.
 
     `start` is `cold` or `clone`; `deaths` says how the guests before it were lost; `console_cut` that the console said
-    more than is kept.
+    more than is kept.  `lender` is the registry that the report was borrowed from, "" for a guest of ours.
     """
 
     accelerator: str
@@ -501,3 +501,4 @@ class GuestRun:
     attempts: int
     deaths: tuple[str, ...] = ()
     console_cut: bool = False
+    lender: str = ""

@@ -7,6 +7,7 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from bpfcompat import conditions, libbpfs
@@ -399,17 +400,23 @@ class AskedRow:
 
 
 def matrix_action(
-    rows: Iterable[AskedRow], columns: Iterable[tuple[str, Column]], classifier: str, presentation: str
+    rows: Iterable[AskedRow],
+    columns: Iterable[tuple[str, Column]],
+    classifier: str,
+    presentation: str,
+    borrowed: Mapping[str, str] = MappingProxyType({}),
 ) -> Action:
     """The whole matrix, by rows and columns in their order: 100,000 probe keys are made of a few hundred inputs.
 
-    `presentation` is the digest of what turns rows into text, because the text is kept.
+    `presentation` is the digest of what turns rows into text, because the text is kept.  `borrowed` says from whom
+    answers are taken and which loans there are: a question has one answer here, and what a loan says may be another.
     """
     inputs = {
         "rows": [[r.name, r.object, dict(r.spec), _listed(r.expect), r.required, list(r.kernels)] for r in rows],
         "columns": [[name, digest_json(column.inputs)] for name, column in columns],
         "classifier": classifier,
         "presentation": presentation,
+        **({"borrowed": dict(borrowed)} if borrowed else {}),
     }
     return Action("matrix", "", inputs)
 

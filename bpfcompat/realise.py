@@ -105,17 +105,22 @@ class Steps:
 
     def have(self, action: Action, maker: Maker, make: bool = True) -> Entry:
         """The entry of an action, from the store or made now."""
-        key = action.key()
-        known = self._done.get(key)
-        if known is None:
-            known = self.shop.store.get(action)
+        known = self.known(action)
         if known is None and not make:
             raise NotThere(action.label)
         if known is None:
+            key = action.key()
             with self._own(key):
-                known = self._done.get(key) or self._make(action, maker)
-        self._done[key] = known
+                known = self._done[key] = self._done.get(key) or self._make(action, maker)
         return known
+
+    def known(self, action: Action) -> Entry | None:
+        """The entry of an action, if it was made before."""
+        key = action.key()
+        found = self._done.get(key) or self.shop.store.get(action)
+        if found is not None:
+            self._done[key] = found
+        return found
 
     def recall(self, entries: Mapping[str, Entry]) -> None:
         """Take entries by key as read, so that they are not read again."""

@@ -95,6 +95,8 @@ def needs_lines(rows: Sequence[Row]) -> list[str]:
 
 def _how(row: Row) -> str:
     run = row.run
+    if run is not None and run.lender:
+        return f"borrowed from {clean(run.lender, 200)}"
     if not row.ran or run is None:
         return "ran" if row.ran else "cached"
     attempts = f", attempt {run.attempts}" if run.attempts > 1 else ""
@@ -145,7 +147,9 @@ def summary(rows: Sequence[Row]) -> str:
     counts = ", ".join(f"{n} {kind}" for kind, n in sorted(decision.counts.items()))
     ran = sum(r.ran for r in rows)
     silent = sum(r.verdict is None for r in rows)
-    head = f"{len(rows)} pairs: {counts}; {ran} ran, {len(rows) - ran - silent} already proved"
+    lent = sum(bool(r.run and r.run.lender) for r in rows)
+    head = f"{len(rows)} pairs: {counts}; {ran} ran, {len(rows) - ran - silent - lent} already proved"
+    head += f", {lent} borrowed" if lent else ""
     head += f", {silent} without an answer" if silent else ""
     tolerated = [f"{len(decision.tolerated)} optional, not as expected:"] if decision.tolerated else []
     tolerated += differences(decision.tolerated)

@@ -6,13 +6,14 @@ strict: the payload must be, byte for byte, what this module writes for the valu
 beside the fields we know, and no two spellings mean the same.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bpfcompat.behaviour import Outcome, TestVerdict
 from bpfcompat.costs import measures_from_json
-from bpfcompat.digest import canonical, digest_bytes, digest_json, hex_of
+from bpfcompat.digest import as_json, canonical, digest_bytes, digest_json, hex_of
 from bpfcompat.envelope import MAX_BYTES
 from bpfcompat.errors import TrustError
 from bpfcompat.model import Answer, Attach, Creation, MapVerdict, ProgramVerdict, Verdict
@@ -57,6 +58,7 @@ class Claim:
     verdict: Verdict
     modules: str | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    _payload: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def as_declared(self) -> bool:
@@ -97,13 +99,22 @@ def verdict_statement(claim: Claim) -> dict[str, Any]:
             "passedTests": passed,
             "warnedTests": broken if compatible else [],
             "failedTests": [] if compatible else broken,
-            "bpfcompat": {"format": FORMAT, "classifier": claim.classifier, **_as_json(asdict(verdict))},
+            "bpfcompat": {"format": FORMAT, "classifier": claim.classifier, **as_json(verdict)},
         },
     }
 
 
 def parse_verdict_statement(payload: bytes) -> Claim:
     """The claim in a payload whose signature has been checked; TrustError unless it is exactly one of ours."""
+    claim = _PARTS.compose(payload)
+    if claim is None:
+        claim = _parsed(payload)
+        _PARTS.learn(payload, claim)
+    object.__setattr__(claim, "_payload", payload)
+    return claim
+
+
+def _parsed(payload: bytes) -> Claim:
     statement = parse_json(payload, "statement", MAX_BYTES)
     check_type(statement, VERDICT_TYPE)
     try:
@@ -114,6 +125,71 @@ def parse_verdict_statement(payload: bytes) -> Claim:
     if not same:
         raise TrustError("statement: has other fields or another spelling than docs/statement.md says")
     return claim
+
+
+class _Parts:
+    """Parts of statements that were read in full, so that the next with the same parts is put together, not parsed.
+
+    A matrix has few kernels and few recipes, and most verdicts say the same.  What is put together is what would have
+    been read: the parts are whole JSON values in the same place as before, what joins them is literal, and what one
+    part says of another (the lists of tests) belongs to the same part.
+    """
+
+    HEAD = f'{{"_type":"{STATEMENT_TYPE}","predicate":{{"bpfcompat":'.encode()
+    ASKED = b',"configuration":['
+    REPORT = b'"},"name":"report"}],'
+    OBJECT = f'}},"predicateType":"{VERDICT_TYPE}","subject":[{{"digest":{{"sha256":"'.encode()
+    END = re.compile(rb'([0-9a-f]{64})"\},"name":"([ !#-\[\]-~]*)"\}\]\}')
+    HEX = re.compile(rb"[0-9a-f]{64}")
+    MOST, LONGEST = 4096, 16 << 10
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[bytes, bytes], tuple[str, Verdict]] = {}
+        self._asked: dict[bytes, tuple[tuple[Any, ...], str | None, Mapping[str, Any]]] = {}
+
+    def compose(self, payload: bytes) -> Claim | None:
+        """The claim, when its parts are known."""
+        cut = self._cut(payload)
+        if cut is None:
+            return None
+        verdict, asked, report, end = cut
+        said, found = self._said.get(verdict), self._asked.get(asked)
+        if said is None or found is None:
+            return None
+        question, modules, conditions = found
+        name, digest = end[2].decode(), "sha256:" + end[1].decode()
+        fields: tuple[Any, ...] = (name, digest, *question, f"sha256:{report.decode()}", *said, modules, conditions)
+        return Claim(*fields)
+
+    def learn(self, payload: bytes, claim: Claim) -> None:
+        """Remember the parts of a statement that was read in full."""
+        cut = self._cut(payload) if len(payload) <= self.LONGEST else None
+        if cut is None:
+            return
+        if max(len(self._said), len(self._asked)) >= self.MOST:
+            self.__init__()  # type: ignore[misc]
+        question = (claim.kernel_name, claim.kernel_release, claim.kernel_arch, claim.vmlinuz, claim.config,
+                    claim.validator, claim.libbpf_version, claim.libbpf_source, claim.initramfs, claim.command_line,
+                    claim.machine, claim.spec)  # fmt: skip
+        self._said[cut[0]] = (claim.classifier, claim.verdict)
+        self._asked[cut[1]] = (question, claim.modules, claim.conditions)
+
+    def _cut(self, payload: bytes) -> tuple[tuple[bytes, bytes], bytes, bytes, re.Match[bytes]] | None:
+        """What is said, what was asked, the report's digest, and the object."""
+        asked = payload.find(self.ASKED)
+        report = payload.find(self.REPORT, asked)
+        subject = payload.rfind(self.OBJECT)
+        if not payload.startswith(self.HEAD) or not 0 < asked < report - 64 < subject:
+            return None
+        end = self.END.fullmatch(payload, subject + len(self.OBJECT))
+        digest = payload[report - 64 : report]
+        if end is None or self.HEX.fullmatch(digest) is None:
+            return None
+        said = payload[len(self.HEAD) : asked], payload[report + len(self.REPORT) : subject]
+        return said, payload[asked + len(self.ASKED) : report - 64], digest, end
+
+
+_PARTS = _Parts()
 
 
 def pair_id(claim: Claim) -> str:
@@ -128,18 +204,26 @@ def pair_id(claim: Claim) -> str:
         "validator": claim.validator,
         "initramfs": claim.initramfs,
         "command_line": claim.command_line,
-        "machine": _as_json(claim.machine),
-        "spec": _as_json(claim.spec),
-        **({"conditions": _as_json(claim.conditions)} if claim.conditions else {}),
+        "machine": as_json(claim.machine),
+        "spec": as_json(claim.spec),
+        **({"conditions": as_json(claim.conditions)} if claim.conditions else {}),
     }
+    return question_id(question)
+
+
+def question_id(question: Mapping[str, Any]) -> str:
+    """The pair id of a question: what all probes of a kernel share, the object's digest, and the recipe as `spec`."""
     return hex_of(digest_json({"format": FORMAT, "pair": question}))
 
 
 def verdict_payload(claim: Claim) -> bytes:
     """The exact bytes that are signed for a claim; TrustError if `parse_verdict_statement` would refuse them."""
-    payload = canonical(verdict_statement(claim))
-    parse_verdict_statement(payload)
-    return payload
+    if claim._payload is None:
+        payload = canonical(verdict_statement(claim))
+        parse_verdict_statement(payload)
+        object.__setattr__(claim, "_payload", payload)
+        return payload
+    return claim._payload
 
 
 def _configuration(claim: Claim) -> list[dict[str, Any]]:
@@ -154,14 +238,14 @@ def _configuration(claim: Claim) -> list[dict[str, Any]]:
         _resource("initramfs", sha256_set(claim.initramfs)),
         _resource("command-line", sha256_set(digest_bytes(claim.command_line.encode())), {"text": claim.command_line}),
         *_conditions(claim.conditions),
-        _resource("machine", sha256_set(digest_json(claim.machine)), {"machine": _as_json(claim.machine)}),
-        _resource("recipe", sha256_set(digest_json(claim.spec)), {"spec": _as_json(claim.spec)}),
+        _resource("machine", sha256_set(digest_json(claim.machine)), {"machine": as_json(claim.machine)}),
+        _resource("recipe", sha256_set(digest_json(claim.spec)), {"spec": as_json(claim.spec)}),
         _resource("report", sha256_set(claim.report)),
     ]
 
 
 def _conditions(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_resource("conditions", sha256_set(digest_json(told)), {"conditions": _as_json(told)})] if told else []
+    return [_resource("conditions", sha256_set(digest_json(told)), {"conditions": as_json(told)})] if told else []
 
 
 def _resource(name: str, digest: dict[str, str], annotations: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -300,13 +384,4 @@ def _texts(values: Any) -> tuple[str, ...]:
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"expected an object, got {type(value).__name__}")
-    return value
-
-
-def _as_json(value: Any) -> Any:
-    """A value with Mappings as dicts and sequences as lists: what JSON reads back as."""
-    if isinstance(value, Mapping):
-        return {str(name): _as_json(inner) for name, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_as_json(inner) for inner in value]
     return value

@@ -14,7 +14,7 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from bpfcompat.files import (
     locked,
     read_bounded,
     remove,
+    write_all,
     write_atomic,
 )
 from bpfcompat.model import Blob
@@ -99,7 +100,7 @@ class Store:
     def blob_path(self, digest: str) -> Path:
         """Where a blob lies, there or not."""
         name = hex_of(digest)
-        return self.root / "blobs" / name[:2] / name
+        return Path(f"{self.root}/blobs/{name[:2]}/{name}")
 
     def put_bytes(self, data: bytes) -> Blob:
         """Keep bytes; equal bytes are kept once."""
@@ -173,7 +174,7 @@ class Store:
     def entry_path(self, kind: str, key: str) -> Path:
         """Where the entry of an action key lies, there or not."""
         name = hex_of(key)
-        return self.root / "actions" / kind / name[:2] / f"{name}.json"
+        return Path(f"{self.root}/actions/{kind}/{name[:2]}/{name}.json")
 
     def keys(self, kind: str) -> frozenset[str]:
         """All keys of a kind, in at most 257 directory reads."""
@@ -229,14 +230,23 @@ class Store:
     def put(self, action: Action, outputs: Mapping[str, Blob], facts: Mapping[str, Any] | None = None) -> Entry:
         """Write an action's entry, once its blobs are in; the entry appears whole or not at all."""
         entry = Entry(dict(outputs), dict(facts or {}), dict(action.inputs))
-        body = {
-            "key": action.key(),
-            "inputs": entry.inputs,
-            "facts": entry.facts,
-            "outputs": {n: {"digest": b.digest, "size": b.size} for n, b in entry.outputs.items()},
-        }
-        self._write(self.entry_path(action.kind, action.key()), canonical(body))
+        self._write(self.entry_path(action.kind, action.key()), _entry_bytes(action.key(), entry))
         return entry
+
+    def put_all(self, made: Iterable[tuple[Action, Mapping[str, bytes], Mapping[str, Any]]]) -> None:
+        """Keep many actions' outputs and write their entries: all blobs first, the disk asked for many at once."""
+        blobs: dict[Path, bytes] = {}
+        entries: dict[Path, bytes] = {}
+        for action, outputs, facts in made:
+            held = {name: Blob(digest_bytes(data), len(data)) for name, data in outputs.items()}
+            for name, data in outputs.items():
+                path = self.blob_path(held[name].digest)
+                if self._fault(held[name]) is not None or not note_use(path):
+                    blobs[path] = data
+            key = action.key()
+            entries[self.entry_path(action.kind, key)] = _entry_bytes(key, Entry(held, facts, action.inputs))
+        write_all(blobs.items(), mode=0o444)
+        write_all(entries.items())
 
     def drop(self, kind: str, key: str) -> bool:
         """Forget an action's entry; its blobs stay until they are collected.  True if there was one."""
@@ -347,6 +357,11 @@ class Store:
             raise explain_os(error, self.root, "cannot use the store") from error
         with folder as name, held(Path(name)):
             yield Path(name)
+
+
+def _entry_bytes(key: str, entry: Entry) -> bytes:
+    outputs = {n: {"digest": b.digest, "size": b.size} for n, b in entry.outputs.items()}
+    return canonical({"key": key, "inputs": dict(entry.inputs), "facts": dict(entry.facts), "outputs": outputs})
 
 
 def _quarantine_of(body: Mapping[str, Any]) -> Quarantine:

@@ -5,13 +5,15 @@ so all of that is refused here.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
+from bpfcompat.digest import canonical
 from bpfcompat.errors import TrustError
 
 MAX_DEPTH = 32
 _MAX_INT = 1 << 53  # beyond it, readers that use doubles see another number
+_CONTAINERS = (dict, list)
 
 
 def parse_json(data: bytes, what: str, limit: int) -> Any:
@@ -23,14 +25,10 @@ def parse_json(data: bytes, what: str, limit: int) -> Any:
     if len(data) > limit:
         raise TrustError(f"{what}: {len(data)} bytes, at most {limit} expected")
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_no_duplicates,
-            parse_int=_plain_int,
-            parse_float=_no_float,
-            parse_constant=_no_float,
-        )
-        _check_values(value)
+        value = _DECODER.decode(data.decode("utf-8"))
+        _check_depth(value)
+        if b"\\u" in data:  # only an escape can bring a lone surrogate past UTF-8
+            canonical(value)
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)[:200]
         raise TrustError(f"{what}: not acceptable JSON: {reason}") from None
@@ -54,21 +52,19 @@ def _no_float(text: str) -> NoReturn:
     raise ValueError(f"number {text[:20]!r}: expected an integer")
 
 
-def _check_values(root: Any) -> None:
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_int=_plain_int, parse_float=_no_float, parse_constant=_no_float
+)
+
+
+def _check_depth(root: Any) -> None:
     level = [root]
     for _ in range(MAX_DEPTH):
-        for text in level:
-            if isinstance(text, str):
-                text.encode("utf-8")  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
-        level = [child for value in level for child in _children(value)]
+        level = [child for value in level for child in _children(value) if type(child) in _CONTAINERS]
         if not level:
             return
     raise RecursionError
 
 
-def _children(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from value.keys()
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value
+def _children(value: Any) -> Iterable[Any]:
+    return value.values() if type(value) is dict else value if type(value) is list else ()

@@ -8,7 +8,7 @@ contradicts itself or is silent about a program is *inconclusive*, never compati
 import errno
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from bpfcompat.causes import (
 )
 from bpfcompat.commanded import SLUGS as COMMANDED
 from bpfcompat.commanded import command_verdict
-from bpfcompat.digest import canonical
+from bpfcompat.digest import as_json
 from bpfcompat.elf import ObjectFacts, clean_name
 from bpfcompat.errors import StoreError
 from bpfcompat.fates import SLUG, fate_verdict
@@ -360,7 +360,7 @@ def _named(names: list[str]) -> str:
 
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """A verdict as JSON values; verdict_from_json() gives an equal one back."""
-    return json.loads(canonical(asdict(verdict)))  # type: ignore[no-any-return]
+    return as_json(verdict)  # type: ignore[no-any-return]
 
 
 def verdict_from_bytes(data: bytes) -> Verdict:

@@ -59,6 +59,11 @@ def evidence_path(digest: str) -> str:
     return f"evidence/{hex_of(digest)}.json"
 
 
+def pack_path(digest: str) -> str:
+    """All verdicts of a matrix and their reports, named by the digest of its bytes."""
+    return f"packs/{hex_of(digest)}.pack"
+
+
 def pair_path(pair: str) -> str:
     """The index of a pair: every bundle that ever answered it."""
     return f"pairs/{pair}.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bpfcompat import envelope
 from bpfcompat.digest import short
-from bpfcompat.envelope import Envelope, pae_digest
+from bpfcompat.envelope import Envelope
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.files import TEMP_PREFIX, ensure_dir, read_bounded, sync_dir, write_all
 from bpfcompat.keys import PublicKey, fingerprint, hex_of_fingerprint, load_public
@@ -31,7 +31,7 @@ def read(place: Path, digest: str) -> Envelope:
     """The bundle in a file that is named by its pae digest; StoreError when it is not that, or another kind of file."""
     try:
         found = envelope.parse(read_bounded(place, envelope.MAX_BYTES))
-        if pae_digest(found.payload) != digest:
+        if found.digest != digest:
             raise TrustError("holds another payload than its name says")
     except TrustError as error:
         raise damaged(place, error.message) from None

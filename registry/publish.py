@@ -8,7 +8,7 @@ Another answer to a known question is a conflict: kept beside the first, and ret
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from typing import Any
 from bpfcompat.as_declared import is_remark
 from bpfcompat.builds import from_json
 from bpfcompat.digest import digest_bytes, short
-from bpfcompat.envelope import bundle_bytes, pae_digest, sign, verify
+from bpfcompat.envelope import bundle_bytes, pae_digest, parse, sign, verify
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.files import locked, read_bounded, write_all, write_atomic
 from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
@@ -27,6 +27,7 @@ from bpfcompat.policy import Policy
 from bpfcompat.registry import compressed, layout, pages, pending
 from bpfcompat.registry.layout import Entry
 from bpfcompat.registry.log import Log, LogSigner, named, opened
+from bpfcompat.registry.pack import pack
 from bpfcompat.statement import Claim, pair_id, parse_verdict_statement, verdict_payload
 from bpfcompat.tlog import Checkpoint
 
@@ -216,14 +217,31 @@ def _write_matrix(registry: Path, wanted: Matrix, key: PrivateKey) -> tuple[Matr
         matrix, digest = current
         half = (wanted.expires - wanted.not_before) // 2
         lasting = matrix.not_before <= wanted.not_before and matrix.expires - wanted.not_before > half
-        if lasting and (matrix.rows, matrix.log) == (wanted.rows, wanted.log):
+        whole = matrix.pack is None or (registry / layout.pack_path(matrix.pack)).exists()
+        if lasting and whole and (matrix.rows, matrix.log) == (wanted.rows, wanted.log):
             return matrix, digest, False
+    wanted = replace(wanted, pack=_write_pack(registry, wanted.rows))
     payload = matrix_payload(wanted)
     digest = pae_digest(payload)
     bundle = sign(payload, key, MAX_MATRIX_BYTES)
     write_atomic(registry / layout.manifest_path(digest), bundle)
     write_atomic(registry / layout.MATRIX, bundle)
     return wanted, digest, True
+
+
+def _write_pack(registry: Path, rows: Sequence[Row]) -> str | None:
+    """All bundles of the rows and their reports in one file; None where a report is not there, or too much is."""
+    files = [layout.bundle_path(row.bundle) for row in rows if row.bundle]
+    bundles = [read_bounded(registry / name, layout.MAX_SMALL_BYTES) for name in files]
+    reports = [registry / layout.evidence_path(parse_verdict_statement(parse(b).payload).report) for b in bundles]
+    if not bundles or not all(path.exists() for path in reports):
+        return None
+    data = pack(zip(bundles, (read_bounded(path, layout.MAX_EVIDENCE_BYTES) for path in reports), strict=True))
+    if data is None:
+        return None
+    digest = digest_bytes(data)
+    _write_once(registry, {layout.pack_path(digest): data})
+    return digest
 
 
 def _current(registry: Path, key: PrivateKey) -> tuple[Matrix, str] | None:

@@ -62,7 +62,7 @@ class Trust:
             checkpoint, index = self._verifier.checkpoint(signed), signed.index
             if ledger is not None:
                 ledger.cover(checkpoint)
-        found = envelope.pae_digest(signed.payload)
+        found = signed.digest
         if found != digest:
             raise TrustError(f"bundle: is {short(found)}, its name says {short(digest)}")
         # before it is read: what a thief of a key put into the log stays there, whatever it says

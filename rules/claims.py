@@ -36,6 +36,30 @@ def items_of(session: Session, rows: Sequence[Row]) -> tuple[list[Item], list[Pu
     return items, published
 
 
+def own_rows(session: Session, rows: Sequence[Row]) -> list[Row]:
+    """The rows that this project may sign: what a guest here said, and what its own key has signed before.
+
+    A verdict that somebody else signed is not signed again: that would make one witness look like two.
+    """
+    own: str | None = None
+    found = []
+    for row in rows:
+        if row.run is not None and row.run.lender:
+            own = own or _signer(session)
+            if own not in {loan["signer"] for loan in session.asker.probe(row.pair, make=False).facts["loans"]}:
+                continue
+        found.append(row)
+    return found
+
+
+def _signer(session: Session) -> str:
+    """The fingerprint of the signing key, if there is one yet."""
+    path = session.config.path("signing.key")
+    if not path.with_name(path.name + ".pub").exists():
+        return "nobody"
+    return keys.fingerprint(keys.load_public(public_bytes(session), str(path)))
+
+
 def claim_of(session: Session, pair: Pair) -> Claim:
     """Everything a verdict rests on, by digest."""
     asker, config = session.asker, session.config

@@ -27,6 +27,7 @@ from bpfcompat.rules.loader import DATABASE, override
 from bpfcompat.rules.tasks import OURS
 
 COLD = "--cold"
+NO_BORROW = "--no-borrow"
 STOPPED = 130  # as a shell reports an interrupt
 WORKERS_S = 0.5
 
@@ -58,10 +59,16 @@ class Run(DoitRun):  # type: ignore[misc]
     """`doit run`: as doit's, with our exit codes (docs/architecture.md) and an orderly stop."""
 
     def parse_execute(self, in_args: list[str]) -> int:
-        """Options may stand behind task names too: `doit matrix -n 2`; `--cold` is short for guest.cold=true."""
+        """Options may stand behind task names too: `doit matrix -n 2`; `--cold` is guest.cold=true.
+
+        `--no-borrow` asks every kernel here, whatever [substituters] says.
+        """
         if COLD in in_args:
             in_args = [word for word in in_args if word != COLD]
             override("guest.cold", "true")
+        if NO_BORROW in in_args:
+            in_args = [word for word in in_args if word != NO_BORROW]
+            override("substituters.borrow", "")
         with contextlib.suppress(getopt.GetoptError):  # an option that is a task's own stays where it is
             parser = self.cmdparser
             options, names = getopt.gnu_getopt(in_args, parser.get_short(), parser.get_long())

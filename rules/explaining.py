@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from bpfcompat import libbpfs
+from bpfcompat import borrowing, libbpfs
 from bpfcompat.action import Action
 from bpfcompat.digest import short
 from bpfcompat.errors import BpfcompatError, ConfigError, did_you_mean
@@ -13,6 +13,7 @@ from bpfcompat.realise import NotThere
 from bpfcompat.rules.planning import Missing
 from bpfcompat.rules.session import Session, sessions
 from bpfcompat.rules.tasks import possible, validator_label
+from bpfcompat.store import Entry
 
 
 def why(label: str) -> Iterator[str]:
@@ -26,7 +27,9 @@ def why(label: str) -> Iterator[str]:
 
 
 def skipped(label: str) -> Iterator[str]:
-    """The line for a named task that had nothing to do."""
+    """The line for a named task that had nothing to do; for a pair that was borrowed just now it was said already."""
+    if any(label == f"probe:{pair}" for one in sessions() for pair in one.lent):
+        return
     yield f"-  {label}: nothing to do: proved before, and no input changed"
 
 
@@ -38,6 +41,8 @@ def plan(session: Session, missing: Missing) -> Iterator[str]:
     count, ask, again = session.matrix.count, len(missing.probes), len(missing.verdicts)
     more = f", {again} to classify again" if again else ""
     yield f"{count} pairs: {count - ask - again} proved, {ask} to ask{more}"
+    if ask and session.asker.trust:
+        yield f"  before any boot: {', '.join(session.config['substituters.url'])}"
     reasons = Counter(_reasons(session, missing))
     for reason, pairs in reasons.most_common():
         yield f"  {reason}: {pairs} pair{'s' if pairs > 1 else ''}"
@@ -93,12 +98,22 @@ def _explain(session: Session, label: str, action_of: Callable[[], Action]) -> I
     except BpfcompatError as error:
         yield f"{label}: cannot run: {error}"
         return
-    entry = session.asker.shop.store.get(action)
+    asker = session.asker
+    entry = asker.shop.store.get(action)
+    if entry is None and action.kind == "probe" and (loan := borrowing.lent(asker, action)) is not None:
+        yield f"{label}: up to date: no guest was asked here; borrowed from {_lenders(loan)}"
+        return
     if entry is not None:
         yield f"{label}: up to date: key {short(action.key())} is in the store, no input changed"
         return
     yield f"{label}: must run: key {short(action.key())} is not in the store"
     yield from (f"  {reason}" for reason in session.asker.why(action))
+
+
+def _lenders(loan: Entry) -> str:
+    return " and ".join(
+        f"{one['url']}, bundle {short(one['bundle'])}, signed by {one['signer']}" for one in loan.facts["loans"]
+    )
 
 
 def _action_of(session: Session, label: str) -> Callable[[], Action] | None:

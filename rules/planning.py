@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
-from bpfcompat import plan
+from bpfcompat import borrowing, plan
 from bpfcompat.action import Action
 from bpfcompat.control import Controller
-from bpfcompat.digest import canonical, digest_bytes
+from bpfcompat.digest import canonical, digest_bytes, digest_json
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.expected import whole
 from bpfcompat.index import Index, Proof, raw, seen
@@ -146,7 +147,15 @@ def _settled(session: Session, columns: dict[str, plan.Column], objects: dict[st
         )
         for name, digest in objects.items()
     ]
-    return plan.matrix_action(rows, columns.items(), asker.classifier(), asker.presentation())
+    return plan.matrix_action(rows, columns.items(), asker.classifier(), asker.presentation(), _borrowed(session))
+
+
+def _borrowed(session: Session) -> dict[str, str]:
+    """From whom answers are borrowed, and which loans the store has; nothing where none are."""
+    asker = session.asker
+    if not asker.trust:
+        return {}
+    return {"trust": asker.trust, "loans": digest_json(sorted(asker.shop.store.keys(borrowing.KIND)))}
 
 
 def _spec(session: Session, name: str) -> dict[str, object]:
@@ -159,7 +168,10 @@ class _Pairs:
 
     def __init__(self, session: Session, missing: Missing, index: Index) -> None:
         self.session, self.missing, self.index = session, missing, index
-        self.proved = index.proved(session.asker.classifier())
+        self.trust = session.asker.trust
+        self.believed = digest_json([session.asker.classifier(), self.trust])
+        self.proved = index.proved(self.believed)
+        self.loan_keys = borrowing.LoanKeys()
         self.judged = {name for name in session.matrix.rows if session.matrix.objects[name].tests}
         self.kept: list[bytes] = []
         self.new: list[Proof] = []
@@ -187,26 +199,36 @@ class _Pairs:
                 probe = key(digest, spec)
                 # a proof tells of a verdict by this classifier, and not by these expectations
                 proof = None if name in self.judged else proved.get(probe)
+                if proof is None and self.trust and name not in self.judged:
+                    proof = proved.get(self.loan_keys.raw_key(probe))
                 if proof is None:
                     self._pair(Pair(name, kernel), probe)
                 else:
                     keep(proof)
 
     def _pair(self, pair: Pair, probe: bytes) -> None:
-        asker, store = self.session.asker, self.session.asker.shop.store
-        place = store.entry_path("probe", f"sha256:{probe.hex()}")
+        asker = self.session.asker
+        place, key = self._place(probe)
         if _look(asker, self.missing, pair, os.path.exists(place)):
             report, verdict = asker.probe(pair, make=False), asker.verdict_entry(pair, make=False)
             blobs = tuple(raw(b.digest) for e in (report, verdict) for b in e.outputs.values())
-            key = raw(asker.verdict_action(pair, make=False).key())
+            judged = raw(asker.verdict_action(pair, make=False).key())
             try:
-                self.new.append(Proof(probe, seen(place), key, blobs))
+                self.new.append(Proof(key, seen(place), judged, blobs))
             except OSError:  # another process dropped it a moment ago: the next run will see
                 return
+
+    def _place(self, probe: bytes) -> tuple[Path, bytes]:
+        """The entry that may answer a pair, and its key: what was asked here, else a loan."""
+        store = self.session.asker.shop.store
+        place = store.entry_path("probe", f"sha256:{probe.hex()}")
+        if not self.trust or os.path.exists(place):
+            return place, probe
+        loan = self.loan_keys.raw_key(probe)
+        return store.entry_path(borrowing.KIND, f"sha256:{loan.hex()}"), loan
 
     def remember(self, settled: str | None, shared: dict[str, Entry], fresh: bool) -> None:
         """Save what was learned, if anything was."""
         known = self.index.current and settled in (None, self.index.settled)
         if self.new or (fresh and not known):
-            classifier = self.session.asker.classifier()
-            self.index.save(settled, classifier, shared, self.kept, self.new, fresh)
+            self.index.save(settled, self.believed, shared, self.kept, self.new, fresh)

@@ -134,14 +134,20 @@ def publish(session: Session) -> None:
     if silent:
         session.voice.say(f"   published: nothing: {len(silent)} required pairs have no answer; run again")
         return
-    key, log = claims.signing_key(session), claims.log_signer(session)
-    items, entries = claims.items_of(session, rows)
     days = session.config["signing.valid_days"]
+    own = claims.own_rows(session, rows)
+    if len(own) < len(rows):
+        session.voice.say(f"   published: without {len(rows) - len(own)} borrowed pairs: who asked vouches for them")
+    if not own:
+        _remember_published(session, days)
+        return
+    key, log = claims.signing_key(session), claims.log_signer(session)
+    items, entries = claims.items_of(session, own)
     place = session.config.path("paths.registry")
     done = put(
         place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
         inventories=_inventories(session), waiting=session.waiting("publish"),
-        explained=explanations(session, rows),
+        explained=explanations(session, own),
     )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
@@ -168,12 +174,16 @@ def _remember_published(session: Session, days: int) -> None:
 
 
 def _publish_action(session: Session, settled: Action | None) -> Action | None:
-    """Stands for: this very registry head, signed by this very key, says what this very matrix found."""
-    head, key = session.config.path("paths.registry") / "matrix.json", session.config.path("signing.key")
-    if settled is None or not head.is_file() or not key.is_file():
+    """Stands for: this very registry head, signed by this very key, says what this very matrix found.
+
+    Without head or key: that there was nothing to sign, because all was borrowed.
+    """
+    if settled is None:
         return None
+    head, key = session.config.path("paths.registry") / "matrix.json", session.config.path("signing.key")
     digest = session.asker.shop.memo.digest
-    return Action("publish", "", {"matrix": settled.key(), "head": digest(head), "key": digest(key)})
+    signed = {name: digest(path) if path.is_file() else None for name, path in (("head", head), ("key", key))}
+    return Action("publish", "", {"matrix": settled.key(), **signed})
 
 
 def _published(session: Session, settled: Action | None) -> bool:

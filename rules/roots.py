@@ -11,13 +11,14 @@ from pathlib import Path
 from doit import loader as doit_loader
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
-from bpfcompat import kmods, plan, querying
+from bpfcompat import borrowing, kmods, plan, querying
 from bpfcompat.action import Action
 from bpfcompat.config import FILE
 from bpfcompat.control import Controller
 from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.keeping import Roots
 from bpfcompat.model import UrlSource
+from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules import selection
 from bpfcompat.rules.loader import Loader
@@ -109,6 +110,12 @@ def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     yield from (partial(asker.packing_action, o) for o in {p.object for p in matrix.pairs})
     yield from (partial(asker.probe_action, p, False) for p in matrix.pairs)
     yield from (partial(asker.verdict_action, p, False) for p in matrix.pairs)
+    if asker.trust:
+        yield from (partial(_loan_of, asker, p) for p in matrix.pairs)
+
+
+def _loan_of(asker: Controller, pair: Pair) -> Action:
+    return borrowing.loan_action(asker.probe_action(pair, make=False))
 
 
 def _types_of(asker: Controller, kernel: str) -> Action:

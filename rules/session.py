@@ -16,7 +16,7 @@ from bpfcompat.gate import Row, decide
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.kernels.lock import Lock, read_lock
 from bpfcompat.memo import Memo
-from bpfcompat.model import KernelSpec, ObjectSpec
+from bpfcompat.model import GuestRun, KernelSpec, ObjectSpec, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere, Workshop
 from bpfcompat.rules import selection
@@ -48,6 +48,7 @@ class Session:
         self.exit: Exit | None = None
         self.missing: Missing | None = None  # what was found when the tasks were made
         self.halted = False
+        self.lent: dict[Pair, str] = {}  # pairs that were borrowed in this run, and from whom
         self.conflict = False  # a question with two signed answers was published
         self._done = 0
         self._total = 0
@@ -113,6 +114,17 @@ class Session:
         for reason in row.why:
             if row.ran and reason != "never run before":
                 self.voice.say(f"      because {reason}")
+
+    def borrowed(self, pair: Pair, verdict: Verdict, url: str) -> None:
+        """Note that a pair was borrowed, and say its line."""
+        from bpfcompat import reports
+
+        self.lent[pair] = url
+        self._done += 1
+        spec, run = self.matrix.objects[pair.object], GuestRun("", "", "borrowed", 0, 0, lender=url)
+        row = Row(pair, "", expected_on(spec, pair.kernel), required_on(spec, pair.kernel), verdict, run=run,
+                  declared=bool(spec.declared))  # fmt: skip
+        self.voice.say(f"-  {reports.line(row)}")
 
     def control(self, pair: Pair, always: bool = True) -> None:
         """Ask a pair both ways, if it is of the sample (or `always`), and say what came of it."""

@@ -47,6 +47,7 @@ def possible(session: Session) -> Iterator[str]:
     """Every task name of a project, made or not; for completion and for nearest names."""
     matrix = session.matrix
     yield from ("matrix", "report", "publish", "table", "verify", "serve", "validator", "kernels:lock")
+    yield from ["borrow"] if session.config["substituters.url"] else []
     yield from (f"validator:{v}" for v in (libbpfs.OWN, *matrix.loaders) if matrix.loaders)
     yield from ("kernel", "inventory", "guest", "template", "object", "probe", "verdict", "control", "kernels")
     yield from (f"{kind}:{k}" for k in matrix.kernels for kind in ("kernel", "inventory"))
@@ -121,7 +122,7 @@ def _service_tasks(session: Session) -> Iterator[Task]:
 
 
 def _wanted(session: Session, missing: Missing, pairs: list[Pair] | None, publish: bool) -> Iterator[Task]:
-    whole = selection.any_named(("matrix", "report", "publish", "table"))
+    whole = selection.any_named(("matrix", "report", "publish", "table", "borrow"))
     graph = Graph(session, missing)
     if pairs is None:
         lacked = session.matrix.ordered(missing.probes | missing.verdicts)
@@ -135,9 +136,10 @@ def _wanted(session: Session, missing: Missing, pairs: list[Pair] | None, publis
         if selection.named(f"control:{pair}"):
             graph.control(pair)
     graph.named()
+    graph.borrow()
     session.expect_steps(sum(label.startswith("probe:") for label in graph.tasks))
     yield from graph.tasks.values()
-    if whole:
+    if selection.any_named(("matrix", "report", "publish", "table")):
         waiting = tuple(n for n in graph.tasks if n.startswith(("probe:", "verdict:")))
         yield from publishing.whole_tasks(session, missing, waiting, task, publish)
 
@@ -229,7 +231,9 @@ class Graph:
     def template(self, name: str) -> str:
         """`template:<kernel>`: boot a guest once, and freeze it; where that cannot be, its guests are booted."""
         asker, doc = self.session.asker, "freeze a booted guest of this kernel"
-        ready = not selection.everything() and asker.there(partial(asker.template, name, make=False))
+        # to look for one takes a QEMU that works, which is not needed where all may be borrowed
+        look = not selection.everything() and not asker.trust
+        ready = look and asker.there(partial(asker.template, name, make=False))
         deps = self._kernels(name) + ([self.guest(name)] if name in self.missing.guests else [])
         action = partial(asker.template_action, make=False)
         return self._add(f"template:{name}", doc, partial(asker.frozen_or_cold, name), action, name, ready, deps)
@@ -254,6 +258,34 @@ class Graph:
         doc, action = "ask this kernel about this object", partial(asker.probe_action, make=False)
         return self._add(f"probe:{pair}", doc, partial(self.session.ask, pair), action, pair, not lacking, deps)
 
+    def borrow(self) -> None:
+        """`borrow`: what others have asked already; before any guest is frozen or booted."""
+        lacking = {f"probe:{pair}": pair for pair in self.missing.probes if f"probe:{pair}" in self.tasks}
+        if not lacking or not self.session.asker.trust:
+            return
+        doc, work = (
+            "borrow answers from the registries of [substituters]",
+            partial(self._borrow, list(lacking.values())),
+        )
+        below = [n for n in self.tasks if n.startswith(("kernel:", "validator", "guest:", "object:"))]
+        self.tasks["borrow"] = task(self.session, "borrow", doc, work, deps=tuple(below))
+        for label, pair in lacking.items():
+            self._after_borrow(label, [pair])
+        for label in [n for n in self.tasks if n.startswith("template:") and not selection.exactly(n)]:
+            kernel = label.partition(":")[2]
+            self._after_borrow(label, [pair for pair in lacking.values() if pair.kernel == kernel])
+
+    def _after_borrow(self, label: str, pairs: Sequence[Pair]) -> None:
+        """A task waits for what is borrowed, and has nothing to do when all of its pairs are."""
+        made, lent = self.tasks[label], self.session.lent
+        made["task_dep"].append("borrow")
+        made["uptodate"] = [lambda *_: all(pair in lent for pair in pairs)]
+
+    def _borrow(self, pairs: Sequence[Pair]) -> None:
+        from bpfcompat.rules.borrowing import borrow  # a run that has nothing to ask does not need it
+
+        borrow(self.session, self.session.matrix.ordered(pairs))
+
     def verdict(self, pair: Pair) -> str:
         """`verdict:<object>@<kernel>`: classify the stored report again."""
         asker, missing = self.session.asker, self.missing
@@ -270,7 +302,7 @@ class Graph:
         if (
             self.session.config["guest.cold"]
             or selection.everything()
-            or asker.there(partial(asker.template, name, make=False))
+            or (not asker.trust and asker.there(partial(asker.template, name, make=False)))
         ):
             return []
         return [self.template(name)]

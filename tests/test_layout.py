@@ -65,11 +65,20 @@ LAYERS = {
             "looking",
             "foreseeing",
         ),
-        *("building", "querying"),
+        *("building", "querying", "borrowing"),
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*", "rooting", "trailing"),
-    6: ("cli", "auditcommands", "keycommands", "trailcommands", "verifycommands", "witnesscommands", "__main__"),
+    6: (
+        "cli",
+        "auditcommands",
+        "fsckcommands",
+        "keycommands",
+        "trailcommands",
+        "verifycommands",
+        "witnesscommands",
+        "__main__",
+    ),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 

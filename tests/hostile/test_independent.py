@@ -1,17 +1,20 @@
 """Verifiers that are not ours: they accept every bundle offline with its inclusion in our log, and refuse the rest."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bpfcompat.digest import canonical
+from bpfcompat import process
+from bpfcompat.digest import canonical, digest_bytes
+from bpfcompat.envelope import parse
 from bpfcompat.logentry import trusted_root
 from bpfcompat.statement import verdict_payload
 from tests import independent
-from tests.claims import BAD, KEY, LOG, OBJECT, claim
+from tests.claims import BAD, GOOD, KEY, LOG, OBJECT, ORIGIN, claim, registry
 from tests.logs import logged
 
 pytestmark = pytest.mark.hostile
@@ -75,3 +78,38 @@ def test_npm(tmp_path: Path, files: dict[str, Path]) -> None:
     assert independent.npm(made, files["key"], files["root"]) == ["ok"] * 3
     refused = independent.npm([broken(made[1], c) for c in BREAKS.values()], files["key"], files["root"])
     assert [said.partition(":")[0] for said in refused] == ["refused"] * 4, refused
+
+
+def published(folder: Path) -> list[Path]:
+    """Every bundle of a registry that was published to again and again, so that proofs lead to many checkpoints."""
+    for size in (1, 2, 3, 6):
+        made = [claim(kernel_name=f"k{n}", vmlinuz=digest_bytes(b"%d" % n), verdict=BAD if n % 2 else GOOD)
+                for n in range(size)]  # fmt: skip
+        registry(folder / "registry", *made)
+    return sorted((folder / "registry/bundles").iterdir())
+
+
+def test_every_bundle_of_a_registry(tmp_path: Path, files: dict[str, Path]) -> None:
+    """cosign and npm accept every bundle that a publisher wrote, old and new, by the trust root beside its record."""
+    made = published(tmp_path)
+    files["root"] = tmp_path / f"registry.records/{ORIGIN}.trusted_root.json"
+    sizes = {entry.size for entry in (parse(place.read_bytes()).entry for place in made) if entry}
+    assert (len(made), sizes) == (6, {1, 2, 3, 6})
+    assert independent.npm(made, files["key"], files["root"]) == ["ok"] * len(made)
+    assert [independent.cosign(place, **files).code for place in made] == [0] * len(made)
+
+
+@pytest.mark.skipif(any(shutil.which(tool) is None for tool in ("jq", "openssl")), reason="absent: jq or openssl")
+def test_openssl_and_jq(tmp_path: Path, files: dict[str, Path]) -> None:
+    """openssl and jq alone verify every signature, and that the leaf in the entry is of that signature."""
+    script = """jq -j .dsseEnvelope.payload "$1" | base64 -d >payload
+jq -j '.dsseEnvelope.signatures[0].sig' "$1" | base64 -d >sig
+{ printf 'DSSEv1 28 application/vnd.in-toto+json %d ' "$(wc -c <payload)"; cat payload; } >pae
+openssl dgst -sha256 -verify publisher.pub -signature sig pae
+jq -j '.verificationMaterial.tlogEntries[0].canonicalizedBody' "$1" | base64 -d >leaf
+hash=$(openssl dgst -sha256 -binary pae | base64 -w0)
+jq -e --arg b "$hash" --arg sig "$(base64 -w0 sig)" '.spec.hashedRekordV002
+  | .data.digest == $b and .signature.content == $sig' leaf"""
+    for place in published(tmp_path):
+        done = process.run(["bash", "-euc", script, "bash", str(place)], cwd=tmp_path)
+        assert (done.code, done.stdout.split()) == (0, [b"Verified", b"OK", b"true"]), done

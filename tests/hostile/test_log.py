@@ -195,9 +195,11 @@ def test_no_witness(good: Path) -> None:
 
 
 def test_revoked_by_index(good: Path) -> None:
-    """A key that holds below an index is believed up to there, and not for one leaf more."""
+    """A key that holds below an index is believed up to there, and not for one leaf more: no row may rest on that."""
     both = Policy((VerdictKey(KEY.public_key(), below=1), VerdictKey(OTHER.public_key())), log=(LOG,))
     put(good, [], [row(GOOD)], OTHER)
+    assert (check(good, both).exit_code, check(good, both).void) == (Exit.OK, 1)
+    put(good, [], [row(GOOD), row(OLD)], OTHER)
     refuse(good, "holds only below log index 1, this is log index 1", both)
     two = Policy((VerdictKey(KEY.public_key(), below=2), VerdictKey(OTHER.public_key())), log=(LOG,))
     assert check(good, two).exit_code is Exit.OK

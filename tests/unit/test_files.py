@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -365,3 +366,23 @@ def test_lock_is_a_directory(tmp_path: Path) -> None:
     (tmp_path / "l").mkdir()
     with pytest.raises(StoreError, match="cannot open the lock"), files.locked(tmp_path / "l"):
         pass
+
+
+def test_write_all(tmp_path: Path) -> None:
+    """Many files, in folders that are made, each with its bytes and mode, in place of older ones; nothing else."""
+    made = {tmp_path / f"{n % 3}/{n % 7}/{n}": b"%d" % n * n for n in range(250)}
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/1").mkdir()
+    (tmp_path / "1/1/1").write_bytes(b"old")
+    files.write_all(made.items(), 0o600)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == made
+    assert stat.S_IMODE((tmp_path / "1/1/1").stat().st_mode) == 0o600
+    files.write_all([])
+
+
+def test_write_all_names_what_fails(tmp_path: Path) -> None:
+    """Where one of many cannot be written it is named, and no temporary file stays behind."""
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(StoreError, match="taken: cannot write"):
+        files.write_all([(tmp_path / "good", b"1"), (tmp_path / "taken", b"2"), (tmp_path / "later", b"3")])
+    assert {p.name for p in tmp_path.iterdir()} == {"good", "taken"}

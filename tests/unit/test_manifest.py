@@ -192,14 +192,14 @@ def test_columns_are_compared_with_rows() -> None:
 
 
 def test_what_a_verdict_has_to_say() -> None:
-    """By the name of its bundle, and by its question, a row is found at once; what has none is not there."""
+    """By the name of its bundle an answer is found at once; a row that has none is not among them."""
     good, bad = two_claims()
     rows = Rows.of((row(good), ABSENT, row(bad)))
     assert {name.hex(): rows.outcomes[at] for name, at in rows.by_bundle.items()} == {
         hex_of(row(good).bundle or ""): (Answer.COMPATIBLE, ""),
         hex_of(row(bad).bundle or ""): (Answer.INCOMPATIBLE, "helper-missing"),
     }
-    assert [rows[at].label for at in rows.by_pair.values()] == [row(good).label, row(bad).label]
+    assert [rows[at].label for at in rows.answered] == [row(good).label, row(bad).label]
 
 
 def test_golden() -> None:

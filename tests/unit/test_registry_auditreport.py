@@ -19,11 +19,15 @@ from bpfcompat.registry import layout
 from bpfcompat.registry.audit import audit
 from bpfcompat.registry.auditreport import ANSWERS, MEANING, SIGNS, page, summary, text, to_json
 from bpfcompat.registry.client import Folder
+from bpfcompat.rootdoc import Key, Root
 from bpfcompat.statement import Claim
-from tests.claims import KEY, LOG, NOW, POLICY, claim, item, put, row, two_claims
+from tests.claims import KEY, LOG, NOW, OTHER, POLICY, claim, item, put, row, two_claims
+from tests.roots import FROM, HOLDERS, signed
+from tests.serving import reply, serving
 
 HOSTILE = "{{ 7*7 }}<script>alert(1)</script>\"'><img src=x onerror=x> \u202e\x1b[31m" + "x" * 2000
 GOOD, OLD = two_claims()
+FRESH = Key("verdict", "newer", OTHER.public_key(), FROM)
 FIELDS = {
     "format", "tool", "release", "registry", "at", "exit_code", "trusted", "problems", "claims", "answers",
     "not_as_expected", "conflicts", "missing", "matrix", "log", "keys", "setups", "pairs",
@@ -165,6 +169,43 @@ def test_exit_codes(given: list[str], capsys: pytest.CaptureFixture[str]) -> Non
     (Path("reg") / layout.bundle_path(row(OLD).bundle or "")).unlink()
     assert main([*given, "--json", "4.json"]) == Exit.UNTRUSTED
     assert [json.loads(Path(f"{code}.json").read_bytes())["exit_code"] for code in (3, 4)] == [3, 4]
+
+
+def test_root_document(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """With a root document in the place of keys the report names every key by role and name, with its limits."""
+    keys = (Key("verdict", "runner", KEY.public_key(), FROM, below=9), Key("log", LOG.name, LOG.key, FROM))
+    now = int(time.time())
+    mine = Root(LOG.name, 1, now + 99, 2, tuple(h.public_key() for h in HOLDERS[:2]), (*keys, FRESH))
+    Path("root.json").write_bytes(signed(mine))
+    put(Path("reg"), [], [row(GOOD), row(OLD)], OTHER, now=now + 1)
+    assert main(["audit", "reg", "--root", "root.json", "--state", "state", "--json", "a.json"]) == 0
+    told = json.loads(Path("a.json").read_bytes())
+    found = {key["name"]: key for key in told["keys"] if key["role"] != "root"}
+    limits = {name: (key["role"], key["below"], key["current"]) for name, key in found.items()}
+    assert limits == {
+        "runner": ("verdict", 9, False), LOG.name: ("log", None, True), "newer": ("verdict", None, True),
+    }  # fmt: skip
+    assert {pair["claim"]["signer"] for pair in told["pairs"]} == {found["runner"]["id"]}
+    assert told["matrix"]["signer"] == found["newer"]["id"]
+    assert main([*given, "--root", "root.json"]) == Exit.INPUT
+    assert "--root: has all keys in it" in capsys.readouterr().err
+
+
+def test_over_http(given: list[str]) -> None:
+    """The report about a server is the one about its folder, missing evidence included."""
+    (Path("reg") / layout.evidence_path(GOOD.report)).unlink()
+    here = Path.cwd() / "reg"
+
+    def answer(handler: Any) -> None:
+        place = here / handler.path[1:]
+        reply(handler, *((200, place.read_bytes()) if place.is_file() else (404, b"")))
+
+    told = []
+    with serving(answer) as server:
+        for where in ("reg", server.url):
+            assert main([given[0], where, *given[2:], "--json", "a.json"]) == Exit.INCONCLUSIVE
+            told.append({**json.loads(Path("a.json").read_bytes()), "at": "", "registry": ""})
+    assert told[0] == told[1]
 
 
 def test_not_as_expected(tmp_path: Path) -> None:

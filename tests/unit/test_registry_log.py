@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bpfcompat import envelope, logentry, tlog
-from bpfcompat.digest import digest_bytes
+from bpfcompat.digest import digest_bytes, raw_digest
 from bpfcompat.errors import ConfigError, StoreError, TrustError
 from bpfcompat.note import NoteKey, parse_vkey
 from bpfcompat.registry import layout
@@ -16,7 +16,7 @@ from bpfcompat.registry.log import Log, LogSigner, named, opened, record_of
 from tests.claims import KEY, LOG, LOG_KEY, ORIGIN, claim, registry, signer, two_claims
 
 LEAVES = [
-    logentry.body_of(b"%d" % n, b"signature", logentry.spki(KEY.public_key())) for n in range(600)
+    logentry.body_of(raw_digest(b"%d" % n), b"signature", logentry.spki(KEY.public_key())) for n in range(600)
 ]  # what the log is of, the log does not ask
 
 

@@ -32,7 +32,7 @@ def test_first_time(tmp_path: Path) -> None:
     assert (done.new, done.known, done.manifest_new, done.conflicts) == (2, 0, True, ())
     names = set(tree(tmp_path)) - {layout.LOCK_FILE}
     assert all(layout.SERVED.fullmatch(name) for name in names)
-    folders = {"bundles", "evidence", "keys", "manifests", "pair", "pairs", "tile"}
+    folders = {"bundles", "evidence", "keys", "manifests", "packs", "pair", "pairs", "tile"}
     assert {name.split("/")[0] for name in names if "/" in name} == folders
     assert {name for name in names if "/" not in name} == {
         "checkpoint", "index.html", "matrix.json", "registry.json", "style.css",

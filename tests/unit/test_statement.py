@@ -5,14 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bpfcompat import statement
 from bpfcompat.digest import canonical, digest_bytes, hex_of
 from bpfcompat.errors import TrustError
 from bpfcompat.manifest import MATRIX_TYPE, parse_matrix_statement
 from bpfcompat.model import Answer, Attach, ProgramVerdict, Verdict
-from bpfcompat.statement import pair_id, parse_verdict_statement, verdict_payload, verdict_statement
+from bpfcompat.statement import Claim, pair_id, parse_verdict_statement, verdict_payload, verdict_statement
 from tests.claims import BAD, GOOD, OBJECT, VMLINUZ, claim, two_claims
 
 LINE = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -169,3 +170,64 @@ def test_loader() -> None:
     own = {"command": {"loader": {"name": "bpftool", "digest": "sha256:12"}}}
     assert claim(spec=own).loader == "bpftool sha256:12"
     assert claim(spec={"command": "nonsense"}).loader == claim(spec={"command": {"loader": 3}}).loader == "libbpf 1.5.0"
+
+
+PARTS = [
+    claim(),
+    claim(verdict=BAD),
+    claim(object_name="other"),
+    claim(object_name='ü"\\', kernel_name="\u202e"),
+    claim(config=None),
+    claim(modules=digest_bytes(b"m")),
+    claim(conditions={"format": 1, "x": ["},{", '"name":"report"']}),
+    claim(spec={"attach": '],"failedTests":[', "configuration": [{"digest": {}}]}),
+    claim(classifier=',"configuration":['),
+    claim(report=digest_bytes(b"other")),
+    claim(object_digest=digest_bytes(b"x"), kernel_release='"},"name":"report"}],'),
+]
+
+
+@pytest.mark.parametrize("made", PARTS)
+def test_known_parts(made: Claim) -> None:
+    """A statement of parts that were read before is put together as the very claim that reading it in full gives."""
+    payload = canonical(verdict_statement(made))
+    parts = statement._Parts()
+    for other in PARTS:
+        spelled = canonical(verdict_statement(other))
+        parts.learn(spelled, statement._parsed(spelled))
+    found = parts.compose(payload)
+    assert statement._parsed(payload) == made
+    assert found in (None, made)
+    assert (found is None) == ("ü" in made.object_name)  # such names are always read in full
+
+
+def test_parts_of_several() -> None:
+    """Parts of several statements go together, and what comes of it is what was stated."""
+    parts = statement._Parts()
+    for other in PARTS:
+        spelled = canonical(verdict_statement(other))
+        parts.learn(spelled, statement._parsed(spelled))
+    mixed = claim(object_name="new", object_digest=digest_bytes(b"new"), verdict=BAD, modules=digest_bytes(b"m"))
+    assert parts.compose(canonical(verdict_statement(mixed))) == mixed
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_no_changed_byte_is_put_together(data: st.DataObject) -> None:
+    """Whatever byte of a known statement is changed, reading it by parts and in full come to the same end."""
+    payload = canonical(verdict_statement(claim()))
+    parts = statement._Parts()
+    parts.learn(payload, statement._parsed(payload))
+    place = data.draw(st.integers(0, len(payload) - 1))
+    changed = payload[:place] + bytes([data.draw(st.integers(0, 255))]) + payload[place + 1 :]
+    found = parts.compose(changed)
+    if found is not None:
+        assert found == statement._parsed(changed)
+
+
+def test_claims_remember_their_bytes() -> None:
+    """A claim that was read gives back the bytes it was read from; one that was changed does not."""
+    payload = canonical(verdict_statement(claim()))
+    read = parse_verdict_statement(payload)
+    assert verdict_payload(read) is payload
+    assert verdict_payload(replace(read, object_name="other")) != payload

@@ -1,0 +1,58 @@
+"""A machine that has everything but answers, and a registry on this very host that has them."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import toml
+
+from bench.measure import DOIT, Row, environ, once, output
+from bench.synthetic import REPORTS, Size, large
+from bpfcompat.process import spawned
+
+SMALL, LARGE = Size(60, 5), Size(100, 100)
+LEFT_BEHIND = shutil.ignore_patterns("keys", "registry", "reports", "doit.db", "index", "names")
+
+
+def borrowed(quick: bool) -> Iterator[Row]:
+    """From Python's start to the end of `doit borrow`, and of `doit matrix`, where all answers are borrowed."""
+    for size in (SMALL,) if quick else (SMALL, LARGE):
+        with large(size) as lender, _served(lender) as url:
+            alone, whole, said = [], [], ""
+            for _ in range(3):
+                with _borrower(lender, url) as root:
+                    alone.append(once([DOIT, "borrow"], root, environ())[0])
+                with _borrower(lender, url) as root:
+                    took, said = once([DOIT, "matrix"], root, environ())
+                    whole.append(took)
+        yield Row(f"borrowed-{size.pairs}", tuple(alone), note="`doit borrow`: fetched, checked, stored, said")
+        yield Row(f"borrowed-{size.pairs}: matrix", tuple(whole), note=said.rstrip().rpartition("\n")[2])
+
+
+@contextmanager
+def _served(lender: Path) -> Iterator[str]:
+    """The lender's registry behind HTTP, freshly published."""
+    output([DOIT, "matrix"], lender, environ())
+    argv = [sys.executable, "-m", "bpfcompat", "serve", str(lender / ".bpfcompat/registry"), "--port", "0"]
+    with spawned(argv, cwd=lender, env=environ(), stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        line = child.stdout.readline().decode()
+        yield next(word for word in line.split() if word.startswith("http://"))
+
+
+@contextmanager
+def _borrower(lender: Path, url: str) -> Iterator[Path]:
+    """The same project elsewhere: with kernels, validator and objects, and without a report, a verdict or a key."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=lender.parent) as folder:
+        root = Path(folder) / "project"
+        shutil.copytree(lender, root, ignore=lambda where, names: {*REPORTS(where, names), *LEFT_BEHIND(where, names)})
+        shutil.copy(lender / "keys/signing.pem.pub", root / "lender.pub")
+        settings = toml.loads((root / "bpfcompat.toml").read_text())
+        settings["substituters"] = {"url": [url], "keys": ["lender.pub"]}
+        settings["fetch"] = {"allow": [url.removeprefix("http://").rstrip("/")]}
+        (root / "bpfcompat.toml").write_text(toml.dumps(settings))
+        yield root

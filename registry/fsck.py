@@ -1,0 +1,356 @@
+"""Is a registry whole?  Every tile is built again from the leaves, every leaf meets its bundle, every file is read.
+
+What `verify` asks for a reader, this asks for the publisher: nothing is taken from what the registry says of itself but
+the public keys, unless others are given.  Damage is named by file; nothing is changed.  A hundred thousand verdicts are
+a few hundred thousand files, so a file is opened once, and what bundles have in common is checked once.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bpfcompat import envelope, tlog
+from bpfcompat.digest import digest_bytes, short
+from bpfcompat.envelope import Envelope
+from bpfcompat.errors import BpfcompatError, Exit, StoreError, TrustError
+from bpfcompat.files import TEMP_PREFIX, read_bounded
+from bpfcompat.keys import PublicKey, hex_fingerprint, load_public
+from bpfcompat.logentry import digest_in
+from bpfcompat.manifest import MAX_MATRIX_BYTES, parse_matrix_statement
+from bpfcompat.note import MAX_NOTE_BYTES
+from bpfcompat.policy import Policy
+from bpfcompat.registry import layout
+from bpfcompat.registry.log import named
+from bpfcompat.registry.text import plain
+from bpfcompat.tlog import MAX_ENTRIES_BYTES, WIDTH, Checkpoint, Tile, parse_tile, tree_root
+
+SHOWN = 50
+_REPORT = re.compile(rb'"digest":\{"sha256":"([0-9a-f]{64})"\},"name":"report"\}')
+_HEX_NAMED = re.compile(rf"({layout.HEX})\.json")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of it: reasons for worry, what is merely said, and how much was looked at."""
+
+    leaves: int
+    bundles: int
+    files: int
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> Exit:
+        """0 whole, 4 damaged."""
+        return Exit.UNTRUSTED if self.problems else Exit.OK
+
+
+@dataclass(slots=True)
+class _Log:
+    """The log as its entries say: leaves, their hashes, and the roots of the sizes that were asked for."""
+
+    leaves: list[bytes]
+    levels: list[list[bytes]]
+    roots: dict[int, bytes] = field(default_factory=dict)
+
+    def root(self, size: int) -> bytes | None:
+        """The root over the first `size` leaves, None beyond the end."""
+        if size > len(self.leaves):
+            return None
+        if size not in self.roots:
+            self.roots[size] = tree_root(self._cover(size))
+        return self.roots[size]
+
+    def _cover(self, size: int) -> list[bytes]:
+        """Hashes of as few subtrees as make up the tree: whole ones of 256 leaves, and the rest as one more.
+
+        The root over them is the root over the leaves, for RFC 6962 splits there too, at powers of two.
+        """
+        whole = size // WIDTH
+        rest = self.levels[0][whole * WIDTH : size]
+        return [*(self.levels[1][:whole] if whole else ()), *([tree_root(rest)] if rest else ())]
+
+
+class _Check:
+    def __init__(self, registry: Path, policy: Policy | None, say: Progress) -> None:
+        self.root = registry
+        self.say = say
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.files = 0
+        self.policy = policy or self._own()
+        self.log = _Log([], [])
+        self.checkpoint: Checkpoint | None = None
+        self.reports: set[str] = set()
+
+    def _own(self) -> Policy:
+        """The keys that the registry carries: good for finding damage, not for trust."""
+        keys: list[PublicKey] = []
+        for name in self._names("keys"):
+            with self.about(f"keys/{name}"):
+                key = load_public(self._read(f"keys/{name}", layout.MAX_SMALL_BYTES), "key")
+                if f"{hex_fingerprint(key)}.pem" != name:
+                    raise TrustError("is another key than its name says")
+                keys.append(key)
+        log = named(self.root)
+        return Policy(Policy.of_keys(keys).verdict, log=(log,) if log else ())
+
+    def about(self, path: str) -> "_About":
+        """What goes wrong within is said of this file."""
+        return _About(self, path)
+
+    def _read(self, path: str, limit: int) -> bytes:
+        self.files += 1
+        return read_bounded(self.root / path, limit, TrustError, follow=False)
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return sorted(os.listdir(self.root / folder))
+        except FileNotFoundError:
+            return []
+
+    # --- the log
+
+    def tiles(self) -> None:
+        """The checkpoint holds, and every tile is what the leaves make."""
+        with self.about(layout.CHECKPOINT):
+            data = self._read(layout.CHECKPOINT, MAX_NOTE_BYTES)
+            self.checkpoint = tlog.open_checkpoint(data, (*self.policy.log, *self.policy.witnesses))[0]
+        if self.checkpoint is None:
+            return
+        leaves = [leaf for tile in self._entries(self.checkpoint.size) for leaf in tile]
+        self.log = _Log(leaves, _levels([tlog.leaf_hash(leaf) for leaf in leaves]))
+        if len(leaves) == self.checkpoint.size and self.log.root(len(leaves)) != self.checkpoint.root:
+            self.problems.append(f"{layout.CHECKPOINT}: its root is not the one over the leaves in tile/entries")
+        for tile in tlog.tiles_of(self.checkpoint.size):
+            if tile.level is not None and len(leaves) == self.checkpoint.size:
+                with self.about(tile.path):
+                    if self._tile(tile) != self._made(tile):
+                        raise TrustError("is not what the leaves below it make")
+
+    def _entries(self, size: int) -> Iterator[tuple[bytes, ...]]:
+        for tile in tlog.tiles_of(size):
+            if tile.level is None:
+                with self.about(tile.path):
+                    yield tlog.parse_entries(self._tile(tile), tile.width)
+
+    def _tile(self, tile: Tile) -> bytes:
+        """A tile's bytes; a partial one may have gone when the full one came."""
+        return self._read(tile.path, MAX_ENTRIES_BYTES)
+
+    def _made(self, tile: Tile) -> bytes:
+        first = tile.index * WIDTH
+        if tile.level is None:
+            return tlog.entries_bytes(self.log.leaves[first : first + tile.width])
+        return b"".join(self.log.levels[tile.level][first : first + tile.width])
+
+    def old_tiles(self, paths: Iterable[str], size: int) -> None:
+        """Tiles that are not of this checkpoint: narrower ones of earlier ones, or what a killed run had begun."""
+        begun = 0
+        for path in paths:
+            tile = parse_tile(path)
+            count = size >> 8 * (tile.level or 0) if tile is not None else 0
+            if tile is None or tile.index * WIDTH + tile.width > count:
+                begun += 1
+            else:
+                with self.about(path):
+                    if self._tile(tile) != self._made(tile):
+                        raise TrustError("is not what the log's leaves make")
+        if begun:
+            self.notes.append(f"tile/: {begun} tiles beyond the checkpoint, of a publish that runs or was killed")
+
+    # --- bundles
+
+    def bundles(self) -> None:
+        """Every leaf has its bundle and every bundle its leaf; signatures, proofs and names hold."""
+        verifier = envelope.Verifier(self.policy)
+        names = set(self._names("bundles"))
+        seen: dict[str, int] = {}
+        for index, leaf in enumerate(self.log.leaves):
+            digest = self._digest(leaf, index, seen)
+            if digest is not None and f"{digest[7:]}.json" in names:
+                path = layout.bundle_path(digest)
+                with self.about(path):
+                    self.bundle(verifier, self._read(path, envelope.MAX_BYTES), digest, index)
+            if index % 10_000 == 9_999:
+                self.say(f"fsck: {index + 1} of {len(self.log.leaves)} bundles")
+        self._missing(seen, names)
+        names -= {f"{digest[7:]}.json" for digest in seen}
+        for name in sorted(name for name in names if not name.startswith(TEMP_PREFIX)):
+            self._stray_bundle(name)
+
+    def bundle(self, verifier: envelope.Verifier, data: bytes, digest: str, index: int) -> None:
+        """One bundle; TrustError when it is not that of this leaf."""
+        found = verifier.verify(data)
+        if found.digest != digest:
+            raise TrustError("holds another payload than its name says")
+        if found.entry is None or found.index != index:
+            raise TrustError(f"is leaf {index} of the log, but its entry says {found.index}")
+        checkpoint = verifier.checkpoint(found)
+        if self.log.root(checkpoint.size) != checkpoint.root:
+            raise TrustError(f"its checkpoint of {checkpoint.size} leaves is not of this log")
+        if found.entry.body != self.log.leaves[index]:
+            raise TrustError(f"its signature is not the one in leaf {index}")
+        self.reports.update(match.decode() for match in _REPORT.findall(found.payload))
+
+    def _digest(self, leaf: bytes, index: int, seen: dict[str, int]) -> str | None:
+        """The bundle that a leaf is of; None, and a problem, when it is none of ours or was there before."""
+        with self.about(f"leaf {index}"):
+            digest = digest_in(leaf)
+            if digest in seen:
+                raise TrustError(f"is of the bundle that leaf {seen[digest]} is of: {short(digest)}")
+            seen[digest] = index
+            return digest
+        return None
+
+    def _missing(self, seen: dict[str, int], names: set[str]) -> None:
+        for digest, index in seen.items():
+            # what waits is said with what is pending
+            if f"{digest[7:]}.json" not in names and not (self.root / layout.pending_path(digest)).exists():
+                self.problems.append(f"{layout.bundle_path(digest)}: is missing, and leaf {index} is of it")
+
+    def _stray_bundle(self, name: str) -> None:
+        with self.about(f"bundles/{name}"):
+            if _HEX_NAMED.fullmatch(name) is None:
+                raise TrustError("expected <64 hex digits>.json")
+            if not self.log.leaves:
+                return self._unlogged(name)
+            raise TrustError("has no leaf in the log")
+
+    def _unlogged(self, name: str) -> None:
+        """A bundle of a registry without a log."""
+        found: Envelope = envelope.verify(self._read(f"bundles/{name}", envelope.MAX_BYTES), self.policy)
+        if f"{found.digest[7:]}.json" != name:
+            raise TrustError("holds another payload than its name says")
+        self.reports.update(match.decode() for match in _REPORT.findall(found.payload))
+
+    # --- the rest
+
+    def named_by_content(self, folder: str, wanted: set[str]) -> None:
+        """Files of a folder are what their names say, and the wanted ones are there."""
+        names = [name for name in self._names(folder) if not name.startswith(TEMP_PREFIX)]
+        for name in names:
+            with self.about(f"{folder}/{name}"):
+                if digest_bytes(self._read(f"{folder}/{name}", layout.MAX_EVIDENCE_BYTES)) != layout.digest_named(name):
+                    raise TrustError("its bytes are not what its name says")
+        for missing in sorted(wanted.difference(name.removesuffix(".json") for name in names)):
+            self.problems.append(f"{folder}/{missing}.json: is missing, and a bundle rests on it")
+
+    def matrices(self) -> None:
+        """Every matrix there ever was is signed and named by what it says, and is cut from this log."""
+        verifier = envelope.Verifier(self.policy)
+        places = [f"manifests/{name}" for name in self._names("manifests") if not name.startswith(TEMP_PREFIX)]
+        for path in (*places, layout.MATRIX):
+            with self.about(path):
+                payload = verifier.verify(self._read(path, MAX_MATRIX_BYTES), MAX_MATRIX_BYTES).payload
+                if path != layout.MATRIX and layout.manifest_path(envelope.pae_digest(payload)) != path:
+                    raise TrustError("holds another matrix than its name says")
+                if b'"predicateType":"urn:bpfcompat:matrix:v1"' in payload:
+                    continue  # of format 1, which nobody reads any more
+                log = parse_matrix_statement(payload).log
+                if log is not None and self.checkpoint is not None and self.log.root(log.size) != log.root:
+                    raise TrustError(f"is cut from a log of {log.size} leaves that this one does not begin with")
+
+    def pairs(self) -> None:
+        """Every index names bundles that are there."""
+        known = set(self._names("bundles"))
+        for name in self._names("pairs"):
+            if name.startswith(TEMP_PREFIX):
+                continue
+            with self.about(f"pairs/{name}"):
+                for entry in layout.parse_index(self._read(f"pairs/{name}", layout.MAX_SMALL_BYTES)):
+                    if f"{entry.bundle[7:]}.json" not in known:
+                        raise TrustError(f"names a bundle that is not there: {short(entry.bundle)}")
+
+    def strays(self) -> None:
+        """Files that no registry has; temporary and pending ones are said."""
+        size = self.checkpoint.size if self.checkpoint is not None else 0
+        current = {tile.path for tile in tlog.tiles_of(size)}
+        old, temporary, waiting = [], 0, 0
+        for path in _files(self.root, ""):
+            name = path.rpartition("/")[2]
+            if name.startswith(TEMP_PREFIX):
+                temporary += 1
+            elif path.startswith("tile/") and layout.SERVED.fullmatch(path):
+                old += [path] if path not in current else []
+            elif path.startswith(f"{layout.PENDING}/") and layout.digest_named(name):
+                waiting += 1
+            elif path != layout.LOCK_FILE and not layout.SERVED.fullmatch(path):
+                self.problems.append(f"{path}: no registry has such a file")
+        self.old_tiles(old, size)
+        if waiting:
+            self.notes.append(f"{layout.PENDING}/: {waiting} signed verdicts wait for the log: publish again")
+        if temporary:
+            self.notes.append(
+                f"{temporary} temporary files of killed writes: they may be deleted while nobody publishes"
+            )
+
+
+class _About:
+    def __init__(self, check: _Check, path: str) -> None:
+        self._check, self._path = check, path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, BpfcompatError):
+            said = error.message.removeprefix(f"{self._check.root}/{self._path}: ")
+            self._check.problems.append(f"{self._path}: {said}")
+            return True
+        return False
+
+
+def fsck(registry: Path, policy: Policy | None = None, say: Progress = lambda text: None) -> Found:
+    """Look at every file of a registry; its own keys are used where no policy is given.
+
+    StoreError: no registry, or one of a newer format.  Everything else is in `problems`.
+    """
+    if not (registry / layout.FORMAT_FILE).is_file():
+        raise StoreError(f"{registry / layout.FORMAT_FILE}: is missing", hint="is this a registry's folder?")
+    check = _Check(registry, policy, say)
+    if named(registry) is None:
+        check.notes.append("format 1: there is no log; the next publish makes one")
+    else:
+        check.tiles()
+    check.bundles()
+    check.say("fsck: evidence, indexes, matrices")
+    check.named_by_content("evidence", check.reports)
+    check.named_by_content("inventories", set())
+    check.pairs()
+    check.matrices()
+    check.strays()
+    return Found(len(check.log.leaves), len(check._names("bundles")), check.files,
+                 tuple(check.problems), tuple(check.notes))  # fmt: skip
+
+
+def lines(found: Found) -> Iterator[str]:
+    """What to print."""
+    yield from (f"damaged: {plain(problem)}" for problem in found.problems[:SHOWN])
+    if len(found.problems) > SHOWN:
+        yield f"damaged: {len(found.problems) - SHOWN} more"
+    yield from (f"note: {plain(note)}" for note in found.notes)
+    state = "damaged" if found.problems else "whole"
+    yield f"{state}: {found.leaves} leaves, {found.bundles} bundles, {found.files} files read"
+
+
+def _levels(hashes: list[bytes]) -> list[list[bytes]]:
+    """Hashes of complete subtrees by the levels of tiles: of one leaf, of 256, of 65,536, …"""
+    levels = [hashes]
+    while len(levels[-1]) >= WIDTH:
+        below = levels[-1]
+        levels.append([tree_root(below[i : i + WIDTH]) for i in range(0, len(below) - WIDTH + 1, WIDTH)])
+    return levels
+
+
+def _files(root: Path, below: str) -> Iterator[str]:
+    """Every path below a folder, whatever lies there but folders."""
+    with os.scandir(root / below) as found:
+        for entry in found:
+            path = f"{below}/{entry.name}" if below else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(root, path)
+            else:
+                yield path
