@@ -5,17 +5,19 @@ bundle's signature, its statement, its place in the log, the question in it and 
 What does not is a problem that is told, and no answer: the kernel is asked here then.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bpfcompat import envelope
 from bpfcompat.digest import digest_bytes, short
 from bpfcompat.errors import BpfcompatError, TrustError
-from bpfcompat.manifest import MAX_MATRIX_BYTES, Rows
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Rows
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
+from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.pack import MAX_PACK_BYTES, unpack
+from bpfcompat.registry.state import Memory
 from bpfcompat.registry.text import plain
 from bpfcompat.registry.verify import Trust
 from bpfcompat.statement import Claim, pair_id
@@ -60,12 +62,19 @@ class Told:
 
 
 class Lender:
-    """One registry, asked once: its matrix, and then what is wanted of it."""
+    """One registry, asked once: its matrix, its log's checkpoint, and then what is wanted of it.
 
-    def __init__(self, url: str, source: Source, trust: Trust, now: int) -> None:
+    With a log's key in the policy, `remember` opens what this reader saw of logs before: one that was rolled back or
+    rewritten since lends nothing.
+    """
+
+    def __init__(
+        self, url: str, source: Source, trust: Trust, now: int, remember: Callable[[], Memory] | None = None
+    ) -> None:
         self.url = url
         self.problems: list[str] = []
-        self._source, self._trust, self._now = source, trust, now
+        self._source, self._trust, self._now, self._remember = source, trust, now, remember
+        self._ledger: Ledger | None = None
         self._rows = Rows.of(())
         self._pack: str | None = None
         self._answers: dict[bytes, int] = {}
@@ -78,12 +87,20 @@ class Lender:
                 raise TrustError(f"{layout.MATRIX}: is missing", hint="is this a registry?")
             matrix, _signer = self._trust.matrix(data)
             self._trust.life(matrix, self._now)
+            self._ledger = self._log(matrix) if self._trust.policy.log else None
             self._rows, self._pack = Rows.of(matrix.rows), matrix.pack
             self._answers = _answers(self._rows)
         except BpfcompatError as error:
             self._problem(error)
             return False
         return True
+
+    def _log(self, matrix: Matrix) -> Ledger:
+        memory = self._remember() if self._remember else None
+        ledger = Ledger(self._source, self._trust.policy, memory, self._now, matrix.not_before)
+        if matrix.log is not None:
+            ledger.cover(matrix.log)
+        return ledger
 
     def outcome(self, pair: str) -> Outcome | None:
         """What the matrix says of a question, None where it gives no answer; its bundle must still prove it."""
@@ -103,7 +120,7 @@ class Lender:
 
     def _checked(self, pair: str, bundle: bytes, report: bytes) -> Loan:
         digest = self._bundle(pair)
-        claim, signed = self._trust.signed(bundle, digest)
+        claim, signed = self._trust.signed(bundle, digest, self._ledger)
         label = f"{claim.object_name}@{claim.kernel_name}"
         if pair_id(claim) != pair:
             raise TrustError(f"{label}: bundle {short(digest)} answers another question than its row says")

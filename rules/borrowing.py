@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from bpfcompat.realise import NotThere
 from bpfcompat.registry import client
 from bpfcompat.registry.borrow import Lender, Loan
 from bpfcompat.registry.borrow import borrow as ask
+from bpfcompat.registry.state import Memory, state_folder
 from bpfcompat.registry.verify import Trust
 from bpfcompat.rules.session import Session
 from bpfcompat.statement import question_id
@@ -31,7 +33,8 @@ def borrow(session: Session, pairs: Sequence[Pair]) -> None:
     if not questions:
         return
     now = int(time.time())
-    lenders = [Lender(url, _source(session, url), Trust(_policy(session), now), now)
+    policy = _policy(session)
+    lenders = [Lender(url, _source(session, url), Trust(policy, now), now, partial(_memory, policy))
                for url in session.config["substituters.url"]]  # fmt: skip
     wanted = {question: str(next(iter(of))) for question, of in questions.items()}
     told = ask(lenders, wanted, session.config["substituters.needed"])
@@ -72,6 +75,11 @@ def _source(session: Session, url: str) -> client.Source:
     if url.startswith(("http://", "https://")):
         return client.Web(url, session.asker.allowed)
     return client.Folder(session.config.root / Path(url).expanduser())
+
+
+def _memory(policy: Policy) -> Memory:
+    """What `bpfcompat verify` remembers too: a log that was seen in either way cannot be rewritten for the other."""
+    return Memory(state_folder("reader"), policy.every_log)
 
 
 def _policy(session: Session) -> Policy:

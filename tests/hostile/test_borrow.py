@@ -20,6 +20,7 @@ from bpfcompat.registry.borrow import Lender, Told, borrow
 from bpfcompat.registry.client import Folder
 from bpfcompat.registry.pack import pack as packed
 from bpfcompat.registry.pack import unpack
+from bpfcompat.registry.state import Memory
 from bpfcompat.registry.verify import Trust
 from bpfcompat.statement import pair_id
 from tests.claims import BAD, GOOD, KEY, LOG, NOW, OTHER, POLICY, item, put, registry, report, row, two_claims
@@ -227,12 +228,12 @@ def test_pack_under_a_wrong_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_few_requests(tmp_path: Path) -> None:
-    """One request for the matrix; then the pack, or two files a pair where few are wanted; none where none is there."""
+    """Matrix and checkpoint; then the pack, or two files a pair where few are wanted; none where none is there."""
     registry(tmp_path)
     for few, wanted, paths in (
-        (0, WANTED, ["matrix.json", "packs"]),
-        (3, WANTED, ["matrix.json", "bundles", "evidence", "bundles", "evidence"]),
-        (3, {"ab" * 32: "x@k"}, ["matrix.json"]),
+        (0, WANTED, ["matrix.json", "checkpoint", "packs"]),
+        (3, WANTED, ["matrix.json", "checkpoint", "bundles", "evidence", "bundles", "evidence"]),
+        (3, {"ab" * 32: "x@k"}, ["matrix.json", "checkpoint"]),
     ):
         source = Counting(tmp_path)
         with pytest.MonkeyPatch.context() as patch:
@@ -294,3 +295,28 @@ def test_plain_json(good: Path) -> None:
     payload = json.loads(envelope.parse((good / layout.MATRIX).read_bytes(), MAX_MATRIX_BYTES).payload)
     assert payload["predicate"]["pack"] == matrix_of(good).pack
     assert canonical(payload) == matrix_payload(matrix_of(good))
+
+
+def remembered(folder: Path, state: Path) -> Told:
+    """The same question by a reader who remembers the log in `state`."""
+    return borrow([Lender("x", Counting(folder), Trust(POLICY, NOW), NOW, lambda: Memory(state, [LOG]))], WANTED, 1)
+
+
+def test_history_that_was_rewritten_lends_nothing(tmp_path: Path) -> None:
+    """A registry that had another history, or more of it, when it was last seen is told of, and not borrowed from."""
+    registry(tmp_path / "honest")
+    registry(tmp_path / "anew", *reversed(CLAIMS))
+    registry(tmp_path / "old", CLAIMS[0])
+    assert len(remembered(tmp_path / "honest", tmp_path / "state").loans) == 2
+    for name, why in (("anew", "fork: two roots for 2 leaves"), ("old", "rollback: 1 leaves now, 2 when")):
+        told = remembered(tmp_path / name, tmp_path / "state")
+        assert told.loans == {} and why in "".join(told.problems)
+        assert len(remembered(tmp_path / name, tmp_path / name / "first").loans) > 0, "who never saw it cannot know"
+
+
+def test_a_memory_that_cannot_be_kept_lends_nothing(tmp_path: Path) -> None:
+    """Trouble with this machine's own memory is told, and the kernel is asked here."""
+    registry(tmp_path / "honest")
+    (tmp_path / "state").write_text("in the way")
+    told = remembered(tmp_path / "honest", tmp_path / "state")
+    assert told.loans == {} and "--state DIR" in "".join(told.problems)
