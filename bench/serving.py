@@ -140,6 +140,7 @@ def _speeds(folder: Path, seconds: int, rounds: int) -> Iterator[Row]:
         ratio = statistics.median(speeds) / statistics.median(stock) if stock else None
         words = "with an access log" if kind == "log" else "no log"
         note = f"{statistics.median(speeds) / 1000:.1f} k requests per CPU-second, {words}{beside}"
+        note += f", {ratio:.3f} of it" if ratio else ""
         yield Row(f"serve: {kind}", tuple(1 / speed for speed in speeds), ratio, f"{note}; {max(sizes):.0f} MB")
 
 

@@ -68,7 +68,7 @@ def test_plain_reads(server: Running) -> None:
         text = b"\n".join(fields(answer))
         assert b"X-Content-Type-Options: nosniff" in text
         assert b"default-src 'none'" in text and b"frame-ancestors 'none'" in text
-        fixed = name.split("/")[0] in ("bundles", "evidence", "manifests", "keys", "tile")
+        fixed = name.split("/")[0] in ("bundles", "evidence", "manifests", "keys", "tile", "packs")
         assert (b"immutable" in text) == fixed and (b"Cache-Control: no-cache" in text) != fixed
     assert body(server.get("/")) == (server.root / "index.html").read_bytes()
 
