@@ -226,6 +226,7 @@ def _write_matrix(registry: Path, wanted: Matrix, key: PrivateKey) -> tuple[Matr
     bundle = sign(payload, key, MAX_MATRIX_BYTES)
     write_atomic(registry / layout.manifest_path(digest), bundle)
     write_atomic(registry / layout.MATRIX, bundle)
+    _drop_packs(registry)
     return wanted, digest, True
 
 
@@ -242,6 +243,13 @@ def _write_pack(registry: Path, rows: Sequence[Row]) -> str | None:
     digest = digest_bytes(data)
     _write_once(registry, {layout.pack_path(digest): data})
     return digest
+
+
+def _drop_packs(registry: Path) -> None:
+    """Keep the newest two packs: who has just read the matrix before may still want the other; all are copies."""
+    packs = sorted((registry / "packs").glob("*.pack"), key=lambda path: path.stat().st_mtime_ns)
+    for path in packs[:-2]:
+        path.unlink(missing_ok=True)
 
 
 def _current(registry: Path, key: PrivateKey) -> tuple[Matrix, str] | None:
