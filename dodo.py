@@ -55,5 +55,5 @@ def task_since_lock():
 
 
 def task_fuzz():
-    """Fuzz the readers of objects, BTF, logs and reports, a minute each; what is found lies in .bpfcompat/fuzz."""
+    """Fuzz all readers of bytes from outside, a minute each; what is found lies in .bpfcompat/fuzz."""
     return {"actions": ["python -m tests.fuzz --seconds 60"], "verbosity": 2}

@@ -87,13 +87,24 @@ class Asker(Assurer):
         from bpfcompat import wire
         from bpfcompat.beside import beside
         from bpfcompat.console import clean_console
-        from bpfcompat.trying import Again, Lost, Policy, Settled, following
 
-        config = self.shop.config
         self._refuse_flaky(pair)
         self.declared(pair.object)  # what does not fit the object is said before any guest starts
         self._refuse_certain(pair)
-        policy = Policy(config["run.retries"], config["run.confirm"])
+        report, attempts = self.ask_anew(pair)
+        last = attempts[-1]
+        self._compare_with_before(pair, report)
+        console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
+        body = canonical(wire.report_to_json(report))
+        outputs = {"report": body, "console": console.encode(), **beside(report)}
+        super().forget(borrowing.loan_action(self.probe_action(pair)))  # what was asked here stands from now on
+        return Made(outputs, {"run": self._run_facts(attempts)})
+
+    def ask_anew(self, pair: Pair) -> tuple[Report, list[Attempt]]:
+        """Ask guests until an answer stands, whatever is stored, and how that went; GuestError without one."""
+        from bpfcompat.trying import Again, Lost, Policy, Settled, following
+
+        policy = Policy(self.shop.config["run.retries"], self.shop.config["run.confirm"])
         attempts: list[Attempt] = []
         while not isinstance(step := following(attempts, policy, self._cold(pair.kernel)), Settled):
             if isinstance(step, Lost):
@@ -103,13 +114,7 @@ class Asker(Assurer):
             if step.why:
                 self.shop.voice.say(f"   probe:{pair}: {step.why}")
             attempts.append(self.attempt(pair, step.cold))
-        last = attempts[-1]
-        self._compare_with_before(pair, step.report)
-        console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
-        body = canonical(wire.report_to_json(step.report))
-        outputs = {"report": body, "console": console.encode(), **beside(step.report)}
-        super().forget(borrowing.loan_action(self.probe_action(pair)))  # what was asked here stands from now on
-        return Made(outputs, {"run": self._run_facts(attempts)})
+        return step.report, attempts
 
     def _refuse_certain(self, pair: Pair) -> None:
         if self.shop.config["matrix.predict"] != "ask":

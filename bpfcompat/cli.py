@@ -13,6 +13,7 @@ from bpfcompat import (
     auditcommands,
     fsckcommands,
     keycommands,
+    reproducecommands,
     trailcommands,
     verifycommands,
     witnesscommands,
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("pair", help="OBJECT@KERNEL")
     log.add_argument("program", nargs="?", help="of this program alone; without, of the object as a whole")
     log.set_defaults(call=_log)
-    modules = (auditcommands, keycommands, trailcommands, witnesscommands)
+    modules = (auditcommands, keycommands, reproducecommands, trailcommands, witnesscommands)
     for add in (_expect_commands, _store_commands, _kernel_commands, *(m.add_commands for m in modules)):
         add(commands)
     return top

@@ -48,7 +48,7 @@ class Controller(Asker):
         other = self._second_opinion(pair, cold)
         body = canonical(wire.report_to_json(other))
         blob = store.put_bytes(body)
-        if blob != first.outputs["report"] and not self._as_good(pair, self.report(pair), other):
+        if blob != first.outputs["report"] and not self.as_good(pair, self.report(pair), other):
             start = "booted" if cold else "thawed"
             words = f"a {start} guest says other things than the one before it"
             key = self.probe_action(pair).key()
@@ -58,7 +58,7 @@ class Controller(Asker):
             raise ControlError(f"{pair}: control: {words}; both reports: {kept}", HINT, "report")
         return Made({"report": body}, {"other": "cold" if cold else "clone"})
 
-    def _as_good(self, pair: Pair, one: Report, other: Report) -> bool:
+    def as_good(self, pair: Pair, one: Report, other: Report) -> bool:
         """True for reports that differ in nothing but what a behaviour test saw, and come to the same answers."""
         from bpfcompat import wire
         from bpfcompat.behaviour import steady

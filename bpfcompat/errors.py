@@ -65,6 +65,12 @@ class NotAskedError(BpfcompatError):
     exit_code = Exit.INCONCLUSIVE
 
 
+class NotHereError(BpfcompatError):
+    """What is to be asked again is not to be had here as it was: object, kernel, tools or recipe."""
+
+    exit_code = Exit.INCONCLUSIVE
+
+
 class BuildError(BpfcompatError):
     """A tool failed on the host; carries what was run and its last words."""
 

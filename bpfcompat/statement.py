@@ -194,7 +194,12 @@ _PARTS = _Parts()
 
 def pair_id(claim: Claim) -> str:
     """64 hex digits that name the question: object, kernel, guest, recipe; never the answer or a display name."""
-    question = {
+    return question_id(question_of(claim))
+
+
+def question_of(claim: Claim) -> dict[str, Any]:
+    """What a claim is an answer to, all by digest or as JSON."""
+    return {
         "object": claim.object_digest,
         "kernel": {
             "vmlinuz": claim.vmlinuz,
@@ -208,7 +213,6 @@ def pair_id(claim: Claim) -> str:
         "spec": as_json(claim.spec),
         **({"conditions": as_json(claim.conditions)} if claim.conditions else {}),
     }
-    return question_id(question)
 
 
 def question_id(question: Mapping[str, Any]) -> str:

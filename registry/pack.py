@@ -6,9 +6,10 @@ each bundle by its signature and each report by the digest that its statement na
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from bpfcompat.envelope import MAX_BYTES
+from bpfcompat.digest import digest_bytes
+from bpfcompat.envelope import MAX_BYTES, pae_digest, parse
 from bpfcompat.errors import TrustError
 from bpfcompat.registry.layout import MAX_EVIDENCE_BYTES
 
@@ -41,6 +42,15 @@ def unpack(data: bytes, most: int) -> Iterator[tuple[bytes, bytes]]:
         if len(bundle) > MAX_BYTES:
             raise TrustError(f"pack: a bundle of {len(bundle)} bytes, at most {MAX_BYTES} expected")
         yield bundle, report
+
+
+def check_pack(data: bytes, digest: str, named: Sequence[tuple[str, str]]) -> None:
+    """TrustError unless these are the bytes of that digest, and have these bundles and reports, by digest, in order."""
+    if digest_bytes(data) != digest:
+        raise TrustError("pack: its bytes are not what its name says")
+    found = [(pae_digest(parse(bundle).payload), digest_bytes(report)) for bundle, report in unpack(data, len(named))]
+    if found != list(named):
+        raise TrustError("pack: has other bundles or reports than the matrix names")
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
 from bpfcompat.policy import Policy
-from bpfcompat.registry import layout, pages, pending
+from bpfcompat.registry import compressed, layout, pages, pending
 from bpfcompat.registry.layout import Entry
 from bpfcompat.registry.log import Log, LogSigner, named, opened
 from bpfcompat.registry.pack import pack
@@ -104,6 +104,7 @@ def publish(
         matrix, digest, fresh = _write_matrix(registry, Matrix(tuple(rows), now, now + valid_s, book.last), key)
         shown = _write_inventories(registry, inventories or {}, signer)
         _write_pages(registry, matrix, digest, claims, signer, shown, explained, void)
+        compressed.refresh(registry)
     return Published(len(new), len(items) - len(new), digest, fresh, conflicts, book.last)
 
 
@@ -225,6 +226,7 @@ def _write_matrix(registry: Path, wanted: Matrix, key: PrivateKey) -> tuple[Matr
     bundle = sign(payload, key, MAX_MATRIX_BYTES)
     write_atomic(registry / layout.manifest_path(digest), bundle)
     write_atomic(registry / layout.MATRIX, bundle)
+    _drop_packs(registry)
     return wanted, digest, True
 
 
@@ -241,6 +243,13 @@ def _write_pack(registry: Path, rows: Sequence[Row]) -> str | None:
     digest = digest_bytes(data)
     _write_once(registry, {layout.pack_path(digest): data})
     return digest
+
+
+def _drop_packs(registry: Path) -> None:
+    """Keep the newest two packs: who has just read the matrix before may still want the other; all are copies."""
+    packs = sorted((registry / "packs").glob("*.pack"), key=lambda path: path.stat().st_mtime_ns)
+    for path in packs[:-2]:
+        path.unlink(missing_ok=True)
 
 
 def _current(registry: Path, key: PrivateKey) -> tuple[Matrix, str] | None:

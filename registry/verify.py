@@ -19,6 +19,7 @@ from bpfcompat.policy import CLOCK_SKEW_S, Policy, Uncounted
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
 from bpfcompat.registry.ledger import Ledger
+from bpfcompat.registry.pack import MAX_PACK_BYTES, check_pack
 from bpfcompat.registry.state import Memory
 from bpfcompat.registry.text import plain, when
 from bpfcompat.statement import Claim, pair_id, parse_verdict_statement
@@ -298,11 +299,24 @@ def _contents(check: Check, matrix: Matrix, now: int, allow_expired: bool, every
     for row in matrix.rows:
         check.row(row)
     try:
+        _packed(check, matrix)
         check.listed()
         listing = check.source.names("bundles") is not None
         check.leaves(matrix.log.size if matrix.log else 0, every or listing)
     except TrustError as error:
         check.problems.append(str(error))
+
+
+def _packed(check: Check, matrix: Matrix) -> None:
+    """The pack that a matrix names has just its bundles, as far as they hold, and their reports."""
+    named = [(row.bundle, check.claims[row.bundle].report) for row in matrix.rows if row.bundle in check.claims]
+    if matrix.pack is None or len(named) < sum(row.bundle is not None for row in matrix.rows):
+        return  # what is missing or void was told already
+    path = layout.pack_path(matrix.pack)
+    data = check.source.read(path, MAX_PACK_BYTES)
+    if data is None:
+        raise TrustError(f"{path}: is missing")
+    check_pack(data, matrix.pack, named)
 
 
 def _cut_from(ledger: Ledger, log: Checkpoint) -> None:

@@ -74,6 +74,7 @@ LAYERS = {
         "auditcommands",
         "fsckcommands",
         "keycommands",
+        "reproducecommands",
         "trailcommands",
         "verifycommands",
         "witnesscommands",

@@ -11,10 +11,13 @@ import pytest
 from bpfcompat import envelope
 from bpfcompat.builds import Build, to_bytes
 from bpfcompat.digest import digest_bytes
+from bpfcompat.envelope import parse
 from bpfcompat.errors import Exit, StoreError, TrustError
+from bpfcompat.manifest import MAX_MATRIX_BYTES, parse_matrix_statement
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder
+from bpfcompat.registry.pack import pack, unpack
 from bpfcompat.registry.publish import VALID_S, Item
 from bpfcompat.registry.verify import format_verification, verify
 from bpfcompat.statement import pair_id
@@ -229,3 +232,36 @@ def test_identity_is_not_the_signature(tmp_path: Path) -> None:
     payload = envelope.parse(path.read_bytes()).payload
     assert path.name == digest_bytes(envelope.pae(payload))[7:] + ".json"
     assert (tmp_path / layout.evidence_path(claim().report)).read_bytes() == report(claim())
+
+
+def pack_of(folder: Path) -> Path:
+    """The pack that the newest matrix names."""
+    matrix = parse_matrix_statement(parse((folder / layout.MATRIX).read_bytes(), MAX_MATRIX_BYTES).payload)
+    return folder / layout.pack_path(matrix.pack or "")
+
+
+def test_pack(tmp_path: Path) -> None:
+    """The pack has each bundle and its report as they lie there, in the order of the rows; of old ones one is kept."""
+    folder, seen = tmp_path / "r", []
+    for count in (1, 2, 3):
+        claims = [claim(kernel_name=f"k{n}", vmlinuz=digest_bytes(b"%d" % n)) for n in range(count)]
+        registry(folder, *claims)
+        seen.append(pack_of(folder))
+        bundles = [(folder / layout.bundle_path(row(c).bundle or "")).read_bytes() for c in claims]
+        assert list(unpack(seen[-1].read_bytes(), 3)) == [(b, report(c)) for b, c in zip(bundles, claims, strict=True)]
+    assert sorted((folder / "packs").iterdir()) == sorted(seen[1:])
+
+
+def test_lost_pack(tmp_path: Path) -> None:
+    """A pack that is lost or damaged is told of by who verifies, and a lost one is made again by the next publish."""
+    registry(tmp_path / "r")
+    path = pack_of(tmp_path / "r")
+    whole = path.read_bytes()
+    for data in (whole[:-1], pack([(b"{}", b"{}")] * 2), b""):
+        path.write_bytes(data or b"")
+        assert any("pack: " in p for p in verify(Folder(tmp_path / "r"), POLICY, now=NOW).problems)
+    path.unlink()
+    assert any("is missing" in p for p in verify(Folder(tmp_path / "r"), POLICY, now=NOW).problems)
+    registry(tmp_path / "r")
+    assert pack_of(tmp_path / "r").read_bytes() == whole
+    assert verify(Folder(tmp_path / "r"), POLICY, now=NOW).problems == ()
