@@ -252,12 +252,13 @@ class _Check:
 
     # --- the rest
 
-    def named_by_content(self, folder: str, wanted: set[str]) -> None:
+    def named_by_content(self, folder: str, wanted: set[str], suffix: str = ".json") -> None:
         """Files of a folder are what their names say, and the wanted ones are there."""
         names = [name for name in self._names(folder) if not name.startswith(TEMP_PREFIX)]
         for name in names:
             with self.about(f"{folder}/{name}"):
-                if digest_bytes(self._read(f"{folder}/{name}", layout.MAX_EVIDENCE_BYTES)) != layout.digest_named(name):
+                data = self._read(f"{folder}/{name}", layout.MAX_EVIDENCE_BYTES)
+                if f"{digest_bytes(data)[7:]}{suffix}" != name:
                     raise TrustError("its bytes are not what its name says")
         for missing in sorted(wanted.difference(name.removesuffix(".json") for name in names)):
             self.problems.append(f"{folder}/{missing}.json: is missing, and a bundle rests on it")
@@ -352,6 +353,7 @@ def _looked(check: _Check) -> Found:
     check.say("fsck: evidence, indexes, matrices")
     check.named_by_content("evidence", check.reports)
     check.named_by_content("inventories", set())
+    check.named_by_content("packs", set(), ".pack")
     check.pairs()
     check.matrices()
     check.strays()
