@@ -26,6 +26,11 @@ def task_causes_page():
     return {"actions": [(_rules, ["causespage", "write"])], "verbosity": 2}
 
 
+def task_goldens():
+    """Ask kernels for the reports that the tests keep of each cause, score by them, and write docs/accuracy.md."""
+    return {"actions": ["python -m bench.labels --capture --causes --examples --page"], "verbosity": 2}
+
+
 def task_test():
     """Lint, types and tests; the guest tests boot real kernels."""
     return {
