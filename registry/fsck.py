@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bpfcompat import envelope, tlog
-from bpfcompat.digest import digest_bytes, short
+from bpfcompat.digest import digest_bytes
 from bpfcompat.envelope import Envelope
 from bpfcompat.errors import BpfcompatError, Exit, StoreError, TrustError
 from bpfcompat.files import TEMP_PREFIX, read_beneath
