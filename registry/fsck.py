@@ -23,6 +23,7 @@ from bpfcompat.note import MAX_NOTE_BYTES
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.log import named
+from bpfcompat.registry.pack import MAX_PACK_BYTES
 from bpfcompat.registry.text import plain
 from bpfcompat.tlog import MAX_ENTRIES_BYTES, WIDTH, Checkpoint, Tile, parse_tile, tree_root
 
@@ -257,7 +258,7 @@ class _Check:
         names = [name for name in self._names(folder) if not name.startswith(TEMP_PREFIX)]
         for name in names:
             with self.about(f"{folder}/{name}"):
-                data = self._read(f"{folder}/{name}", layout.MAX_EVIDENCE_BYTES)
+                data = self._read(f"{folder}/{name}", MAX_PACK_BYTES)
                 if f"{digest_bytes(data)[7:]}{suffix}" != name:
                     raise TrustError("its bytes are not what its name says")
         for missing in sorted(wanted.difference(name.removesuffix(".json") for name in names)):
