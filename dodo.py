@@ -26,6 +26,11 @@ def task_causes_page():
     return {"actions": [(_rules, ["causespage", "write"])], "verbosity": 2}
 
 
+def task_goldens():
+    """Ask kernels for the reports that the tests keep of each cause, score by them, and write docs/accuracy.md."""
+    return {"actions": ["python -m bench.labels --capture --causes --examples --page"], "verbosity": 2}
+
+
 def task_test():
     """Lint, types and tests; the guest tests boot real kernels."""
     return {
@@ -55,5 +60,5 @@ def task_since_lock():
 
 
 def task_fuzz():
-    """Fuzz the readers of objects, BTF, logs and reports, a minute each; what is found lies in .bpfcompat/fuzz."""
+    """Fuzz all readers of bytes from outside, a minute each; what is found lies in .bpfcompat/fuzz."""
     return {"actions": ["python -m tests.fuzz --seconds 60"], "verbosity": 2}

@@ -28,6 +28,7 @@ from bench.measure import (
 )
 from bench.plot import Line, draw
 from bench.registries import checking, publishing, verifying
+from bench.serving import serve
 from bench.sixty import sixty
 from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bench.trust import manifest
@@ -165,6 +166,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "manifest": manifest,
     "borrowed": borrowed,
     "log": log,
+    "serve": serve,
     "virtme": virtme,
     "kills": kills,
     "publish": publishing,

@@ -220,6 +220,35 @@ def _read_all(fd: int, path: str, limit: int, error_class: type[BpfcompatError])
     return data
 
 
+def read_beneath(folder: int, name: str, limit: int, error_class: type[BpfcompatError] = StoreError) -> bytes:
+    """As read_bounded, for a name in an open folder and for hundreds of thousands of them; a link is not followed.
+
+    The error does not name the file: the caller knows which it is.
+    """
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        raise error_class("is missing") from None
+    except OSError as error:
+        raise error_class(f"cannot open: {error.strerror}") from error
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise error_class(f"expected a regular file, got {kind_of(found.st_mode)}")
+        if found.st_size > limit:
+            raise error_class(f"{found.st_size} bytes, at most {limit} expected")
+        data = os.read(fd, found.st_size + 1)
+        while len(data) < found.st_size and (more := os.read(fd, found.st_size + 1 - len(data))):
+            data += more
+    except OSError as error:
+        raise error_class(f"cannot read: {error.strerror}") from error
+    finally:
+        os.close(fd)
+    if len(data) != found.st_size:
+        raise error_class("changed while being read")
+    return data
+
+
 def open_to_read(path: Path, follow: bool = True, use: bool = True) -> int:
     """A descriptor to read from, without waiting for a FIFO's writer; OSError as the system says it."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)

@@ -15,7 +15,7 @@ from bpfcompat import envelope, tlog
 from bpfcompat.digest import digest_bytes, short
 from bpfcompat.envelope import Envelope
 from bpfcompat.errors import BpfcompatError, Exit, StoreError, TrustError
-from bpfcompat.files import TEMP_PREFIX, read_bounded
+from bpfcompat.files import TEMP_PREFIX, read_beneath
 from bpfcompat.keys import PublicKey, hex_fingerprint, load_public
 from bpfcompat.logentry import digest_in
 from bpfcompat.manifest import MAX_MATRIX_BYTES, parse_matrix_statement
@@ -28,7 +28,10 @@ from bpfcompat.registry.text import plain
 from bpfcompat.tlog import MAX_ENTRIES_BYTES, WIDTH, Checkpoint, Tile, parse_tile, tree_root
 
 SHOWN = 50
-_REPORT = re.compile(rb'"digest":\{"sha256":"([0-9a-f]{64})"\},"name":"report"\}')
+_REPORT = b'"},"name":"report"}'  # behind the digest of the report
+_ENTRY = rf'\{{"answer":"(?:in)?compatible","bundle":"sha256:{layout.HEX}","cause":"[a-z-]*"\}}'
+_INDEX = re.compile(rf"\[{_ENTRY}(?:,{_ENTRY})*\]".encode())
+_BUNDLES = re.compile(rf'"bundle":"sha256:({layout.HEX})"'.encode())
 _HEX_NAMED = re.compile(rf"({layout.HEX})\.json")
 Progress = Callable[[str], None]
 
@@ -82,6 +85,7 @@ class _Check:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.files = 0
+        self.folders: dict[str, int] = {}
         self.policy = policy or self._own()
         self.log = _Log([], [])
         self.checkpoint: Checkpoint | None = None
@@ -106,7 +110,21 @@ class _Check:
 
     def _read(self, path: str, limit: int) -> bytes:
         self.files += 1
-        return read_bounded(self.root / path, limit, TrustError, follow=False)
+        folder, _, name = path.rpartition("/")
+        if folder not in self.folders:
+            self.folders[folder] = self._opened(folder)
+        return read_beneath(self.folders[folder], name, limit, TrustError)
+
+    def _opened(self, folder: str) -> int:
+        try:
+            return os.open(self.root / folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise TrustError(f"is missing: {folder or self.root}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Let go of the folders."""
+        for fd in self.folders.values():
+            os.close(fd)
 
     def _names(self, folder: str) -> list[str]:
         try:
@@ -196,7 +214,12 @@ class _Check:
             raise TrustError(f"its checkpoint of {checkpoint.size} leaves is not of this log")
         if found.entry.body != self.log.leaves[index]:
             raise TrustError(f"its signature is not the one in leaf {index}")
-        self.reports.update(match.decode() for match in _REPORT.findall(found.payload))
+        self._rests_on(found)
+
+    def _rests_on(self, found: Envelope) -> None:
+        end = found.payload.rfind(_REPORT)
+        if end >= 64:
+            self.reports.add(found.payload[end - 64 : end].decode("ascii", "replace"))
 
     def _digest(self, leaf: bytes, index: int, seen: dict[str, int]) -> str | None:
         """The bundle that a leaf is of; None, and a problem, when it is none of ours or was there before."""
@@ -227,16 +250,17 @@ class _Check:
         found: Envelope = envelope.verify(self._read(f"bundles/{name}", envelope.MAX_BYTES), self.policy)
         if f"{found.digest[7:]}.json" != name:
             raise TrustError("holds another payload than its name says")
-        self.reports.update(match.decode() for match in _REPORT.findall(found.payload))
+        self._rests_on(found)
 
     # --- the rest
 
-    def named_by_content(self, folder: str, wanted: set[str]) -> None:
+    def named_by_content(self, folder: str, wanted: set[str], suffix: str = ".json") -> None:
         """Files of a folder are what their names say, and the wanted ones are there."""
         names = [name for name in self._names(folder) if not name.startswith(TEMP_PREFIX)]
         for name in names:
             with self.about(f"{folder}/{name}"):
-                if digest_bytes(self._read(f"{folder}/{name}", layout.MAX_EVIDENCE_BYTES)) != layout.digest_named(name):
+                data = self._read(f"{folder}/{name}", layout.MAX_EVIDENCE_BYTES)
+                if f"{digest_bytes(data)[7:]}{suffix}" != name:
                     raise TrustError("its bytes are not what its name says")
         for missing in sorted(wanted.difference(name.removesuffix(".json") for name in names)):
             self.problems.append(f"{folder}/{missing}.json: is missing, and a bundle rests on it")
@@ -274,9 +298,12 @@ class _Check:
             if name.startswith(TEMP_PREFIX):
                 continue
             with self.about(f"pairs/{name}"):
-                for entry in layout.parse_index(self._read(f"pairs/{name}", layout.MAX_SMALL_BYTES)):
-                    if f"{entry.bundle[7:]}.json" not in known:
-                        raise TrustError(f"names a bundle that is not there: {short(entry.bundle)}")
+                data = self._read(f"pairs/{name}", layout.MAX_SMALL_BYTES)
+                if _INDEX.fullmatch(data) is None:  # else it is what parse_index would take
+                    layout.parse_index(data)
+                for bundle in _BUNDLES.findall(data):
+                    if f"{bundle.decode()}.json" not in known:
+                        raise TrustError(f"names a bundle that is not there: sha256:{bundle[:12].decode()}")
 
     def strays(self) -> None:
         """Files that no registry has; temporary and pending ones are said."""
@@ -324,7 +351,14 @@ def fsck(registry: Path, policy: Policy | None = None, say: Progress = lambda te
     if not (registry / layout.FORMAT_FILE).is_file():
         raise StoreError(f"{registry / layout.FORMAT_FILE}: is missing", hint="is this a registry's folder?")
     check = _Check(registry, policy, say)
-    if named(registry) is None:
+    try:
+        return _looked(check)
+    finally:
+        check.close()
+
+
+def _looked(check: _Check) -> Found:
+    if named(check.root) is None:
         check.notes.append("format 1: there is no log; the next publish makes one")
     else:
         check.tiles()
@@ -332,6 +366,7 @@ def fsck(registry: Path, policy: Policy | None = None, say: Progress = lambda te
     check.say("fsck: evidence, indexes, matrices")
     check.named_by_content("evidence", check.reports)
     check.named_by_content("inventories", set())
+    check.named_by_content("packs", set(), ".pack")
     check.pairs()
     check.matrices()
     check.packs()

@@ -24,7 +24,7 @@ from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
 from bpfcompat.policy import Policy
-from bpfcompat.registry import layout, pages, pending
+from bpfcompat.registry import compressed, layout, pages, pending
 from bpfcompat.registry.layout import Entry
 from bpfcompat.registry.log import Log, LogSigner, named, opened
 from bpfcompat.registry.pack import pack
@@ -104,6 +104,7 @@ def publish(
         matrix, digest, fresh = _write_matrix(registry, Matrix(tuple(rows), now, now + valid_s, book.last), key)
         shown = _write_inventories(registry, inventories or {}, signer)
         _write_pages(registry, matrix, digest, claims, signer, shown, explained, void)
+        compressed.refresh(registry)
     return Published(len(new), len(items) - len(new), digest, fresh, conflicts, book.last)
 
 

@@ -14,6 +14,8 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 def plain(text: object, limit: int = MAX_SHOWN) -> str:
     """One line of visible text of at most `limit` characters of the original."""
     full = str(text)
+    if len(full) <= limit and full.isprintable():  # as nearly all text is: then nothing is hidden
+        return full
     shown = "".join(_visible(char) for char in full[:limit])
     return shown if len(full) <= limit else shown + "…"
 

@@ -68,10 +68,13 @@ def judge(session: Session, proved: Entry | None) -> None:
 
 
 def show(session: Session) -> None:
-    """Print every pair of the matrix; judges nothing."""
+    """Print every pair of the matrix; judges nothing, but a required pair without an answer is an exit code."""
     from bpfcompat import reports
 
-    session.voice.say(reports.table(session.rows()))
+    rows = session.rows()
+    session.voice.say(reports.table(rows))
+    silent = any(r.required and r.verdict is None and not r.not_to_be_had for r in rows)
+    session.exit = session.exit or (Exit.INCONCLUSIVE if silent else Exit.OK)
 
 
 # --- reports

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from bpfcompat.errors import ConfigError
 
@@ -36,10 +37,17 @@ def loggable(target: str) -> str:
 def line(at: float, peer: str, method: str, target: str, status: int, size: int, seconds: float, whole: bool,
          agent: bytes) -> str:  # fmt: skip
     """One answer as a line of JSON, ASCII only; `at` in Unix seconds."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"
-    found = {"time": stamp, "peer": peer, "method": method, "path": loggable(target), "status": status, "bytes": size,
-             "ms": round(seconds * 1000, 2), "whole": whole, "agent": agent[:MAX_AGENT].decode("latin-1")}  # fmt: skip
-    return json.dumps(found, separators=(",", ":")) + "\n"
+    stamp = f"{_second(int(at))}.{int(at % 1 * 1000):03d}Z"
+    name = json.dumps(agent[:MAX_AGENT].decode("latin-1"))
+    return (
+        f'{{"time":"{stamp}","peer":{json.dumps(peer)},"method":"{method}","path":{json.dumps(loggable(target))},'
+        f'"status":{status},"bytes":{size},"ms":{seconds * 1000:.2f},"whole":{str(whole).lower()},"agent":{name}}}\n'
+    )
+
+
+@lru_cache(maxsize=2)
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 class AccessLog:

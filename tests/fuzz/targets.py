@@ -24,6 +24,7 @@ from bpfcompat.tlog import entries_bytes, parse_checkpoint, parse_entries, parse
 from bpfcompat.verdict import classify
 from tests.compiling import compiled
 from tests.histories import LOG, LOG_PRIVATE, History
+from tests.streams import HIDDEN, PIECES, check, from_choices
 from tests.unit.test_corelo import KERNEL, LOCAL
 from tests.unit.test_insns import SOURCE
 from tests.unit.test_lineinfo import SOURCE as LINES
@@ -160,9 +161,14 @@ def note(data: bytes) -> None:
     assert tile is None or tile.path.encode() == data
 
 
+def request(data: bytes) -> None:
+    """A stream of requests, as the registry's server and h11 read it."""
+    check(*from_choices(data))
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "object": an_object, "core": core, "elf": full_elf, "btf": btf, "ext": ext, "vmlinux": vmlinux, "log": log,
-    "report": report, "note": note,
+    "report": report, "note": note, "request": request,
 }  # fmt: skip
 
 
@@ -176,6 +182,10 @@ def seeds(target: str) -> Iterator[bytes]:
     elif target == "core":
         yield b"k" + _section(compiled(KERNEL), ".BTF")
         yield from (mark + _section(compiled(LOCAL), name) for mark, name in ((b"o", ".BTF"), (b"e", ".BTF.ext")))
+    elif target == "request":
+        for first, raw in ((b"GET /a HTTP/1.1", HIDDEN * 2), (b"HEAD /b HTTP/1.0", b""), (b"GET / HTTP/1.1", b"x")):
+            yield b"\0\0" + first + b"\r\nHost: x\r\nUser-Agent: y\r\nIf-None-Match: *\r\n\r\n" + raw
+        yield from (b"@\7" + bytes((number, number + 1, number + 2)) for number in range(len(PIECES)))
     elif target == "log":
         yield from _logs()
     elif target == "note":

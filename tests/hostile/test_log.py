@@ -222,7 +222,6 @@ def test_leaf_of_nothing(good: Path) -> None:
 def test_growing_while_being_read(good: Path, tmp_path: Path) -> None:
     """A publish between a reader's two requests is no reason for distrust."""
     shutil.copytree(good, tmp_path / "old")
-    registry(good, GOOD, OLD, THIRD)
     registry(good, OLD, claim(classifier="9"))
     asked = []
 

@@ -1,5 +1,6 @@
 """Attacks on the server over real sockets: it answers plain reads of its own files, and nothing else."""
 
+import gzip
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import pytest
 from bpfcompat import process
 from bpfcompat.errors import ConfigError
 from bpfcompat.registry import layout
+from bpfcompat.registry.compressed import refresh
 from bpfcompat.registry.serve import serve
 from bpfcompat.registry.server.tls import certificate
 from bpfcompat.statement import pair_id
@@ -66,7 +68,7 @@ def test_plain_reads(server: Running) -> None:
         text = b"\n".join(fields(answer))
         assert b"X-Content-Type-Options: nosniff" in text
         assert b"default-src 'none'" in text and b"frame-ancestors 'none'" in text
-        fixed = name.split("/")[0] in ("bundles", "evidence", "manifests", "keys", "tile")
+        fixed = name.split("/")[0] in ("bundles", "evidence", "manifests", "keys", "tile", "packs")
         assert (b"immutable" in text) == fixed and (b"Cache-Control: no-cache" in text) != fixed
     assert body(server.get("/")) == (server.root / "index.html").read_bytes()
 
@@ -263,6 +265,57 @@ def test_odd_files(own: Running, tmp_path: Path) -> None:
     (own.root / "pairs").rename(tmp_path / "pairs")
     (own.root / "pairs").symlink_to(tmp_path / "pairs")
     eventually(lambda: status(own.get(BUNDLE)) == 404)
+
+
+GZIPPED = [b"gzip", b"GZIP", b"br, gzip;q=0.5", b"gzip ; q=1.000", b"deflate,gzip", b"*, gzip"]
+PLAIN_ONLY = [
+    b"gzip;q=0", b"gzip;q=0.000", b"*", b"x-gzip", b"gzip;q=2", b"gzip;level=9", b"identity;q=0", b"br", b"gzi p", b"",
+]  # fmt: skip
+
+
+def ask_gzip(own: Running, coding: bytes, more: bytes = b"") -> bytes:
+    return own.get("/index.html", more=b"Accept-Encoding: " + coding + b"\r\n" + more)
+
+
+def test_twins(own: Running) -> None:
+    """A compressed copy goes to those who name gzip, under a tag of its own; all answers say that it depends."""
+    page = own.root / "index.html"
+    page.write_bytes(b"<p>a page</p>\n" * 5000)
+    assert refresh(own.root) == 1
+    plain = own.get("/index.html")
+    for coding in GZIPPED:
+        answer = ask_gzip(own, coding)
+        assert b"Content-Encoding: gzip" in fields(answer)
+        assert gzip.decompress(body(answer)) == page.read_bytes() == body(plain)
+        assert {b"Vary: Accept-Encoding"} <= set(fields(answer)) & set(fields(plain))
+    for coding in PLAIN_ONLY:
+        assert fields(ask_gzip(own, coding)) == fields(plain) and body(ask_gzip(own, coding)) == body(plain)
+    both = (plain, ask_gzip(own, b"gzip"))
+    tags = [next(line[6:] for line in fields(a) if line.startswith(b"ETag: ")) for a in both]
+    assert tags[0] != tags[1]
+    known = [b"If-None-Match: " + tag + b"\r\n" for tag in tags]
+    assert [status(own.get("/index.html", more=tag)) for tag in known] == [304, 200]
+    assert [status(ask_gzip(own, b"gzip", tag)) for tag in known] == [200, 304]
+    assert status(own.get("/index.html.gz")) == 404
+    head = own.get("/index.html", b"HEAD", b"Accept-Encoding: gzip\r\n")
+    assert (fields(head), body(head)) == (fields(ask_gzip(own, b"gzip")), b"")
+
+
+def test_twins_that_are_none(own: Running, tmp_path: Path) -> None:
+    """A copy of older bytes, a link, a folder, a FIFO in its place, or none at all: the file itself is sent."""
+    page = own.root / "index.html"
+    page.write_bytes(b"<p>a page</p>\n" * 5000)
+    refresh(own.root)
+    copy = own.root / "index.html.gz"
+    assert b"Content-Encoding: gzip" in ask_gzip(own, b"gzip")
+    page.write_bytes(b"<p>another</p>\n" * 5000)  # and a kill before its copy was made
+    odd = [lambda: copy.symlink_to(tmp_path / "registry/style.css"), copy.mkdir, lambda: os.mkfifo(copy), lambda: None]
+    for make in (lambda: None, *odd):
+        answer = ask_gzip(own, b"gzip")
+        assert (status(answer), body(answer)) == (200, page.read_bytes()) and b"Content-Encoding" not in answer
+        if os.path.lexists(copy):
+            copy.rmdir() if copy.is_dir() and not copy.is_symlink() else copy.unlink()
+        make()
 
 
 def test_file_changes_while_sent(own: Running) -> None:

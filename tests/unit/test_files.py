@@ -386,3 +386,24 @@ def test_write_all_names_what_fails(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="taken: cannot write"):
         files.write_all([(tmp_path / "good", b"1"), (tmp_path / "taken", b"2"), (tmp_path / "later", b"3")])
     assert {p.name for p in tmp_path.iterdir()} == {"good", "taken"}
+
+
+def test_read_beneath(tmp_path: Path) -> None:
+    """A name in an open folder is read whole; a link, a folder, a FIFO, too much and nothing at all are told apart."""
+    (tmp_path / "file").write_bytes(b"data")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert files.read_beneath(fd, "file", 4) == b"data"
+        assert files.read_beneath(fd, "empty", 4) == b""
+        refused = {"link": "cannot open", "folder": "a directory", "fifo": "a FIFO", "none": "is missing"}
+        for name, words in refused.items():
+            with pytest.raises(StoreError, match=words):
+                files.read_beneath(fd, name, 4)
+        with pytest.raises(ObjectError, match="4 bytes, at most 3"):
+            files.read_beneath(fd, "file", 3, ObjectError)
+    finally:
+        os.close(fd)

@@ -11,7 +11,14 @@ from tests.fuzz.targets import TARGETS, seeds
 
 FOUND = Path(__file__).parents[1] / "fuzz" / "found"
 SECONDS = 2
-IN_TESTS = ("object", "core", "btf", "log", "note")  # the rest has hypothesis in tests of its own, and `doit fuzz`
+IN_TESTS = (
+    "object",
+    "core",
+    "btf",
+    "log",
+    "note",
+    "request",
+)  # the rest has hypothesis in tests of its own, and `doit fuzz`
 
 
 def test_names() -> None:

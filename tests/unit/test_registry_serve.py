@@ -1,9 +1,12 @@
 """The request parser, without a socket."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bpfcompat.registry.server import request
 from bpfcompat.registry.server.request import Fields, Refusal, Request, parse_request
+from tests.streams import HIDDEN, PIECES, check
 
 
 def test_plain_request() -> None:
@@ -40,3 +43,26 @@ def test_garbage(block: bytes) -> None:
         parse_request(block)
     except Refusal as refusal:
         assert 400 <= refusal.status.value <= 505
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12), st.integers(0, 40))
+def test_as_h11_reads_it(pieces: list[bytes], cut: int) -> None:
+    """Of any stream, in whatever parts it comes, we answer only what h11 reads in the same way, and without a body."""
+    check(b"".join(pieces), cut)
+
+
+def test_streams_are_answered() -> None:
+    """That comparison has something to compare: sound streams are answered to their end."""
+    assert check(HIDDEN * 50, 7) == 50
+    assert check(b"GET /a?b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" + HIDDEN) == 2
+    assert check(b"GET / HTTP/1.0\r\n\r\n" + HIDDEN) == 1
+    assert check(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 33\r\n\r\n" + HIDDEN) == 0
+
+
+def test_a_smuggled_request_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that does not care for bodies is found out."""
+    monkeypatch.setattr(request, "_REFUSED", set())
+    request.read_fields.cache_clear()
+    with pytest.raises(AssertionError):
+        check(b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + HIDDEN)
+    request.read_fields.cache_clear()

@@ -1,0 +1,168 @@
+"""What every server of a registry must do, ours and nginx as docs/nginx.conf sets it up: so nobody depends on ours."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bpfcompat import process
+from bpfcompat.registry import layout
+from tests.claims import registry
+from tests.peers import ROOT, body, fields, running, snapshot, status, until_closed
+
+pytestmark = pytest.mark.hostile
+IMMUTABLE = b"Cache-Control: public, max-age=31536000, immutable"
+HEX = "0" * 64
+LOG = {
+    "checkpoint": "text/plain; charset=utf-8", "root/1.json": "application/json", "tile/0/000": "",
+    "tile/0/x001/x234/067": "", "tile/63/000.p/255": "", "tile/entries/000.p/7": "", f"packs/{HEX}.pack": "",
+}  # fmt: skip
+TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+         ".pem": "application/x-pem-file"}  # fmt: skip
+
+
+@contextlib.contextmanager
+def nginx(root: Path) -> Iterator[int]:
+    """nginx with the published configuration; its port."""
+    tool = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if tool is None:
+        pytest.skip("nginx is absent")
+    folder = root.with_name("nginx")
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    published = (ROOT / "docs/nginx.conf").read_text()
+    assert "127.0.0.1:8081" in published and "/srv/registry" in published
+    (folder / "registry.conf").write_text(
+        published.replace("127.0.0.1:8081", f"127.0.0.1:{port}").replace("/srv/registry", str(root))
+    )
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {folder}/pid; error_log stderr crit; events {{}}\n"
+        f"http {{ access_log off; {temporary} include {folder}/registry.conf; }}\n"
+    )
+    argv = [tool, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    with process.spawned(argv, cwd=folder, env={"PATH": os.environ["PATH"]}) as child:
+        until = time.monotonic() + 20
+        while not _listens(port):
+            assert child.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        yield port
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def ours(root: Path) -> Iterator[int]:
+    """Our own; its port."""
+    with running(root) as found:
+        yield found.port
+
+
+@pytest.fixture(scope="module", params=[ours, nginx])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    """A registry with a file of every kind, and things that are none; the server's port.  The tree stays as it was."""
+    root = tmp_path_factory.mktemp("served") / "registry"
+    registry(root)
+    for name in LOG:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    (root / "secret.txt").write_text("secret")
+    (root / ".hidden").write_text("secret")
+    (root.parent / "outside.json").write_text("secret")
+    (root / f"bundles/{'e' * 64}.json").symlink_to(root.parent / "outside.json")
+    (root / f"bundles/{'f' * 64}.json").mkdir()
+    before = snapshot(root)
+    with request.param(root) as port:
+        yield root, port
+    assert snapshot(root) == before
+
+
+def ask(port: int, target: str, method: str = "GET", more: str = "") -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as peer:
+        peer.sendall(f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n".encode("latin-1"))
+        return until_closed(peer)
+
+
+def test_every_file(served: tuple[Path, int]) -> None:
+    """Every file of the grammar comes with its bytes, its type, and how long it holds; HEAD says the same."""
+    root, port = served
+    names = [str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and not p.is_symlink()]
+    assert len(names) > 15
+    for name in names:
+        answer, known = ask(port, f"/{name}"), layout.SERVED.fullmatch(name)
+        assert status(answer) == (200 if known else 404), name
+        if known:
+            assert body(answer) == (root / name).read_bytes()
+            kind = LOG.get(name) or TYPES.get(Path(name).suffix, "application/octet-stream")
+            assert f"Content-Type: {kind}".encode() in fields(answer), name
+            assert (IMMUTABLE if known["addressed"] else b"Cache-Control: no-cache") in fields(answer)
+            assert b"X-Content-Type-Options: nosniff" in fields(answer)
+            assert any(line.startswith(b"Content-Security-Policy: default-src 'none'") for line in fields(answer))
+            head = ask(port, f"/{name}", "HEAD")
+            assert (body(head), fields(head)) == (b"", fields(answer))
+    assert body(ask(port, "/")) == (root / "index.html").read_bytes()
+
+
+OTHERS = [
+    "/../outside.json", "/bundles/../../outside.json", "//etc/passwd", "/./matrix.json", "/bundles/", "/bundles",
+    "/pair/", "//matrix.json", "/.lock", "/.hidden", "/secret.txt", "/%2e%2e/outside.json", "/..%2foutside.json",
+    "/%6datrix.json", "/matrix.json?x=1", "/matrix.json?", "/matrix.json/", "/matrix.json;x", "/MATRIX.JSON",
+    "/matrix.json.gz", "/index.html/", "/?", "/tile/0", "/tile/0/x001", "/tile/0/x000/001", "/tile/64/000",
+    "/tile/0/000.p/0", "/root/01.json", "/root/", f"/bundles/{'A' * 64}.json", f"/bundles/{'0' * 63}.json",
+    f"/bundles/{'0' * 64}.json", f"/bundles/{'f' * 64}.json/", f"/packs/{HEX}.json", "/health", "/metrics",
+    "/favicon.ico", "/" + "a" * 3000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", OTHERS)
+def test_nothing_else(served: tuple[Path, int], target: str) -> None:
+    """Any other spelling or path is refused without a redirect, a listing or a word from outside."""
+    answer = ask(served[1], target)
+    assert status(answer) in ((404, 400) if ".." in target or "%" in target else (404,))
+    assert b"secret" not in answer and b"matrix" not in body(answer)
+
+
+def test_links_and_folders(served: tuple[Path, int]) -> None:
+    """A link, or a folder with a file's name, gives away nothing."""
+    for name in ("e" * 64, "f" * 64):
+        answer = ask(served[1], f"/bundles/{name}.json")
+        assert status(answer) in (403, 404, 301) and b"secret" not in answer
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "MKCOL", "PROPFIND"])
+def test_reads_only(served: tuple[Path, int], method: str) -> None:
+    """Nothing but GET and HEAD is allowed, on files that exist and others."""
+    for target in ("/matrix.json", f"/bundles/{HEX}.json"):
+        answer = ask(served[1], target, method)
+        assert status(answer) == 405 and b"Allow: GET, HEAD" in fields(answer)
+
+
+def test_whole_files_only(served: tuple[Path, int]) -> None:
+    """A Range gets the whole file, and no encoding is used that was not asked for."""
+    root, port = served
+    for more in ("Range: bytes=0-0\r\n", "Range: bytes=-1,0-5\r\n", "Accept-Encoding: identity\r\n", ""):
+        answer = ask(port, "/matrix.json", more=more)
+        assert (status(answer), body(answer)) == (200, (root / "matrix.json").read_bytes())
+
+
+def test_the_configuration_is_short_and_knows_every_path() -> None:
+    """The published configuration has at most twenty lines, and names every folder of the grammar."""
+    text = (ROOT / "docs/nginx.conf").read_text()
+    assert len([line for line in text.splitlines() if line.strip() and not line.startswith("#")]) <= 20
+    folders = set(re.findall(r"[a-z]{4,}", re.sub(r"\(\?P<addressed>", "", layout.SERVED.pattern)))
+    assert all(name in text for name in folders), folders
