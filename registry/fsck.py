@@ -90,6 +90,7 @@ class _Check:
         self.log = _Log([], [])
         self.checkpoint: Checkpoint | None = None
         self.reports: set[str] = set()
+        self.pack: str | None = None
 
     def _own(self) -> Policy:
         """The keys that the registry carries: good for finding damage, not for trust."""
@@ -275,9 +276,20 @@ class _Check:
                     raise TrustError("holds another matrix than its name says")
                 if b'"predicateType":"urn:bpfcompat:matrix:v1"' in payload:
                     continue  # of format 1, which nobody reads any more
-                log = parse_matrix_statement(payload).log
+                matrix = parse_matrix_statement(payload)
+                log, self.pack = matrix.log, matrix.pack  # the newest one is read last
                 if log is not None and self.checkpoint is not None and self.log.root(log.size) != log.root:
                     raise TrustError(f"is cut from a log of {log.size} leaves that this one does not begin with")
+
+    def packs(self) -> None:
+        """Every pack is what its name says, and the newest matrix's is there; what is in it, verify reads."""
+        names = [name for name in self._names("packs") if not name.startswith(TEMP_PREFIX)]
+        for path in (f"packs/{name}" for name in names):
+            with self.about(path):
+                if layout.pack_path(digest_bytes(self._read(path, MAX_PACK_BYTES))) != path:
+                    raise TrustError("its bytes are not what its name says")
+        if self.pack is not None and layout.pack_path(self.pack) not in {f"packs/{name}" for name in names}:
+            self.problems.append(f"{layout.pack_path(self.pack)}: is missing, and the matrix names it: publish again")
 
     def pairs(self) -> None:
         """Every index names bundles that are there."""
@@ -357,6 +369,7 @@ def _looked(check: _Check) -> Found:
     check.named_by_content("packs", set(), ".pack")
     check.pairs()
     check.matrices()
+    check.packs()
     check.strays()
     return Found(len(check.log.leaves), len(check._names("bundles")), check.files,
                  tuple(check.problems), tuple(check.notes))  # fmt: skip
