@@ -62,6 +62,7 @@ class Asker(Assurer):
     def __init__(self, shop: Workshop) -> None:
         super().__init__(shop)
         self._classifier: str | None = None
+        self._loans: dict[str, Entry] = {}  # probe key → what stands in its place, as far as it was looked up
 
     def probe(self, pair: Pair, make: bool = True) -> Entry:
         """The stored report of a pair: outputs `report` and `console`, perhaps `logs` and `costs` (see beside.py).
@@ -69,8 +70,11 @@ class Asker(Assurer):
         A borrowed one has its report alone.  GuestError when no guest could be asked.
         """
         action = self.probe_action(pair, make)
-        if self.trust and self.known(action) is None and (loan := borrowing.lent(self, action)) is not None:
-            return loan
+        if self.trust:
+            loan = self._loans.get(action.key()) or (None if self.known(action) else borrowing.lent(self, action))
+            if loan is not None:
+                self._loans[action.key()] = loan
+                return loan
         return self.have(action, lambda work: self._make_probe(pair, work), make)
 
     @property
@@ -80,8 +84,12 @@ class Asker(Assurer):
 
     def forget(self, action: Action) -> bool:
         """Drop an action's entry, and what was borrowed in its place."""
-        lent = action.kind == "probe" and super().forget(borrowing.loan_action(action))
+        lent = action.kind == "probe" and self._drop_loan(action)
         return super().forget(action) or lent
+
+    def _drop_loan(self, probe: Action) -> bool:
+        self._loans.pop(probe.key(), None)
+        return super().forget(borrowing.loan_action(probe))
 
     def _make_probe(self, pair: Pair, work: Path) -> Made:
         from bpfcompat import wire
@@ -97,7 +105,7 @@ class Asker(Assurer):
         console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
         body = canonical(wire.report_to_json(report))
         outputs = {"report": body, "console": console.encode(), **beside(report)}
-        super().forget(borrowing.loan_action(self.probe_action(pair)))  # what was asked here stands from now on
+        self._drop_loan(self.probe_action(pair))  # what was asked here stands from now on
         return Made(outputs, {"run": self._run_facts(attempts)})
 
     def ask_anew(self, pair: Pair) -> tuple[Report, list[Attempt]]:

@@ -35,7 +35,9 @@ def trust_of(steps: Steps) -> str:
     if not config["substituters.url"] or VERDICTS not in config["substituters.borrow"]:
         return ""
     told = {name: config[f"substituters.{name}"] for name in ("url", "needed")}
-    files = {name: [digest(path) for path in config.paths(f"substituters.{name}")] for name in ("keys", "log_keys")}
+    files = {
+        name: [digest(path) for path in config.paths(f"substituters.{name}")] for name in ("keys", "log_keys", "root")
+    }
     return digest_json({**told, **files})
 
 

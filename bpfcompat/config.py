@@ -150,6 +150,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "url": _texts(()),
         "keys": _texts(()),
         "log_keys": _texts(()),
+        "root": _texts(()),
         "needed": _whole(1, 1, 16),
         "borrow": _some_of("verdicts"),
     },
@@ -459,13 +460,18 @@ def _check_deadlines(values: Mapping[str, Any]) -> None:
 
 
 def _check_substituters(values: Mapping[str, Any]) -> None:
-    where, urls = f"{FILE}: [substituters]", values["substituters.url"]
-    if urls and not values["substituters.keys"]:
+    where = f"{FILE}: [substituters]"
+    urls, keys, roots = (values[f"substituters.{name}"] for name in ("url", "keys", "root"))
+    if urls and not keys and not roots:
         raise ConfigError(f"{where}: keys: whose signature counts?",
-                          hint="give public keys that did not come from the registry")  # fmt: skip
+                          hint="give public keys, or root documents, that did not come from the registry")  # fmt: skip
+    if roots and (keys or values["substituters.log_keys"]):
+        raise ConfigError(f"{where}: root: has all keys in it", hint="leave keys and log_keys out")
+    if roots and len(roots) != len(urls):
+        raise ConfigError(f"{where}: root: expected one for each url, in their order")
     if len(set(urls)) < len(urls):
         raise ConfigError(f"{where}: url: the same registry twice")
-    if urls and values["substituters.needed"] > min(len(urls), len(values["substituters.keys"])):
+    if urls and values["substituters.needed"] > min(len(urls), len(keys) or len(urls)):
         raise ConfigError(f"{where}: needed: more than there are registries or keys")
 
 

@@ -23,6 +23,7 @@ from bpfcompat.note import MAX_NOTE_BYTES, NoteKey, verify_note
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.log import named
+from bpfcompat.registry.pack import MAX_PACK_BYTES
 from bpfcompat.registry.roots import published
 from bpfcompat.registry.text import plain
 from bpfcompat.rootchain import follow, pinned
@@ -93,6 +94,7 @@ class _Check:
         self.log = _Log([], [])
         self.checkpoint: Checkpoint | None = None
         self.reports: set[str] = set()
+        self.pack: str | None = None
 
     def _own(self) -> Policy:
         """The keys that the registry carries: good for finding damage, not for trust."""
@@ -268,7 +270,7 @@ class _Check:
         names = [name for name in self._names(folder) if not name.startswith(TEMP_PREFIX)]
         for name in names:
             with self.about(f"{folder}/{name}"):
-                data = self._read(f"{folder}/{name}", layout.MAX_EVIDENCE_BYTES)
+                data = self._read(f"{folder}/{name}", MAX_PACK_BYTES)
                 if f"{digest_bytes(data)[7:]}{suffix}" != name:
                     raise TrustError("its bytes are not what its name says")
         for missing in sorted(wanted.difference(name.removesuffix(".json") for name in names)):
@@ -285,9 +287,20 @@ class _Check:
                     raise TrustError("holds another matrix than its name says")
                 if b'"predicateType":"urn:bpfcompat:matrix:v1"' in payload:
                     continue  # of format 1, which nobody reads any more
-                log = parse_matrix_statement(payload).log
+                matrix = parse_matrix_statement(payload)
+                log, self.pack = matrix.log, matrix.pack  # the newest one is read last
                 if log is not None and self.checkpoint is not None and self.log.root(log.size) != log.root:
                     raise TrustError(f"is cut from a log of {log.size} leaves that this one does not begin with")
+
+    def packs(self) -> None:
+        """Every pack is what its name says, and the newest matrix's is there; what is in it, verify reads."""
+        names = [name for name in self._names("packs") if not name.startswith(TEMP_PREFIX)]
+        for path in (f"packs/{name}" for name in names):
+            with self.about(path):
+                if layout.pack_path(digest_bytes(self._read(path, MAX_PACK_BYTES))) != path:
+                    raise TrustError("its bytes are not what its name says")
+        if self.pack is not None and layout.pack_path(self.pack) not in {f"packs/{name}" for name in names}:
+            self.problems.append(f"{layout.pack_path(self.pack)}: is missing, and the matrix names it: publish again")
 
     def pairs(self) -> None:
         """Every index names bundles that are there."""
@@ -382,6 +395,7 @@ def _looked(check: _Check) -> Found:
     check.pairs()
     check.matrices()
     check.roots()
+    check.packs()
     check.strays()
     return Found(len(check.log.leaves), len(check._names("bundles")), check.files,
                  tuple(check.problems), tuple(check.notes))  # fmt: skip

@@ -1,5 +1,6 @@
 """Before any guest is booted: the registries of [substituters] are asked, each once for the whole matrix."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -8,7 +9,7 @@ from typing import TypeVar
 
 from bpfcompat import borrowing
 from bpfcompat.action import Action
-from bpfcompat.errors import BpfcompatError, ConfigError
+from bpfcompat.errors import BpfcompatError, ConfigError, KernelError, StoreError, TrustError
 from bpfcompat.files import read_bounded
 from bpfcompat.keys import MAX_KEY_BYTES, PublicKey, load_public
 from bpfcompat.model import Verdict
@@ -19,8 +20,13 @@ from bpfcompat.realise import NotThere
 from bpfcompat.registry import client
 from bpfcompat.registry.borrow import Lender, Loan
 from bpfcompat.registry.borrow import borrow as ask
+from bpfcompat.registry.rootmemory import RootMemory, reader_policy
 from bpfcompat.registry.state import Memory, state_folder
+from bpfcompat.registry.text import plain
 from bpfcompat.registry.verify import Trust
+from bpfcompat.rootchain import pinned
+from bpfcompat.rootdoc import MAX_BYTES
+from bpfcompat.rules.planning import without_gc
 from bpfcompat.rules.session import Session
 from bpfcompat.statement import question_id
 
@@ -29,20 +35,22 @@ _Key = TypeVar("_Key", PublicKey, NoteKey)
 
 def borrow(session: Session, pairs: Sequence[Pair]) -> None:
     """Store what others have found out about these pairs, as far as it is believed, and say what came of it."""
+    with without_gc():  # thousands of claims are made, and none is garbage
+        _borrow(session, pairs)
+
+
+def _borrow(session: Session, pairs: Sequence[Pair]) -> None:
     questions = _questions(session, pairs)
     if not questions:
         return
-    now = int(time.time())
-    policy = _policy(session)
-    lenders = [Lender(url, _source(session, url), Trust(policy, now), now, partial(_memory, policy))
-               for url in session.config["substituters.url"]]  # fmt: skip
+    lenders, strangers = _lenders(session, int(time.time()))
     wanted = {question: str(next(iter(of))) for question, of in questions.items()}
     told = ask(lenders, wanted, session.config["substituters.needed"])
     loans = {pair: found for question, found in told.loans.items() for pair in questions[question]}
     probes = {pair: action for of in questions.values() for pair, action in of.items()}
     kept, refused = borrowing.keep(session.asker, probes, loans)
     _say(session, kept, loans)
-    for line in borrowing.lines([*told.conflicts.values()], [*told.problems, *refused]):
+    for line in borrowing.lines([*told.conflicts.values()], [*strangers, *told.problems, *refused]):
         session.voice.say(line)
     session.voice.say(f"   borrowed: {len(kept)} of {len(pairs)} pairs")
 
@@ -80,6 +88,27 @@ def _source(session: Session, url: str) -> client.Source:
 def _memory(policy: Policy) -> Memory:
     """What `bpfcompat verify` remembers too: a log that was seen in either way cannot be rewritten for the other."""
     return Memory(state_folder("reader"), policy.every_log)
+
+
+def _lenders(session: Session, now: int) -> tuple[list[Lender], list[str]]:
+    """The registries, each with whom it is believed by; and those of whom that could not be found out, in words."""
+    lenders, strangers = [], []
+    urls, roots = session.config["substituters.url"], session.config.paths("substituters.root")
+    for url, pin in itertools.zip_longest(urls, roots):  # as many, or none
+        source = _source(session, url)
+        try:
+            policy = _rooted(pin, source, now) if pin else _policy(session)
+        except (TrustError, StoreError, KernelError) as error:
+            strangers.append(plain(f"{url}: {error}", 400))
+            continue
+        lenders.append(Lender(url, source, Trust(policy, now), now, partial(_memory, policy)))
+    return lenders, strangers
+
+
+def _rooted(pin: Path, source: client.Source, now: int) -> Policy:
+    """Whom a pinned root document trusts, by the newest version that the registry has."""
+    first = pinned(read_bounded(pin, MAX_BYTES, ConfigError), str(pin))
+    return reader_policy(first, source, RootMemory(state_folder("reader")), now=now)[1]
 
 
 def _policy(session: Session) -> Policy:

@@ -50,6 +50,7 @@ class Session:
         self.halted = False
         self.lent: dict[Pair, str] = {}  # pairs that were borrowed in this run, and from whom
         self.conflict = False  # a question with two signed answers was published
+        self._rows: tuple[tuple[int, ...], tuple[Row, ...]] | None = None
         self._done = 0
         self._total = 0
         self._guard = threading.Lock()
@@ -187,8 +188,12 @@ class Session:
         return {"trouble": text, "not_to_be_had": absent}
 
     def rows(self) -> tuple[Row, ...]:
-        """All rows of the matrix, in its order."""
-        return tuple(self.row(p) for p in self.matrix.pairs)
+        """All rows of the matrix, in its order; made anew only when a pair was asked, borrowed or lost since."""
+        asked = sum(label.startswith(("probe:", "verdict:")) for label in self.asker.ran)
+        state = (asked, len(self.lent), len(self.troubles))
+        if self._rows is None or self._rows[0] != state:
+            self._rows = (state, tuple(self.row(p) for p in self.matrix.pairs))
+        return self._rows[1]
 
     def decide(self, rows: Iterable[Row]) -> None:
         """Let the gate speak; keeps its exit code for `outcome`."""

@@ -1,5 +1,6 @@
 """Two monorepos: what A's guests said, B need not ask again; and whatever is wrong with A, B asks its own."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -222,6 +223,35 @@ def test_two_of_two(plain: Repo, lender: Repo, borrower: Repo, tmp_path: Path) -
     assert borrower.boots() == {}
 
 
+def rooted(repo: Repo) -> None:
+    """Give a registry a root document that lists the keys which signed it."""
+    name = json.loads((repo.root / REGISTRY / "registry.json").read_text())["log"].partition("+")[0]
+    repo.bpfcompat("keys", "new", "root", "alice")
+    repo.bpfcompat("keys", "init", "draft.json", "--name", name, "--threshold", "1", "--root", "alice.pub", "--verdict",
+                   "keys/signing.pem.pub", "--log", "keys/log.pem.pub", "--days", "365")  # fmt: skip
+    repo.bpfcompat("keys", "sign", "draft.json", "--key", "alice")
+    signatures = [path.name for path in repo.root.glob("draft.json.*.sig")]
+    repo.bpfcompat("keys", "publish", "draft.json", *signatures, "--registry", REGISTRY)
+
+
+def test_root_document(lender: Repo, borrower: Repo, tmp_path: Path) -> None:
+    """A root document stands for all keys; with a damaged one nothing is lent, and all is asked here."""
+    rooted(made := copy(lender, tmp_path / "rooted"))
+    shutil.copy(made.root / REGISTRY / "root/1.json", borrower.root / "keys/root.json")
+    with lending(files(tree(made)), files(tree(lender))) as servers:
+        trusting(borrower, *servers, keys=[], root=["keys/root.json"] * 2)
+        ran = borrower.doit("matrix")
+        assert len(servers[0].seen) <= 10
+    assert "9 borrowed; all as expected" in ran.out
+    assert borrower.boots() == {}
+    (borrower.root / "keys/root.json").write_bytes(b"{}")
+    with lending(files(tree(made))) as servers:
+        trusting(borrower, *servers, keys=[], root=["keys/root.json"])
+        ran = borrower.doit("matrix")
+    assert f"!! borrow: {servers[0].url}: " in ran.out
+    assert borrower.boots() == dict.fromkeys(PAIRS, 1)
+
+
 def test_borrow_alone(lender: Repo, borrower: Repo) -> None:
     """`doit borrow` takes what there is and boots nothing."""
     borrower.object("alpha", "compatible alpha  ")
@@ -268,6 +298,8 @@ def test_own_key(lender: Repo, borrower: Repo) -> None:
 
 def test_settings(borrower: Repo) -> None:
     """Whom to believe must be said: an address without a key, or more keys needed than there are, is an input error."""
-    for table in ({"url": ["https://a.example/"]}, {"url": ["a"], "keys": ["b"], "needed": 2}, {"url": ["a", "a"]}):
+    both = {"url": ["a"], "keys": ["b"]}
+    for table in ({"url": ["https://a.example/"]}, {**both, "needed": 2}, {"url": ["a", "a"], "keys": ["b"]},
+                  {**both, "root": ["c"]}, {"url": ["a"], "root": ["b", "c"]}):  # fmt: skip
         borrower.settings(lambda s, table=table: s.update(substituters=table))  # type: ignore[misc]
         assert "[substituters]" in borrower.doit("matrix", code=2).err

@@ -79,6 +79,18 @@ def test_missing(folder: Path, name: str) -> None:
     assert name in names(fsck(folder))
 
 
+def test_pack(folder: Path) -> None:
+    """A pack that is damaged, or gone although the matrix names it, is named."""
+    packs = sorted((folder / "packs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    for path in packs:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        assert f"packs/{path.name}: its bytes are not what its name says" in names(fsck(folder))
+        path.write_bytes(whole)
+    packs[-1].unlink()
+    assert f"packs/{packs[-1].name}: is missing" in names(fsck(folder))
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "bundles/readme.txt", "tile/0/000.p/0", "x/y/z", ".hidden"])
 def test_strays(folder: Path, name: str) -> None:
     """A file that no registry has is named, and left."""
