@@ -22,6 +22,7 @@ from bpfcompat.registry.publish import VALID_S, Item
 from bpfcompat.registry.verify import format_verification, verify
 from bpfcompat.statement import pair_id
 from tests.claims import BAD, GOOD, KEY, NOW, ORIGIN, OTHER, POLICY, claim, item, put, registry, report, row, two_claims
+from tests.killing import in_child
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -174,17 +175,6 @@ def test_key_rotation(tmp_path: Path) -> None:
     assert (done.new, done.known) == (1, 1)
     assert verify(Folder(tmp_path), [KEY.public_key(), OTHER.public_key()], now=NOW).exit_code is Exit.OK
     assert verify(Folder(tmp_path), [OTHER.public_key()], now=NOW).exit_code is Exit.UNTRUSTED
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run work in a forked process and return its wait status."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return os.waitpid(child, 0)[1]
 
 
 def killed_after(renames: int, work: Callable[[], None]) -> bool:
