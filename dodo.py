@@ -34,7 +34,12 @@ def task_goldens():
 def task_test():
     """Lint, types and tests; the guest tests boot real kernels."""
     return {
-        "actions": ["ruff check .", "ruff format --check .", "mypy", "pytest -n auto --dist loadfile"],
+        "actions": [
+            "ruff check .",
+            "ruff format --check .",
+            "mypy",
+            "pytest -n auto --dist loadfile --no-loadscope-reorder",
+        ],
         "verbosity": 2,
     }
 
