@@ -35,7 +35,7 @@ class Bench:
         if attempt.report is None:
             absent(str(attempt.error))
             raise AssertionError
-        return attempt.report, asker._classify(pair, attempt.report)
+        return attempt.report, asker.classify(pair, attempt.report)
 
     def own(self, name: str) -> Declared:
         """What the example declares."""
