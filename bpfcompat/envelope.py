@@ -5,9 +5,8 @@ bundle has one spelling, canonical JSON of exactly this shape, with at most one 
 The key id is the key's OpenSSH fingerprint, because cosign tries no signature with another non-empty id.
 """
 
-import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -20,10 +19,10 @@ from bpfcompat import logentry
 from bpfcompat.digest import canonical, digest_bytes, raw_digest
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PrivateKey, PublicKey, fingerprint
-from bpfcompat.logentry import LogEntry, strict64
+from bpfcompat.logentry import LogEntry
 from bpfcompat.note import NoteKey
 from bpfcompat.policy import Policy
-from bpfcompat.strictjson import parse_json
+from bpfcompat.strictjson import encode64, members, parse_json, strict64
 from bpfcompat.tlog import Checkpoint, open_checkpoint
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -91,14 +90,14 @@ def sign(payload: bytes, key: PrivateKey, limit: int = MAX_BYTES) -> bytes:
 
 def bundle_bytes(signed: Envelope, limit: int = MAX_BYTES) -> bytes:
     """A bundle as canonical JSON without a final newline; TrustError if readers would refuse its size."""
-    signature = {"keyid": signed.keyid, "sig": _encode(signed.signature)}
+    signature = {"keyid": signed.keyid, "sig": encode64(signed.signature)}
     entries = {"tlogEntries": [logentry.as_json(signed.entry)]} if signed.entry else {}
     bundle = canonical(
         {
             "mediaType": MEDIA_TYPE,
             "verificationMaterial": {"publicKey": {"hint": signed.keyid}, **entries},
             "dsseEnvelope": {
-                "payload": _encode(signed.payload),
+                "payload": encode64(signed.payload),
                 "payloadType": PAYLOAD_TYPE,
                 "signatures": [signature],
             },
@@ -186,15 +185,15 @@ def _check_signature(signed: Envelope, keyid: str, key: PublicKey) -> None:
 
 def _explain(data: bytes, limit: int) -> NoReturn:
     """TrustError about a bundle that is not as we write them: what differs, as far down as it can be told."""
-    bundle = _members(parse_json(data, "bundle", limit), "bundle", "mediaType", "verificationMaterial", "dsseEnvelope")
+    bundle = members(parse_json(data, "bundle", limit), "bundle", "mediaType", "verificationMaterial", "dsseEnvelope")
     _exactly(bundle["mediaType"], MEDIA_TYPE, "bundle: mediaType")
     material = bundle["verificationMaterial"]
     logs = ("tlogEntries",) if isinstance(material, dict) and "tlogEntries" in material else ()
-    hint = _members(_members(material, "bundle: verificationMaterial", "publicKey", *logs)["publicKey"],
+    hint = members(members(material, "bundle: verificationMaterial", "publicKey", *logs)["publicKey"],
                     "bundle: publicKey", "hint")["hint"]  # fmt: skip
-    dsse = _members(bundle["dsseEnvelope"], "bundle: dsseEnvelope", "payload", "payloadType", "signatures")
+    dsse = members(bundle["dsseEnvelope"], "bundle: dsseEnvelope", "payload", "payloadType", "signatures")
     _exactly(dsse["payloadType"], PAYLOAD_TYPE, "bundle: payloadType")
-    signature = _members(_only(dsse["signatures"], "signatures"), "bundle: signature", "keyid", "sig")
+    signature = members(_only(dsse["signatures"], "signatures"), "bundle: signature", "keyid", "sig")
     _exactly(hint, signature["keyid"], "bundle: hint")
     for name, text in (("payload", dsse["payload"]), ("sig", signature["sig"])):
         strict64(text.encode() if isinstance(text, str) else b"", f"bundle: {name}")
@@ -209,16 +208,6 @@ def _only(value: Any, what: str) -> Any:
     return value[0]
 
 
-def _members(value: Any, what: str, *names: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or set(value) != set(names):
-        raise TrustError(f"{what}: expected an object with exactly {', '.join(names)}")
-    return value
-
-
 def _exactly(found: Any, expected: Any, what: str) -> None:
     if found != expected:
         raise TrustError(f"{what}: expected {str(expected)[:80]!r}, got {str(found)[:80]!r}")
-
-
-def _encode(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -7,7 +7,7 @@ is no entry of this one.  In a bundle the whole is `tlogEntries[0]`, in the one 
 
 import base64
 import re
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from bpfcompat.digest import canonical, raw_digest
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PublicKey
 from bpfcompat.note import NoteKey
+from bpfcompat.strictjson import encode64, members, strict64
 from bpfcompat.tlog import Checkpoint, check_inclusion, leaf_hash
 
 KIND, VERSION = "hashedrekord", "0.0.2"
@@ -98,16 +99,16 @@ def as_json(entry: LogEntry) -> dict[str, Any]:
     """The entry as Sigstore's bundle v0.3 has it."""
     return {
         "logIndex": str(entry.index),
-        "logId": {"keyId": _encode(entry.log)},
+        "logId": {"keyId": encode64(entry.log)},
         "kindVersion": {"kind": KIND, "version": VERSION},
         "inclusionProof": {
             "logIndex": str(entry.index),
-            "rootHash": _encode(entry.root),
+            "rootHash": encode64(entry.root),
             "treeSize": str(entry.size),
-            "hashes": [_encode(one) for one in entry.hashes],
+            "hashes": [encode64(one) for one in entry.hashes],
             "checkpoint": {"envelope": entry.checkpoint.decode()},
         },
-        "canonicalizedBody": _encode(entry.body),
+        "canonicalizedBody": encode64(entry.body),
     }
 
 
@@ -127,18 +128,6 @@ def from_groups(found: re.Match[bytes]) -> LogEntry | None:
     )
 
 
-def strict64(text: bytes, what: str) -> bytes:
-    """Base64 by one rule: standard alphabet, padded, no blanks, unused bits zero, at least a byte."""
-    try:
-        data = a2b_base64(text, strict_mode=True)
-    except ValueError:
-        data = b""
-    # only the last group of four can be spelled in two ways
-    if not data or len(text) % 4 or b2a_base64(data[-(len(data) % 3 or 3) :], newline=False) != text[-4:]:
-        raise TrustError(f"{what}: expected standard padded base64 of at least a byte")
-    return data
-
-
 def trusted_root(*keys: NoteKey) -> bytes:
     """What Sigstore's clients take as a trust root: these log keys, of old ones too, and no certificate authority."""
     rest: dict[str, list[Any]] = {"certificateAuthorities": [], "ctlogs": [], "timestampAuthorities": []}
@@ -148,16 +137,16 @@ def trusted_root(*keys: NoteKey) -> bytes:
 
 def _tlog(key: NoteKey) -> dict[str, Any]:
     der = key.key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    public = {"rawBytes": _encode(der), "keyDetails": "PKIX_ED25519", "validFor": {"start": "1970-01-01T00:00:00Z"}}
+    public = {"rawBytes": encode64(der), "keyDetails": "PKIX_ED25519", "validFor": {"start": "1970-01-01T00:00:00Z"}}
     return {"baseUrl": f"https://{key.name}", "hashAlgorithm": "SHA2_256", "publicKey": public,
-            "logId": {"keyId": _encode(log_id(key))}}  # fmt: skip
+            "logId": {"keyId": encode64(log_id(key))}}  # fmt: skip
 
 
 def explain(entry: Any) -> None:
     """TrustError that names the member of a JSON entry which is not as `as_json` writes it; nothing when all are."""
-    _shaped(entry, "entry", "logIndex", "logId", "kindVersion", "inclusionProof", "canonicalizedBody")
+    members(entry, "log entry: entry", "logIndex", "logId", "kindVersion", "inclusionProof", "canonicalizedBody")
     names = ("logIndex", "rootHash", "treeSize", "hashes", "checkpoint")
-    proof = _shaped(entry["inclusionProof"], "inclusionProof", *names)
+    proof = members(entry["inclusionProof"], "log entry: inclusionProof", *names)
     if entry["kindVersion"] != {"kind": KIND, "version": VERSION}:
         raise TrustError(f"log entry: kindVersion: expected {KIND} {VERSION}, got {str(entry['kindVersion'])[:80]}")
     if entry["logIndex"] != proof["logIndex"]:
@@ -167,21 +156,12 @@ def explain(entry: Any) -> None:
     _matching("logIndex", _NUMBER, entry["logIndex"])
     _matching("treeSize", _NUMBER, proof["treeSize"])
     _matching("rootHash", _HASH, proof["rootHash"])
-    _matching("keyId", _HASH, _shaped(entry["logId"], "logId", "keyId")["keyId"])
-    _matching("checkpoint", r'[^"\\]{1,4096}', _shaped(proof["checkpoint"], "checkpoint", "envelope")["envelope"])
+    _matching("keyId", _HASH, members(entry["logId"], "log entry: logId", "keyId")["keyId"])
+    checkpoint = members(proof["checkpoint"], "log entry: checkpoint", "envelope")
+    _matching("checkpoint", r'[^"\\]{1,4096}', checkpoint["envelope"])
     _matching("canonicalizedBody", _BASE64, entry["canonicalizedBody"])
 
 
 def _matching(name: str, pattern: str, text: Any) -> None:
     if not isinstance(text, str) or not re.fullmatch(pattern, text):
         raise TrustError(f"log entry: {name}: not as docs/registry.md says: {str(text)[:80]!r}")
-
-
-def _shaped(value: Any, what: str, *names: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or set(value) != set(names):
-        raise TrustError(f"log entry: {what}: expected an object with exactly {', '.join(names)}")
-    return value
-
-
-def _encode(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -4,8 +4,6 @@ A log signs the text itself (kind 1); a witness signs the text and the time at w
 rule: a line of a key that is not known is ignored, a line of a known key must hold, and no key has two lines.
 """
 
-import base64
-import binascii
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +25,7 @@ from bpfcompat.keys import (
     load_log_raw,
     raw_public,
 )
+from bpfcompat.strictjson import encode64, strict64
 
 MAX_NOTE_BYTES = 64 << 10
 MAX_SIGNATURES = 64
@@ -69,7 +68,7 @@ class NoteKey:
     @property
     def vkey(self) -> str:
         """The key as one word: name, id in hex, and base64 of kind and key, joined by plus signs."""
-        return f"{self.name}+{self.id.hex()}+{_encode(bytes([self.kind]) + self.raw)}"
+        return f"{self.name}+{self.id.hex()}+{encode64(bytes([self.kind]) + self.raw)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Line:
     signature: bytes
 
     def __bytes__(self) -> bytes:
-        return f"{_DASH}{self.name} {_encode(self.id + self.signature)}\n".encode()
+        return f"{_DASH}{self.name} {encode64(self.id + self.signature)}\n".encode()
 
 
 def check_name(name: str) -> None:
@@ -113,7 +112,7 @@ def parse_vkey(text: str) -> NoteKey:
     where = f"vkey {name[:80]!r}"
     if not re.fullmatch("[0-9a-f]{8}", key_id):
         raise TrustError(f"{where}: expected NAME+8 hex digits+base64", hint="`bpfcompat keygen --kind log` writes one")
-    data = _decode(packed, where)
+    data = strict64(packed.encode("ascii", "replace"), where)
     if data[:1] not in (b"\1", b"\4"):
         raise TrustError(f"{where}: expected a key of kind 1 (Ed25519 log) or 4 (Ed25519 witness)")
     key = NoteKey(name, load_log_raw(data[1:], where), Kind(data[0]))
@@ -205,7 +204,7 @@ def _lines(rows: Sequence[str]) -> Iterator[Line]:
         name, _, packed = row.removeprefix(_DASH).partition(" ")
         if not row.startswith(_DASH) or not name or "+" in name or any(c.isspace() for c in name):
             raise TrustError(f"note: expected a line `{_DASH}NAME BASE64`, got {row[:80]!r}")
-        data = _decode(packed, f"note: signature of {name[:80]!r}")
+        data = strict64(packed.encode("ascii", "replace"), f"note: signature of {name[:80]!r}")
         if len(data) < 5:
             raise TrustError(f"note: signature of {name[:80]!r}: {len(data)} bytes, expected a key id and more")
         yield Line(name, data[:4], data[4:])
@@ -243,17 +242,3 @@ def _decoded(data: bytes) -> str:
     if found := re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text):
         raise TrustError(f"note: a control character (0x{ord(found[0]):02x}) in it")
     return text
-
-
-def _encode(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _decode(text: str, where: str) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        data = b""
-    if not data or _encode(data) != text:
-        raise TrustError(f"{where}: expected standard padded base64")
-    return data

@@ -30,7 +30,7 @@ from bpfcompat.keys import (
 )
 from bpfcompat.note import Kind, NoteKey, check_name
 from bpfcompat.policy import CLOCK_SKEW_S, Policy, VerdictKey
-from bpfcompat.strictjson import parse_json
+from bpfcompat.strictjson import members, parse_json
 from bpfcompat.tlog import check_origin
 
 FORMAT = 1
@@ -218,7 +218,7 @@ def document(root: Root, signatures: Mapping[str, bytes]) -> bytes:
 
 def parse(data: bytes, what: str = "root document") -> Document:
     """A root document of exactly our shape; TrustError names the place that differs.  No signature is checked."""
-    found = _members(parse_json(data, what, MAX_BYTES), what, "signed", "signatures")
+    found = members(parse_json(data, what, MAX_BYTES), what, "signed", "signatures")
     signatures = _signatures(found["signatures"], what)
     root = _root(found["signed"], what)
     # one document, one spelling: so the payload made here is the bytes that came
@@ -232,7 +232,7 @@ def _signatures(found: Any, what: str) -> dict[str, bytes]:
         raise TrustError(f"{what}: signatures: expected a list of at most {MAX_KEYS}")
     made: dict[str, bytes] = {}
     for item in found:
-        one = _members(item, f"{what}: signature", "keyid", "sig")
+        one = members(item, f"{what}: signature", "keyid", "sig")
         keyid = _text(one["keyid"], f"{what}: keyid")
         if keyid in made:
             raise TrustError(f"{what}: two signatures by {keyid[:80]}")
@@ -242,10 +242,10 @@ def _signatures(found: Any, what: str) -> dict[str, bytes]:
 
 def _root(found: Any, what: str) -> Root:
     names = ("_type", "spec_version", "version", "expires", "keys", "roles", "bpfcompat")
-    signed = _members(found, f"{what}: signed", *names)
-    roles = _members(signed["roles"], f"{what}: roles", "root", "snapshot", "targets", "timestamp")
-    role = _members(roles["root"], f"{what}: role root", "keyids", "threshold")
-    ours = _members(signed["bpfcompat"], f"{what}: bpfcompat", "format", "name", "needed", "keys")
+    signed = members(found, f"{what}: signed", *names)
+    roles = members(signed["roles"], f"{what}: roles", "root", "snapshot", "targets", "timestamp")
+    role = members(roles["root"], f"{what}: role root", "keyids", "threshold")
+    ours = members(signed["bpfcompat"], f"{what}: bpfcompat", "format", "name", "needed", "keys")
     if ours["format"] != FORMAT:
         raise TrustError(f"{what}: format {str(ours['format'])[:20]}, this program knows {FORMAT}")
     if not isinstance(signed["keys"], dict) or not isinstance(ours["keys"], list):
@@ -264,8 +264,8 @@ def _root(found: Any, what: str) -> Root:
 
 
 def _holder(found: Any, what: str) -> LogPublicKey:
-    key = _members(found, f"{what}: root key", "keytype", "scheme", "keyval")
-    value = _members(key["keyval"], f"{what}: root key: keyval", "public")
+    key = members(found, f"{what}: root key", "keytype", "scheme", "keyval")
+    value = members(key["keyval"], f"{what}: root key: keyval", "public")
     if (key["keytype"], key["scheme"]) != ("ed25519", "ed25519"):
         raise TrustError(f"{what}: root key: expected ed25519, got {str(key['keytype'])[:40]!r}")
     return _ed25519(_hex(value["public"], f"{what}: root key"), "root key")
@@ -282,7 +282,7 @@ def _spki(pem: bytes, role: str, where: str) -> PublicKey | LogPublicKey:
 
 
 def _key(found: Any, what: str) -> Key:
-    item = _members(found, f"{what}: key", *_KEY_MEMBERS)
+    item = members(found, f"{what}: key", *_KEY_MEMBERS)
     role = _text(item["role"], f"{what}: role")
     where = f"{what}: {role[:20]} key"
     if item["algorithm"] != ALGORITHMS.get(role):
@@ -315,12 +315,6 @@ def parse_time(found: Any, what: str) -> int:
     except ValueError:
         pass
     raise TrustError(f"{what}: expected a time like 2026-11-27T00:00:00Z, got {str(found)[:40]!r}")
-
-
-def _members(value: Any, what: str, *names: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or set(value) != set(names):
-        raise TrustError(f"{what}: expected an object with exactly {', '.join(names)}")
-    return value
 
 
 def _text(value: Any, what: str) -> str:

@@ -221,7 +221,7 @@ class Tree:
         """A tile's hashes and, above them, those of the complete pairs in it, pairs of pairs, …"""
         if (level, index) not in self._rows:
             data = self.fetch(tile_at(self.size, level, index))
-            rows = [[data[i : i + HASH_BYTES] for i in range(0, len(data), HASH_BYTES)]]
+            rows = [_hashes(data)]
             while len(rows[-1]) > 1:
                 below = rows[-1]
                 rows.append([node_hash(below[i], below[i + 1]) for i in range(0, len(below) - 1, 2)])

@@ -1,7 +1,6 @@
 """Checkpoints that are not quite right, served to a reader who knows the log's key (V35, V38): all exit code 4."""
 
 import base64
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,27 +14,13 @@ from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder
 from bpfcompat.registry.state import Memory
 from bpfcompat.registry.verify import Verification, format_verification, verify
-from tests.claims import LOG, LOG_KEY, NOW, ORIGIN, POLICY, registry
+from tests.claims import LOG, LOG_KEY, NOW, ORIGIN, POLICY
 from tests.histories import EYES, WITNESSES
 
 pytestmark = pytest.mark.hostile
 
 WITNESSED = replace(POLICY, witnesses=tuple(WITNESSES[:2]), needed=2, max_age_s=3600)
 Change = Callable[[bytes], bytes]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry that verifies."""
-    folder = tmp_path_factory.mktemp("made") / "registry"
-    registry(folder)
-    return folder
-
-
-@pytest.fixture
-def good(made: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    return Path(shutil.copytree(made, tmp_path / "registry"))
 
 
 def served(folder: Path, change: Change, policy: object = POLICY) -> Verification:

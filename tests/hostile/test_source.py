@@ -1,7 +1,6 @@
 """Where a registry's bytes come from: odd files in a folder, files that change, a server that drags the run out."""
 
 import os
-import shutil
 import socket
 import stat
 import time
@@ -16,23 +15,10 @@ from bpfcompat.origins import NOBODY
 from bpfcompat.registry import client, layout
 from bpfcompat.registry.client import Folder, Pace, Source, Web, open_source
 from bpfcompat.registry.verify import verify
-from tests.claims import KEY, NOW, registry
+from tests.claims import KEY, NOW
 from tests.serving import files, reply, serving, talking
 
 pytestmark = pytest.mark.hostile
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "registry"
-    registry(folder)
-    return folder
-
-
-@pytest.fixture
-def good(made: Path, tmp_path: Path) -> Path:
-    """A registry that verifies."""
-    return Path(shutil.copytree(made, tmp_path / "registry"))
 
 
 def outcome(source: Source) -> Exit:
