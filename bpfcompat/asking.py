@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,12 @@ def _meanwhile(_size: int) -> None:
     import bpfcompat.elf
     import bpfcompat.reports
     import bpfcompat.verdict  # noqa: F401
+
+
+def _is_complete(report: bytes | bytearray) -> bool:
+    from bpfcompat.wire import is_complete
+
+    return is_complete(report)
 
 
 def flaky(pair: Pair, words: str, kept: Path) -> GuestError:
@@ -92,14 +99,14 @@ class Asker(Assurer):
         return super().forget(borrowing.loan_action(probe))
 
     def _make_probe(self, pair: Pair, work: Path) -> Made:
-        from bpfcompat import wire
-        from bpfcompat.beside import beside
-        from bpfcompat.console import clean_console
-
         self._refuse_flaky(pair)
         self.declared(pair.object)  # what does not fit the object is said before any guest starts
         self._refuse_certain(pair)
         report, attempts = self.ask_anew(pair)
+        from bpfcompat import wire
+        from bpfcompat.beside import beside
+        from bpfcompat.console import clean_console
+
         last = attempts[-1]
         self._compare_with_before(pair, report)
         console = clean_console(last.ended.console.data) if last.ended else last.error.console if last.error else ""
@@ -145,32 +152,46 @@ class Asker(Assurer):
 
     def attempt(self, pair: Pair, cold: bool) -> Attempt:
         """Ask one guest."""
-        from bpfcompat import wire
-        from bpfcompat.guest import broken
-        from bpfcompat.trying import Attempt, fate_of
+        from bpfcompat.trying import Attempt
 
-        nonce, began, log_max = secrets.token_hex(16), time.monotonic(), self.shop.config["guest.log_kb"] << 10
+        nonce, began = secrets.token_hex(16), time.monotonic()
         try:
             ended = self._ask(pair, nonce, cold)
-            try:
-                declared = bool(self.shop.matrix.objects[pair.object].declared)
-                report = wire.parse(ended.report, nonce, declared, log_max)
-            except GuestError as error:
-                raise broken(ended, error) from None
-            unmet = report.guest.get("unmet")
-            if unmet:  # it would be an answer to another question
-                raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
+            report = self._told(pair, ended, nonce)
         except GuestError as error:
-            tests = [t.name for t in self._tests(pair)]
-            partial = wire.parse_partial(error.heard, nonce, tests, log_max)
-            if partial and self.command(pair.object):  # it was not libbpf that was asked
-                partial = replace(partial, phase="command", program="")
-            seconds = time.monotonic() - began
-            return Attempt(
-                cold, partial.report if partial else None, error=error, fate=fate_of(error, partial), seconds=seconds
-            )
+            return self._lost(pair, error, nonce, cold, time.monotonic() - began)
         fate = Ending(Fate.SPLAT, "object", "", ended.splats, 1) if ended.splats else None
         return Attempt(cold, report, ended, fate=fate, seconds=ended.seconds)
+
+    def _told(self, pair: Pair, ended: Ended, nonce: str) -> Report:
+        """The report of a guest that came to its end; GuestError where it is none."""
+        from bpfcompat import wire
+        from bpfcompat.guest import broken
+
+        declared, log_max = bool(self.shop.matrix.objects[pair.object].declared), self._log_max
+        try:
+            report = wire.parse(ended.report, nonce, declared, log_max)
+        except GuestError as error:
+            raise broken(ended, error) from None
+        unmet = report.guest.get("unmet")
+        if unmet:  # it would be an answer to another question
+            raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
+        return report
+
+    def _lost(self, pair: Pair, error: GuestError, nonce: str, cold: bool, seconds: float) -> Attempt:
+        """The same of a guest that was lost, with what it had said by then."""
+        from bpfcompat import wire
+        from bpfcompat.trying import Attempt, fate_of
+
+        heard = wire.parse_partial(error.heard, nonce, [t.name for t in self._tests(pair)], self._log_max)
+        if heard and self.command(pair.object):  # it was not libbpf that was asked
+            heard = replace(heard, phase="command", program="")
+        said, fate = heard.report if heard else None, fate_of(error, heard)
+        return Attempt(cold, said, error=error, fate=fate, seconds=seconds)
+
+    @property
+    def _log_max(self) -> int:
+        return int(self.shop.config["guest.log_kb"]) << 10
 
     def declared(self, name: str) -> tuple[str, ...]:
         """What the guest is told of an object's declarations; ConfigError where they do not fit the object."""
@@ -185,27 +206,22 @@ class Asker(Assurer):
         )
 
     def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
-        from bpfcompat import loaders, wire
-        from bpfcompat.behave import spec_lines
         from bpfcompat.guest import run_clone, run_cold
 
-        shop = self.shop
-        attach, declared = shop.matrix.objects[pair.object].attach, self.declared(pair.object)
-        tests, limits, own = self._tests(pair), self.limits(), shop.matrix.objects[pair.object].command
-        spec = wire.spec(nonce, attach, time.time_ns(), secrets.token_hex(32), declared,
-                         spec_lines(tests, limits.stretched),
-                         loaders.settings(own, limits.stretched) if own else ())  # fmt: skip
-        limits = limits.longer(sum(test.timeout_s for test in tests) + (own.timeout_s if own else 0))
+        shop, limits = self.shop, self.limits()
+        tests, own = self._tests(pair), shop.matrix.objects[pair.object].command
+        patient = limits.longer(sum(test.timeout_s for test in tests) + (own.timeout_s if own else 0))
         content, modules = shop.store.checked(self.object(pair.object)), kmods.declared(self, pair)
-        job = self.job(pair.kernel, content, spec, self.files(pair.object), modules)
+        told = partial(self._question, pair, nonce, limits.stretched)
+        job = self.job(pair.kernel, content, told, self.files(pair.object), modules)
         qemu = self.qemu(pair.kernel)
         if cold:
-            ended = run_cold(qemu, job, limits, wire.is_complete, _meanwhile)
+            ended = run_cold(qemu, job, patient, _is_complete, _meanwhile)
             self._learn_pace(ended.first_s)
             return ended
         template = self.template(pair.kernel)
         try:
-            return run_clone(qemu, job, template.frozen, limits, wire.is_complete, _meanwhile)
+            return run_clone(qemu, job, template.frozen, patient, _is_complete, _meanwhile)
         except GuestError as error:
             if error.death in UNTHAWED and not error.heard:  # the template may be no good on this host
                 self.drop_template(pair.kernel, error.message)
@@ -213,6 +229,18 @@ class Asker(Assurer):
         finally:
             if template.touched():
                 self.drop_template(pair.kernel, "a guest wrote into its RAM's file")
+
+    def _question(self, pair: Pair, nonce: str, stretched: float) -> bytes:
+        """What the guest is told; made while QEMU starts, as what it needs takes a moment to load."""
+        from bpfcompat import loaders, wire
+        from bpfcompat.behave import spec_lines
+
+        spec = self.shop.matrix.objects[pair.object]
+        lines = spec_lines(self._tests(pair), stretched)
+        command = loaders.settings(spec.command, stretched) if spec.command else ()
+        return wire.spec(
+            nonce, spec.attach, time.time_ns(), secrets.token_hex(32), self.declared(pair.object), lines, command
+        )
 
     def _tests(self, pair: Pair) -> tuple[BehaviourTest, ...]:
         return self.shop.matrix.objects[pair.object].tests

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,8 @@ class Keeper(Realiser):
         self._templates: dict[str, Template] = {}
         self._unfreezable: set[str] = set()
 
-    def job(
-        self, kernel: str, content: Path | bytes, spec: bytes, files: Blob | None = None, modules: bytes = b""
-    ) -> Job:
+    def job(self, kernel: str, content: Path | bytes, spec: bytes | Callable[[], bytes],
+            files: Blob | None = None, modules: bytes = b"") -> Job:  # fmt: skip
         """A guest of this kernel with an object in hand, an archive of files and modules if it is to have them."""
         from bpfcompat.qemu import Job
 

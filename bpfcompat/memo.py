@@ -27,7 +27,7 @@ class Memo:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, list[Any]] = _read(path)
-        self._changed = False
+        self._learned: dict[str, list[Any]] = {}
 
     def digest(self, path: Path) -> str:
         """`sha256:…` of a file; ConfigError when it is not a file that can be read."""
@@ -55,18 +55,17 @@ class Memo:
         except OSError as error:
             raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
         if time.time_ns() - max(state[0], state[1]) > YOUNG_NS and _state(path) == state:
-            self._known[name] = [*state, value]
-            self._changed = True
+            self._known[name] = self._learned[name] = [*state, value]
         return value
 
     def save(self) -> None:
-        """Write the memo if it learned something; a store that cannot be written is not this module's to report."""
-        if self._changed:
+        """Add what was learned to what others wrote since; a store that cannot be written is not ours to report."""
+        if self._learned:
             try:
-                write_atomic(self.path, canonical(self._known))
+                write_atomic(self.path, canonical({**_read(self.path), **self._learned}))
             except StoreError:
                 return
-            self._changed = False
+            self._learned = {}
 
 
 def _state(path: Path) -> list[int]:

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -68,13 +68,14 @@ class Job:
     """What to boot, a vmlinuz or a vmlinux with a PVH entry, and what to hand over: `object`, its path or its bytes.
 
     `files`: an archive of guestfiles.py, if the guest is to have more than its object.
-    `modules` are those that the object declares, as kernels.modules.pack() writes them.
+    `modules` are those that the object declares, as kernels.modules.pack() writes them.  `spec` may be what makes it:
+    that is called while the host is still loading QEMU.
     """
 
     image: Path
     initramfs: Path
     object: Path | bytes
-    spec: bytes
+    spec: bytes | Callable[[], bytes]
     command_line: str = COMMAND_LINE
     memory_mb: int = 256
     files: Path | bytes | None = None
@@ -254,6 +255,8 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
             os.rmdir(folder)  # QEMU is in it: a folder that is gone stays empty, and nobody has to tidy up
         for _, end in pairs.values():
             end.close()  # or their end of file would never reach us
+        if fds.spec is not None and callable(job.spec):
+            _fill(fds.spec, job.spec())
         _let_go(leash[1], withheld(fds), min(MONITOR_S, seconds))
         yield Running(child, {name: pair[0] for name, pair in pairs.items()})
 
@@ -300,7 +303,8 @@ def _descriptors(
     given: dict[str, bytes] = {"freeze": b"1"}
     if not freeze:
         content = job.object if isinstance(job.object, bytes) else read_bounded(job.object, OBJECT_BYTES, ObjectError)
-        given = {"object": content, "spec": job.spec, **({"modules": job.modules} if job.modules else {})}
+        spec = b"" if callable(job.spec) else job.spec
+        given = {"object": content, "spec": spec, **({"modules": job.modules} if job.modules else {})}
     if not freeze and isinstance(job.files, bytes):
         given["files"] = job.files
     files = {name: stack.enter_context(_in_memory(name, data)) for name, data in given.items()}
@@ -331,9 +335,13 @@ def _opened(path: Path) -> Iterator[int]:
 def _in_memory(name: str, data: bytes) -> Iterator[int]:
     """A descriptor of a file that is on no disk."""
     with open(os.memfd_create(name), "wb") as stream:
-        stream.write(data)
-        stream.flush()
+        _fill(stream.fileno(), data)
         yield stream.fileno()
+
+
+def _fill(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 # --- the monitor

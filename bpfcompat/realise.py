@@ -577,16 +577,21 @@ class Realiser(Steps):
         }
 
     def _asked_tests(self, name: str) -> dict[str, Any]:
+        tests = self.shop.matrix.objects[name].tests
+        if not tests:
+            return {}
         from bpfcompat.behaviour import asked
 
-        tests = self.shop.matrix.objects[name].tests
-        return {"tests": [asked(test) for test in tests]} if tests else {}
+        return {"tests": [asked(test) for test in tests]}
 
     def expected(self, name: str) -> list[Any]:
         """What an object's behaviour tests are held against; part of the verdict's key, and not of the probe's."""
+        tests = self.shop.matrix.objects[name].tests
+        if not tests:
+            return []
         from bpfcompat.behaviour import expected
 
-        return [expected(test) for test in self.shop.matrix.objects[name].tests]
+        return [expected(test) for test in tests]
 
     def recipe(self, pair: Pair, make: bool = True) -> dict[str, Any]:
         """The whole question as it is stated: what the validator is told to do, and what is expected of it."""

@@ -7,12 +7,15 @@ one when every fresh guest, started cold and asked the same, comes to the same e
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from bpfcompat.console import SPLAT_LINES
 from bpfcompat.errors import GuestError
 from bpfcompat.guest import Death, Ended
 from bpfcompat.model import Ending, Fate, Report
-from bpfcompat.wire import Partial
+
+if TYPE_CHECKING:  # loading it takes longer than all of this, and it is not needed before a guest runs
+    from bpfcompat.wire import Partial
 
 FATES = {Death.PANIC: Fate.CRASH, Death.OOPS: Fate.CRASH, Death.HANG: Fate.HANG}
 
@@ -42,7 +45,7 @@ class Attempt:
         return (self.fate.fate, self.fate.phase, self.fate.program) if self.fate else None
 
 
-def fate_of(error: GuestError, partial: Partial | None) -> Ending | None:
+def fate_of(error: GuestError, partial: "Partial | None") -> Ending | None:
     """What became of a kernel that was lost with an object in hand; None for all that proves nothing of the object."""
     fate = FATES.get(Death(error.death)) if error.death in set(Death) else None
     if fate is None or partial is None:

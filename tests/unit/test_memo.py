@@ -158,6 +158,16 @@ def test_undecodable_path(tmp_path: Path) -> None:
     assert Memo(tmp_path / "memo").recall("x", state, Counter("new")) == "v"
 
 
+def test_two_writers(tmp_path: Path) -> None:
+    """Of two processes that learn at the same time, neither makes the other's knowledge go."""
+    first, second = Memo(tmp_path / "memo"), Memo(tmp_path / "memo")
+    for memo, what in ((first, "a"), (second, "b")):
+        memo.recall(what, old_file(), Counter())
+        memo.save()
+    later = Memo(tmp_path / "memo")
+    assert [later.recall(what, old_file(), Counter("new")) for what in ("a", "b")] == ["v", "v"]
+
+
 def test_tool_is_asked_once(tmp_path: Path) -> None:
     """A program's own words are asked for once for the file that it really is."""
     memo, count = Memo(tmp_path / "memo"), Counter("sh 1")
