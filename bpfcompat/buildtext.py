@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bpfcompat.builds import ENUMS, Build, Change, differences, to_json
+from bpfcompat.digest import canonical
 from bpfcompat.since import Since, since, table
 
 WIDTH = 112
@@ -224,13 +225,23 @@ def _about_bpf(change: Change) -> tuple[Change, int]:
 
 def as_json(name: str, build: Build, modules: Mapping[str, str] | None, asked: Asked | None = None) -> dict[str, Any]:
     """One kernel as JSON values: the inventory, which module holds which further kfunc, what a guest said; or null."""
-    guest = None if asked is None else {"hello": dict(asked.hello), "helpers": dict(asked.abilities)}
+    guest = None if asked is None else _said(asked)
     return {
         "kernel": name,
         **to_json(build),
         "module_kfuncs": None if modules is None else dict(modules),
         "guest": guest,
     }
+
+
+def said_bytes(asked: Asked) -> bytes:
+    """What guests said of a kernel as canonical JSON: `hello`, and `helpers` by program type."""
+    return canonical(_said(asked))
+
+
+def _said(asked: Asked) -> dict[str, Any]:
+    helpers = {kind: None if names is None else list(names) for kind, names in asked.abilities.items()}
+    return {"hello": dict(asked.hello), "helpers": helpers}
 
 
 def difference_as_json(old: tuple[str, Build], new: tuple[str, Build]) -> dict[str, Any]:

@@ -948,9 +948,12 @@ def _btf_rejected(case: Case) -> Finding | None:
     said = case.find(r"^.*Error loading \.BTF into kernel: .*BTF is mandatory, can't proceed\.?$")
     if not said:
         return None
+    where = case.find(r"^\[\d+\] .*\n\s*-- END BTF LOAD LOG --$")  # what the kernel says last of it
+    lines = _line(case, where) if where else ()
     return Finding(
-        f"object: {case.kernel} does not take the object's own BTF, and its programs need it",
-        _line(case, said),
+        f"object: {case.kernel} does not take the object's own BTF, and its programs need it"
+        + (f": {clip(lines[0], 200)}" if lines else ""),
+        (*lines, *_line(case, said)),
         "compile with a clang whose BTF this kernel knows, or leave newer kinds out (pahole --skip_encoding_btf_…)",
     )
 
@@ -979,7 +982,7 @@ def _attach_failed(case: Case) -> Finding | None:
 def _unknown(case: Case) -> Finding:
     return Finding(
         f"{case.who}: {case.kernel} refuses it with {case.code or 'no errno'}; the cause is not in our table",
-        last_lines(case.libbpf) + last_lines(case.verifier),
+        tuple(dict.fromkeys(last_lines(case.libbpf) + last_lines(case.verifier))),
         "read the evidence, and report what it meant so that it gets a row",
     )
 

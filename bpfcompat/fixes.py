@@ -213,6 +213,7 @@ FIXES: Sequence[Fix] = (
         lambda g: bool(g.section),
         _autoload_off,
     ),
+    Fix(("verifier-bounds",), lambda g: not g.said and bool(g.hint), lambda g: g.hint),
     Fix(
         ("verifier-rejected", "verifier-bounds"),
         lambda g: not g.said,

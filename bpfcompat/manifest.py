@@ -198,11 +198,24 @@ class Rows(Sequence[Row]):
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is published of a kernel beside its verdicts: digests of its inventory, and of what its guests said.
+
+    `said` is None where no guest was asked.
+    """
+
+    kernel: str
+    inventory: str
+    said: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
     """A whole published matrix: rows in the order of the plan, its life in Unix seconds, and the log it was cut from.
 
     Every bundle of its rows is in that log; None for a registry that has none (format 1).  `pack` is the digest of the
-    file that has all bundles of its rows and their reports, None where there is no such file.
+    file that has all bundles of its rows and their reports, None where there is no such file.  `known` is sorted by
+    kernel; one that was built without BTF has no inventory.
     """
 
     rows: Sequence[Row]
@@ -210,6 +223,7 @@ class Matrix:
     expires: int
     log: Checkpoint | None = None
     pack: str | None = None
+    known: tuple[Known, ...] = ()
 
     @property
     def as_expected(self) -> bool:
@@ -243,7 +257,11 @@ def parse_matrix_statement(payload: bytes) -> Matrix:
             raise TrustError(f"matrix: format {str(predicate['format'])[:20]}, this program reads {FORMAT}")
         log = _log(predicate["log"]) if "log" in predicate else None
         pack = text(predicate["pack"]) if "pack" in predicate else None
-        matrix = Matrix(_rows(predicate), _seconds(predicate["not_before"]), _seconds(predicate["expires"]), log, pack)
+        known = tuple(
+            Known(text(k["kernel"]), text(k["inventory"]), _maybe(k["said"])) for k in predicate.get("known", ())
+        )
+        life = _seconds(predicate["not_before"]), _seconds(predicate["expires"])
+        matrix = Matrix(_rows(predicate), *life, log, pack, known)
         same = _spelled(matrix) == payload
     except WRONG_SHAPE as error:
         raise TrustError(f"matrix: not as docs/statement.md says: {brief(error)}") from None
@@ -278,6 +296,7 @@ def _spelled(matrix: Matrix) -> bytes:
             "as_expected": rows.as_expected,
             **({"log": _log_json(matrix.log)} if matrix.log is not None else {}),
             **({"pack": f"sha256:{hex_of(matrix.pack)}"} if matrix.pack is not None else {}),
+            **({"known": list(_known_json(matrix.known, rows))} if matrix.known else {}),
             **_tables_json(rows),
             "rows": _PLACE,
         },
@@ -286,6 +305,16 @@ def _spelled(matrix: Matrix) -> bytes:
     columns = {**{n: _hex(c) for n, c in rows.columns.items()}, "pair": rows.pairs.hex(), "bundle": rows.bundles.hex()}
     told = ",".join(f'"{name}":"{columns[name]}"' for name in sorted(columns))
     return b"%b{%b}%b" % (before, told.encode(), after)
+
+
+def _known_json(known: Sequence[Known], rows: Rows) -> Iterator[dict[str, Any]]:
+    names = [entry.kernel for entry in known]
+    if names != sorted(set(names)) or not set(names) <= {name for name, *_ in rows.kernels}:
+        raise TrustError("matrix: known: expected kernels of its rows, sorted, none twice")
+    for entry in known:
+        for digest in (entry.inventory, *([entry.said] if entry.said is not None else [])):
+            hex_of(digest)
+        yield {"kernel": entry.kernel, "inventory": entry.inventory, "said": entry.said}
 
 
 def _tables_json(rows: Rows) -> dict[str, Any]:

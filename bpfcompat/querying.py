@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from bpfcompat import plan
 from bpfcompat.action import Action
 from bpfcompat.building import blob_of
-from bpfcompat.errors import GuestError
-from bpfcompat.realise import Made
+from bpfcompat.errors import BpfcompatError, GuestError
+from bpfcompat.realise import Made, NotThere
 
 if TYPE_CHECKING:
     from bpfcompat.abilities import Abilities
     from bpfcompat.assuring import Assurer
+    from bpfcompat.buildtext import Asked
 
 
 def abilities(steps: Assurer, kernel: str, make: bool = True) -> Abilities:
@@ -24,6 +25,16 @@ def abilities(steps: Assurer, kernel: str, make: bool = True) -> Abilities:
 
     entry = steps.have(action_of(steps, kernel, make), lambda work: _make(steps, kernel), make)
     return from_json(steps.shop.store.read(entry.outputs["abilities"]))
+
+
+def said(steps: Assurer, kernel: str) -> Asked | None:
+    """What guests of a kernel said before, of it and of helpers; None where none was asked, or nobody can look."""
+    from bpfcompat.buildtext import Asked
+
+    try:
+        return Asked(steps.hello(kernel, make=False), abilities(steps, kernel, make=False))
+    except (NotThere, BpfcompatError):
+        return None
 
 
 def action_of(steps: Assurer, kernel: str, make: bool = True) -> Action:

@@ -95,6 +95,7 @@ class _Check:
         self.checkpoint: Checkpoint | None = None
         self.reports: set[str] = set()
         self.pack: str | None = None
+        self.named: set[str] = set()
 
     def _own(self) -> Policy:
         """The keys that the registry carries: good for finding damage, not for trust."""
@@ -289,6 +290,7 @@ class _Check:
                     continue  # of format 1, which nobody reads any more
                 matrix = parse_matrix_statement(payload)
                 log, self.pack = matrix.log, matrix.pack  # the newest one is read last
+                self.named |= {layout.inventory_path(d) for k in matrix.known for d in (k.inventory, k.said) if d}
                 if log is not None and self.checkpoint is not None and self.log.root(log.size) != log.root:
                     raise TrustError(f"is cut from a log of {log.size} leaves that this one does not begin with")
 
@@ -301,6 +303,11 @@ class _Check:
                     raise TrustError("its bytes are not what its name says")
         if self.pack is not None and layout.pack_path(self.pack) not in {f"packs/{name}" for name in names}:
             self.problems.append(f"{layout.pack_path(self.pack)}: is missing, and the matrix names it: publish again")
+
+    def known(self) -> None:
+        """What any matrix says of its kernels is there."""
+        there = {f"inventories/{name}" for name in self._names("inventories")}
+        self.problems += [f"{path}: is missing, and a matrix names it" for path in sorted(self.named - there)]
 
     def pairs(self) -> None:
         """Every index names bundles that are there."""
@@ -396,6 +403,7 @@ def _looked(check: _Check) -> Found:
     check.matrices()
     check.roots()
     check.packs()
+    check.known()
     check.strays()
     return Found(len(check.log.leaves), len(check._names("bundles")), check.files,
                  tuple(check.problems), tuple(check.notes))  # fmt: skip

@@ -76,7 +76,7 @@ def page_path(pair: str) -> str:
 
 
 def inventory_path(digest: str) -> str:
-    """What a kernel's build has, named by the digest of its bytes; unsigned, and anyone can read it from the kernel."""
+    """What a kernel's build has, or what its guests said, by the digest of its bytes, which the matrix signs."""
     return f"inventories/{hex_of(digest)}.json"
 
 

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
 
 from bpfcompat.builds import ENUMS, Build
-from bpfcompat.buildtext import telling, title
-from bpfcompat.digest import canonical, raw_digest
+from bpfcompat.buildtext import Asked, said_bytes, telling, title
+from bpfcompat.digest import canonical, digest_bytes, raw_digest
 from bpfcompat.manifest import Matrix, Row
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
@@ -69,8 +70,10 @@ def index(
     )
 
 
-def kernel(names: Sequence[str], build: Build, digest: str, signer: str) -> str:
-    """The page of one build: all that its inventory has."""
+def kernel(
+    names: Sequence[str], build: Build, digest: str, signer: str, said: Mapping[str, Asked] = MappingProxyType({})
+) -> str:
+    """The page of one build: all that its inventory has, and what guests said, by the kernel's name."""
     return _render(
         "kernel.html.j2",
         names=names,
@@ -84,6 +87,7 @@ def kernel(names: Sequence[str], build: Build, digest: str, signer: str) -> str:
         },
         options=telling(build),
         title=title,
+        said={name: (asked, layout.inventory_path(digest_bytes(said_bytes(asked)))) for name, asked in said.items()},
         inventory=layout.inventory_path(digest),
         signer=signer,
     )

@@ -16,12 +16,13 @@ from typing import Any
 
 from bpfcompat.as_declared import is_remark
 from bpfcompat.builds import from_json
+from bpfcompat.buildtext import Asked, said_bytes
 from bpfcompat.digest import digest_bytes, short
 from bpfcompat.envelope import bundle_bytes, pae_digest, parse, sign, verify
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.files import locked, read_bounded, write_all, write_atomic
 from bpfcompat.keys import PrivateKey, fingerprint, hex_fingerprint, public_pem
-from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, matrix_payload, parse_matrix_statement, row_of
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Known, Matrix, Row, matrix_payload, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
 from bpfcompat.policy import Policy
 from bpfcompat.registry import compressed, layout, pages, pending
@@ -78,6 +79,7 @@ def publish(
     now: int,
     valid_s: int = VALID_S,
     inventories: Mapping[str, bytes] | None = None,
+    said: Mapping[str, Asked] = MappingProxyType({}),
     waiting: Callable[[str], None] | None = None,
     explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     policy: Policy | None = None,
@@ -86,7 +88,8 @@ def publish(
 
     `policy` is what readers trust: a bundle whose key does not count by it is signed anew, and conflicts with nothing.
 
-    `inventories` are what the builds of the matrix's kernels have, by the kernel's name.
+    `inventories` are what the builds of the matrix's kernels have, `said` what their guests said, by the kernel's name;
+    the matrix signs their digests.
     `explained`: label of a row → explanation.to_json() of it, for its page.
 
     Each conclusive row names a bundle of `items` or one that is in the registry.  StoreError: another format, a damaged
@@ -101,8 +104,10 @@ def publish(
         pending.settle(registry, book, new)
         conflicts = _index(registry, [item.claim for item in items], list(payloads), void)
         claims = _check_rows(registry, rows, key)
-        matrix, digest, fresh = _write_matrix(registry, Matrix(tuple(rows), now, now + valid_s, book.last), key)
-        shown = _write_inventories(registry, inventories or {}, signer)
+        known = _write_known(registry, rows, inventories or {}, said)
+        wanted = Matrix(tuple(rows), now, now + valid_s, book.last, known=known)
+        matrix, digest, fresh = _write_matrix(registry, wanted, key)
+        shown = _write_kernel_pages(registry, inventories or {}, said, signer)
         _write_pages(registry, matrix, digest, claims, signer, shown, explained, void)
         compressed.refresh(registry)
     return Published(len(new), len(items) - len(new), digest, fresh, conflicts, book.last)
@@ -218,7 +223,8 @@ def _write_matrix(registry: Path, wanted: Matrix, key: PrivateKey) -> tuple[Matr
         half = (wanted.expires - wanted.not_before) // 2
         lasting = matrix.not_before <= wanted.not_before and matrix.expires - wanted.not_before > half
         whole = matrix.pack is None or (registry / layout.pack_path(matrix.pack)).exists()
-        if lasting and whole and (matrix.rows, matrix.log) == (wanted.rows, wanted.log):
+        same = (matrix.rows, matrix.log, matrix.known) == (wanted.rows, wanted.log, wanted.known)
+        if lasting and whole and same:
             return matrix, digest, False
     wanted = replace(wanted, pack=_write_pack(registry, wanted.rows))
     payload = matrix_payload(wanted)
@@ -277,8 +283,24 @@ def _check_rows(registry: Path, rows: Sequence[Row], key: PrivateKey) -> dict[st
     return claims
 
 
-def _write_inventories(registry: Path, found: Mapping[str, bytes], signer: str) -> dict[str, str]:
-    """Each inventory and its page; the pages' paths by kernel.  Two names of one build have one page."""
+def _write_known(
+    registry: Path, rows: Sequence[Row], found: Mapping[str, bytes], said: Mapping[str, Asked]
+) -> tuple[Known, ...]:
+    """Each inventory and what guests said, by digest, and what the matrix is to say of them."""
+    asked = {name: said_bytes(told) for name, told in said.items() if name in found}
+    made = {layout.inventory_path(digest_bytes(data)): data for data in (*found.values(), *asked.values())}
+    _write_once(registry, made)
+    named = {row.kernel_name for row in rows}
+    return tuple(
+        Known(name, digest_bytes(found[name]), digest_bytes(asked[name]) if name in asked else None)
+        for name in sorted(named & found.keys())
+    )
+
+
+def _write_kernel_pages(
+    registry: Path, found: Mapping[str, bytes], said: Mapping[str, Asked], signer: str
+) -> dict[str, str]:
+    """The page of each inventory; the pages' paths by kernel.  Two names of one build have one page."""
     names: dict[bytes, list[str]] = {}
     for name, data in found.items():
         names.setdefault(data, []).append(name)
@@ -286,8 +308,8 @@ def _write_inventories(registry: Path, found: Mapping[str, bytes], signer: str) 
     for data, of in names.items():
         digest = digest_bytes(data)
         path = layout.kernel_page_path(digest)
-        _write_once(registry, {layout.inventory_path(digest): data})
-        _write_changed(registry, {path: pages.kernel(of, from_json(data), digest, signer)})
+        told = {name: said[name] for name in of if name in said}
+        _write_changed(registry, {path: pages.kernel(of, from_json(data), digest, signer, told)})
         shown |= dict.fromkeys(of, path)
     return shown
 

@@ -209,6 +209,16 @@ class Check:
                 if data is None or digest_bytes(data) != layout.digest_named(name):
                     self.problems.append(f"{folder}/{name}: its bytes are not what its name says")
 
+    def known(self, matrix: Matrix) -> None:
+        """What the matrix names of its kernels beside verdicts is there; its bytes, where the listing did not look."""
+        listed = self.source.names("inventories") is not None
+        for path in {layout.inventory_path(d) for k in matrix.known for d in (k.inventory, k.said) if d}:
+            data = self.source.read(path, layout.MAX_EVIDENCE_BYTES)
+            if data is None:
+                self.problems.append(f"{path}: is missing, and the matrix names it")
+            elif not listed and layout.inventory_path(digest_bytes(data)) != path:
+                self.problems.append(f"{path}: its bytes are not what its name says")
+
     def leaves(self, below: int, every: bool) -> None:
         """Every leaf below this size has its bundle; later ones may still be on their way.  `every`: fetch them all."""
         if self.ledger is None or not every:
@@ -302,6 +312,8 @@ def _contents(check: Check, matrix: Matrix, now: int, allow_expired: bool, every
         _packed(check, matrix)
         check.listed()
         listing = check.source.names("bundles") is not None
+        if every or listing:
+            check.known(matrix)
         check.leaves(matrix.log.size if matrix.log else 0, every or listing)
     except TrustError as error:
         check.problems.append(str(error))

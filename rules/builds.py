@@ -38,12 +38,7 @@ def _kind(word: str) -> str:
 def _asked(session: Session, name: str, boot: bool) -> Asked | None:
     """What guests said; without `boot` what they said before, if it can be looked up at all."""
     asker = session.asker
-    try:
-        return Asked(asker.hello(name, boot), querying.abilities(asker, name, boot))
-    except (NotThere, BpfcompatError):
-        if boot:
-            raise
-        return None
+    return Asked(asker.hello(name), querying.abilities(asker, name)) if boot else querying.said(asker, name)
 
 
 def difference(root: Path, names: tuple[str, str], whole: bool, as_json: bool) -> str:

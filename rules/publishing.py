@@ -1,5 +1,7 @@
 """The end of a matrix run: reports, signed results, and the gate; and what reads them back."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys
@@ -7,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bpfcompat import building, libbpfs
+from bpfcompat import building, libbpfs, querying
 from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError, Exit
 from bpfcompat.files import ensure_dir, write_atomic
@@ -19,6 +21,9 @@ from bpfcompat.rules import selection
 from bpfcompat.rules.planning import Missing, survey
 from bpfcompat.rules.session import Session
 from bpfcompat.store import Entry
+
+if TYPE_CHECKING:  # a null run publishes nothing
+    from bpfcompat.buildtext import Asked
 
 Task = dict[str, Any]
 MakeTask = Callable[..., Task]
@@ -154,7 +159,7 @@ def publish(session: Session) -> None:
         log = signer_for(found, key.public_key(), log)
         done = told.done = put(
             place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
-            inventories=_inventories(session), waiting=session.waiting("publish"),
+            inventories=_inventories(session), said=_said(session), waiting=session.waiting("publish"),
             explained=explanations(session, own), policy=found[1] if found else None,
         )  # fmt: skip
     for conflict in done.conflicts:
@@ -175,6 +180,13 @@ def _inventories(session: Session) -> dict[str, bytes]:
     return found
 
 
+def _said(session: Session) -> dict[str, Asked]:
+    """What guests of the columns said before (`abilities:KERNEL`); nobody is asked for it now."""
+    names = [name for name in session.matrix.columns if libbpfs.MARK not in name]
+    found = {name: querying.said(session.asker, name) for name in names}
+    return {name: asked for name, asked in found.items() if asked is not None}
+
+
 def _remember_published(session: Session, days: int) -> None:
     action = None if session.conflict else _publish_action(session, survey(session).settled)
     if action is not None:
@@ -193,6 +205,13 @@ def _publish_action(session: Session, settled: Action | None) -> Action | None:
     digest = session.asker.shop.memo.digest
     signed = {name: digest(path) if path.is_file() else None for name, path in files.items()}
     return Action("publish", "", {"matrix": settled.key(), **signed})
+
+
+def publish_again(session: Session) -> None:
+    """Something is known now that the registry does not have: the next run publishes it."""
+    action = _publish_action(session, survey(session).settled)
+    if action is not None:
+        session.asker.shop.store.drop(action.kind, action.key())
 
 
 def _published(session: Session, settled: Action | None) -> bool:

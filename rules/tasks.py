@@ -214,6 +214,7 @@ class Graph:
     def _ask(self, name: str) -> None:
         self.session.asker.hello(name)
         querying.abilities(self.session.asker, name)
+        publishing.publish_again(self.session)
 
     def validator(self, loader: str = "") -> str:
         """`validator`, or `validator:<loader>` where there are several: build the guest's init."""

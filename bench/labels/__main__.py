@@ -69,8 +69,9 @@ def page(found: dict[str, list[Answer]]) -> str:
 def main() -> int:
     """Do what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench.labels", description=__doc__)
-    for name in ("capture", "real", "examples", "causes", "speed", "page"):
+    for name in ("capture", "real", "examples", "speed", "page"):
         parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--causes", nargs="?", const="*", metavar="PATTERN", help="only cases of these names")
     args = parser.parse_args()
     if args.capture:
         capture()
@@ -88,7 +89,7 @@ def main() -> int:
         from bench.labels import goldens
         from bpfcompat.voice import Terminal
 
-        goldens.capture(ROOT, Terminal(sys.stderr), say)
+        goldens.capture(ROOT, Terminal(sys.stderr), say, args.causes)
     if args.speed:
         from bench.labels.speed import COUNT, measure
 

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from bpfcompat.config import load, object_spec
 from bpfcompat.elf import facts_or_fault
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.expected import expected_on
+from bpfcompat.files import ensure_dir
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
+from bpfcompat.model import PLAIN, Asserts, DirSource, KernelSpec
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.roots import sessions_of
@@ -47,11 +49,13 @@ class Made:
     why: str
     object: Mapping[str, Any]
     on: tuple[str, ...] = ("*",)
+    variant: str = ""
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        """The kernels that can produce it."""
-        return tuple(k for k in KERNELS if any(fnmatchcase(k, p) for p in self.on))
+        """The kernels that can produce it, each in its variant."""
+        there = (k for k in KERNELS if any(fnmatchcase(k, p) for p in self.on))
+        return tuple(f"{k}-{self.variant}" if self.variant else k for k in there)
 
 
 def made() -> tuple[Made, ...]:
@@ -69,13 +73,13 @@ def keep(root: Path, say: Say) -> None:
             have.add((cause, pair.kernel))
 
 
-def capture(root: Path, voice: Voice, say: Say) -> None:
+def capture(root: Path, voice: Voice, say: Say, wanted: str = "*") -> None:
     """Ask the kernels about causes.toml, and keep what they said; what has another cause is said and not kept."""
     with tempfile.TemporaryDirectory() as work:
-        loader = Path(work) / "loader"
-        subprocess.run(["cc", "-static", "-O1", "-s", "-D_GNU_SOURCE", "-w", "-o", loader, LOADER], check=True)
-        cases = {case.name: case for case in made()}
-        session = _session(root, cases, loader, voice)
+        flags = ("-static", "-O1", "-s", "-D_GNU_SOURCE", "-w")
+        subprocess.run(["cc", *flags, "-o", f"{work}/loader", LOADER], check=True)
+        cases = {case.name: case for case in made() if fnmatchcase(case.name, wanted)}
+        session = _session(root, cases, Path(work), voice)
         for pair in session.matrix.pairs:
             case = cases[pair.object]
             try:
@@ -89,11 +93,27 @@ def capture(root: Path, voice: Voice, say: Say) -> None:
                 _write(session, pair, {"answer": str(answer.answer), "cause": case.cause, "why": case.why}, say)
 
 
-def _session(root: Path, cases: Mapping[str, Made], loader: Path, voice: Voice) -> Session:
+def _session(root: Path, cases: Mapping[str, Made], work: Path, voice: Voice) -> Session:
     """This repository's settings and kernels, with the objects of causes.toml in place of its own."""
-    config = load(root, {"guest.silence_s": "6", "matrix.kernels": ",".join(KERNELS)})
-    objects = {n: object_spec(n, _table(case, loader), root, f"causes.toml: {n}") for n, case in cases.items()}
-    return Session(config, objects, {**load_catalogue([SHIPPED]), **config.kernels}, voice)
+    used = tuple(dict.fromkeys(k for case in cases.values() for k in case.kernels))
+    config = load(root, {"guest.silence_s": "6", "matrix.kernels": ",".join(used)})
+    objects = {n: object_spec(n, _table(case, work / "loader"), root, f"causes.toml: {n}") for n, case in cases.items()}
+    there = {**load_catalogue([SHIPPED]), **config.kernels}
+    some = {name: replace(spec, kernels=KERNELS) for name, spec in objects.items()}
+    plain = Session(load(root, {"matrix.kernels": ",".join(KERNELS)}), some, there, voice)
+    return Session(config, objects, there | {k: _kernel(k, plain, work) for k in used if k not in there}, voice)
+
+
+def _kernel(name: str, plain: Session, work: Path) -> KernelSpec:
+    """A variant of a kernel, as causes.toml says."""
+    base, _, variant = name.rpartition("-")
+    spec = plain.matrix.kernels[base]
+    if variant == "refusing":
+        refusing = replace(PLAIN, command_line="module_blacklist=nf_conntrack")
+        return replace(spec, name=name, base=base, conditions=refusing, asserts=Asserts())
+    folder = ensure_dir(work / name)
+    (folder / "vmlinuz").write_bytes(plain.asker.shop.store.read(plain.asker.kernel(base).vmlinuz))
+    return KernelSpec(name, spec.arch, DirSource(folder))
 
 
 def _table(case: Made, loader: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bpfcompat.manifest import (
     FORMAT,
     NONE,
     NOT_TO_BE_HAD,
+    Known,
     Matrix,
     Row,
     Rows,
@@ -28,6 +29,7 @@ from tests.claims import BAD, NOW, OBJECT, VMLINUZ, claim, row, two_claims
 
 ABSENT = Row("ringbuf", digest_bytes(OBJECT), "sid", "", None, None, None, Answer.INCONCLUSIVE, NOT_TO_BE_HAD,
              Expectation(Answer.COMPATIBLE))  # fmt: skip
+DIGEST = digest_bytes(b"inventory")
 
 
 def test_matrix_round_trip() -> None:
@@ -39,6 +41,29 @@ def test_matrix_round_trip() -> None:
     statement = json.loads(payload)
     assert [s["name"] for s in statement["subject"]] == ["ringbuf"]
     assert statement["predicate"]["expires"] == "2027-01-15T08:01:00Z"
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        (Known("b", DIGEST), Known("a", DIGEST)),
+        (Known("a", DIGEST), Known("a", DIGEST, DIGEST)),
+        (Known("c", DIGEST),),
+        (Known("a", "sha256:x"),),
+        (Known("a", DIGEST, "x"),),
+    ],
+)
+def test_known(known: tuple[Known, ...]) -> None:
+    """Inventories come back as they were; kernels without a row, out of order or twice, and no digests are refused."""
+    rows = tuple(replace(ABSENT, kernel_name=name) for name in ("b", "a"))
+    good = Matrix(rows, NOW, NOW + 60, known=(Known("a", DIGEST), Known("b", DIGEST, DIGEST)))
+    assert parse_matrix_statement(matrix_payload(good)) == good
+    with pytest.raises((TrustError, ValueError)):
+        matrix_payload(replace(good, known=known))
+    payload = matrix_payload(good)
+    for old, new in ((b'"said":null', b'"said":1'), (b'"said":null', b'"said":"x"'), (b'"known":[', b'"known":[1,')):
+        with pytest.raises(TrustError):
+            parse_matrix_statement(payload.replace(old, new))
 
 
 def test_as_expected() -> None:

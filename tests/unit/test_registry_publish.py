@@ -10,16 +10,18 @@ import pytest
 
 from bpfcompat import envelope
 from bpfcompat.builds import Build, to_bytes
+from bpfcompat.buildtext import Asked, said_bytes
 from bpfcompat.digest import digest_bytes
 from bpfcompat.envelope import parse
 from bpfcompat.errors import Exit, StoreError, TrustError
-from bpfcompat.manifest import MAX_MATRIX_BYTES, parse_matrix_statement
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Known, parse_matrix_statement
 from bpfcompat.model import Answer
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder
+from bpfcompat.registry.fsck import fsck
 from bpfcompat.registry.pack import pack, unpack
 from bpfcompat.registry.publish import VALID_S, Item
-from bpfcompat.registry.verify import format_verification, verify
+from bpfcompat.registry.verify import examine, format_verification, verify
 from bpfcompat.statement import pair_id
 from tests.claims import BAD, GOOD, KEY, NOW, ORIGIN, OTHER, POLICY, claim, item, put, registry, report, row, two_claims
 from tests.killing import in_child
@@ -60,6 +62,26 @@ def test_inventories(tmp_path: Path) -> None:
     (tmp_path / layout.inventory_path(digest)).write_bytes(data + b" ")
     found = verify(Folder(tmp_path), [KEY.public_key()], now=NOW)
     assert found.problems == (f"{layout.inventory_path(digest)}: its bytes are not what its name says",)
+
+
+def test_said_by_guests(tmp_path: Path) -> None:
+    """What guests said lies beside the inventory, the matrix signs both digests, and one that is gone is missed."""
+    data = to_bytes(Build("6.1.0", helpers={"loop": 181}))
+    told = Asked({"lockdown": "none", "lsm": ["bpf"]}, {"xdp": ("loop",), "netfilter": None})
+    made, more = claim(), {"inventories": {"debian-12": data, "other": data}}
+    first = put(tmp_path, [item(made)], [row(made)], KEY, now=NOW, **more)
+    again = put(tmp_path, [item(made)], [row(made)], KEY, now=NOW, **more, said={"debian-12": told, "sid": told})
+    assert (first.manifest_new, again.manifest_new, again.new) == (True, True, 0)
+    digest, said = digest_bytes(data), digest_bytes(said_bytes(told))
+    found = examine(Folder(tmp_path), POLICY, now=NOW)
+    assert found.matrix is not None
+    assert (found.problems, found.matrix.known) == ([], (Known("debian-12", digest, said),))
+    page = (tmp_path / layout.kernel_page_path(digest)).read_text()
+    assert all(word in page for word in ("xdp\t1: loop", "netfilter\tno such type", "lsm\t[&#34;bpf&#34;]"))
+    (tmp_path / layout.inventory_path(said)).unlink()
+    problem = f"{layout.inventory_path(said)}: is missing, and the matrix names it"
+    assert verify(Folder(tmp_path), POLICY, now=NOW).problems == (problem,)
+    assert problem.replace("the matrix", "a matrix") in fsck(tmp_path, POLICY).problems
 
 
 def test_nothing_new_writes_nothing(tmp_path: Path) -> None:
