@@ -102,8 +102,9 @@ def read_elf(data: bytes) -> Elf:
             raise ObjectError(f"elf: expected type 1 and machine 247 (BPF), got type {kind} machine {machine}", _HINT)
         sections = _sections(data, order)
         symbols = tuple(_symbols(data, order, sections))
-    except (struct.error, OverflowError) as error:
-        raise ObjectError(f"elf: expected a whole ELF object, got a damaged one: {error}", hint=_HINT) from None
+    except (struct.error, OverflowError):
+        said = f"got {len(data)} bytes, and its headers point outside of them"
+        raise ObjectError(f"elf: expected a whole ELF object, {said}", hint=_HINT) from None
     return Elf(data, order, machine, sections, symbols)
 
 
