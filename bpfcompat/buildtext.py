@@ -240,8 +240,7 @@ def said_bytes(asked: Asked) -> bytes:
 
 
 def _said(asked: Asked) -> dict[str, Any]:
-    helpers = {kind: None if names is None else list(names) for kind, names in asked.abilities.items()}
-    return {"hello": dict(asked.hello), "helpers": helpers}
+    return {"hello": dict(asked.hello), "helpers": dict(asked.abilities)}
 
 
 def difference_as_json(old: tuple[str, Build], new: tuple[str, Build]) -> dict[str, Any]:
