@@ -16,9 +16,10 @@ from bpfcompat.registry.server.request import MAX_HEADER, Refusal, Request, brok
 if TYPE_CHECKING:
     from bpfcompat.registry.server.listener import Listener
 
-HEADER_S = 10.0  # for a header block, the handshake before the first one included
+SWEEP_S = 0.25  # how often deadlines are looked at
+HEADER_S = 10.0 - SWEEP_S  # for a header block, the handshake before the first one included
 IDLE_S = 30.0
-STALL_S = 10.0  # without a byte that the peer takes
+STALL_S = 10.0 - SWEEP_S  # without a byte that the peer takes
 WRITE_S = 60.0
 SLOWEST = 32 << 10  # bytes a second that a reader must manage once WRITE_S is used up
 LINGER_S = 2.0

@@ -34,8 +34,8 @@ class Place(NamedTuple):
 
     folder: str
     name: str
-    cache: str
-    kind: str
+    cache: bytes
+    kind: bytes
     twinned: bool
 
 
@@ -49,7 +49,8 @@ def place_of(path: str) -> Place | None:
     kind, twinned = _KINDS.get(path[max(path.rfind("."), 0) :], ("application/octet-stream", False))
     cache = "public, max-age=31536000, immutable" if named["addressed"] else "no-cache"
     vary = "Vary: Accept-Encoding\r\n" if twinned else ""
-    return Place(folder, name, f"Cache-Control: {cache}\r\n{vary}", f"Content-Type: {kind}\r\n", twinned)
+    lines = f"Cache-Control: {cache}\r\n{vary}".encode(), f"Content-Type: {kind}\r\n".encode()
+    return Place(folder, name, *lines, twinned)
 
 
 class Tree:
@@ -79,21 +80,22 @@ class Tree:
         if place is None:
             raise Refusal(HTTPStatus.NOT_FOUND, close=False)
         fd, info = self._open(place.folder, place.name)
-        coding = ""
+        coding = b""
         try:
             if place.twinned and request.fields.gzip and (twin := self._twin(place, info)):
                 os.close(fd)
                 fd, info = twin
-                coding = "Content-Encoding: gzip\r\n"
-            etag = f'"{info.st_ino:x}-{info.st_size:x}-{info.st_mtime_ns:x}"'
-            same = f"ETag: {etag}\r\n{place.cache}{coding}"
-            if request.fields.none_match and _matches(etag, request.fields.none_match):
-                return Answer(304, same.encode())
-            answer = Answer(200, f"{same}{place.kind}Content-Length: {info.st_size}\r\n".encode())
-            if not request.head:
-                answer.body, answer.rest = _read(fd, info.st_size)
-                fd = fd if answer.rest is None else -1
-            return answer
+                coding = b"Content-Encoding: gzip\r\n"
+            size = info.st_size
+            etag = b'"%x-%x-%x"' % (info.st_ino, size, info.st_mtime_ns)
+            if request.fields.none_match and _matches(etag.decode(), request.fields.none_match):
+                return Answer(304, b"ETag: %b\r\n%b%b" % (etag, place.cache, coding))
+            lines = b"ETag: %b\r\n%b%b%bContent-Length: %d\r\n" % (etag, place.cache, coding, place.kind, size)
+            if request.head:
+                return Answer(200, lines)
+            body, rest = _read(fd, size)
+            fd = fd if rest is None else -1
+            return Answer(200, lines, body, rest)
         finally:
             if fd >= 0:
                 os.close(fd)

@@ -14,13 +14,12 @@ from typing import Protocol
 from bpfcompat.errors import ConfigError
 from bpfcompat.registry.server.access import AccessLog
 from bpfcompat.registry.server.answer import Answer, date_line, refused
-from bpfcompat.registry.server.connection import HEADER_S, LINGER_S, Connection
+from bpfcompat.registry.server.connection import HEADER_S, LINGER_S, SWEEP_S, Connection
 from bpfcompat.registry.server.counts import Counts
 from bpfcompat.registry.server.request import Refusal, Request
 from bpfcompat.registry.server.tls import Certificate
 
 DRAIN_S = 4.0
-SWEEP_S = 0.25
 READ = 16 << 10
 BACKLOG = 1024
 UNSENT = 128 << 10  # that the kernel keeps for a peer beyond what that peer has room for
