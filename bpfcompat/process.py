@@ -5,6 +5,7 @@ this process is killed; they lead a process group of their own, which is killed 
 """
 
 import contextlib
+import json
 import os
 import resource
 import secrets
@@ -13,11 +14,13 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
-from bpfcompat.errors import BuildError
+from bpfcompat.errors import BuildError, StoreError
 
 TAIL_BYTES = 8 << 10
 SPARE_UIDS = range(61184, 65520)  # systemd's for dynamic users (UIDS-GIDS.md): nobody's account has one of them
@@ -26,6 +29,7 @@ LIMITS = {  # as prlimit(1) calls them
     "core": resource.RLIMIT_CORE, "fsize": resource.RLIMIT_FSIZE, "memlock": resource.RLIMIT_MEMLOCK,
     "nofile": resource.RLIMIT_NOFILE, "as": resource.RLIMIT_AS, "cpu": resource.RLIMIT_CPU,
 }  # fmt: skip
+T = TypeVar("T")
 _live: set[int] = set()
 _stopping = threading.Event()
 _live_lock = threading.Lock()
@@ -206,6 +210,46 @@ def check(argv: Sequence[str], *, what: str, hint: str | None = None, cwd: Path,
         message = f"{what}: {Path(argv[0]).name}: exit {done.code}"
         raise BuildError(message, hint=hint, argv=tuple(argv), tail=done.stderr)
     return done.stdout
+
+
+def shared_out(work: Callable[[int, int], T], count: int, size: int, jobs: int) -> Iterator[T]:
+    """What `work(start, stop)` says of each `size` of `count` things, in their order, by `jobs` copies of this process.
+
+    A copy knows all that this process knew and can change nothing in it; what it says goes through JSON.  It ends with
+    us: at the latest when it has something to say.  StoreError where one ends before its work.
+    """
+    copies = [_copy(work, range(n * size, count, jobs * size), size, count) for n in range(jobs)]
+    try:
+        for number in range(-(-count // size)):
+            line = copies[number % jobs][1].readline()
+            if not line.endswith(b"\n"):
+                raise StoreError("a copy of this process ended before its work", hint="was there memory enough?")
+            yield json.loads(line)
+    finally:
+        for pid, pipe in copies:
+            pipe.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _copy(work: Callable[[int, int], Any], starts: range, size: int, count: int) -> tuple[int, BinaryIO]:
+    """A copy of this process that does its part of the work: its id, and what it says."""
+    ours, its = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(its)
+        return pid, os.fdopen(ours, "rb")
+    try:
+        os.close(ours)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody listens any more
+        with os.fdopen(its, "wb") as pipe:
+            for start in starts:
+                pipe.write(json.dumps(work(start, min(start + size, count))).encode() + b"\n")
+                pipe.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)  # nothing of what we were is to end twice
 
 
 def _tail(fd: int) -> str:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from bpfcompat import envelope, tlog
+from bpfcompat import envelope, process, tlog
 from bpfcompat.digest import digest_bytes
 from bpfcompat.envelope import Envelope
 from bpfcompat.errors import BpfcompatError, Exit, StoreError, TrustError
@@ -32,12 +33,15 @@ from bpfcompat.rootdoc import Document
 from bpfcompat.tlog import MAX_ENTRIES_BYTES, WIDTH, Checkpoint, Tile, parse_tile, tree_root
 
 SHOWN = 50
+CHUNK = 500  # files that a process looks at between two words to the others
+FEW = 4 * CHUNK  # are looked at by one process
 _REPORT = b'"},"name":"report"}'  # behind the digest of the report
 _ENTRY = rf'\{{"answer":"(?:in)?compatible","bundle":"sha256:{layout.HEX}","cause":"[a-z-]*"\}}'
 _INDEX = re.compile(rf"\[{_ENTRY}(?:,{_ENTRY})*\]".encode())
 _BUNDLES = re.compile(rf'"bundle":"sha256:({layout.HEX})"'.encode())
 _HEX_NAMED = re.compile(rf"({layout.HEX})\.json")
 Progress = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,10 @@ class _Log:
 
 
 class _Check:
-    def __init__(self, registry: Path, policy: Policy | None, say: Progress) -> None:
+    def __init__(self, registry: Path, policy: Policy | None, say: Progress, jobs: int | None) -> None:
         self.root = registry
         self.say = say
+        self.jobs = jobs
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.files = 0
@@ -144,6 +149,29 @@ class _Check:
         except FileNotFoundError:
             return []
 
+    def _each(self, what: str, look: Callable[[T], None], things: Sequence[T]) -> None:
+        """Look at all of them, many by several processes; what these find is put together in the order of things."""
+        jobs = self.jobs or (len(os.sched_getaffinity(0)) if len(things) > FEW else 1)
+        if jobs == 1:
+            return self._some(look, things)
+
+        def part(start: int, stop: int) -> tuple[list[str], list[str], int]:
+            self.problems, self.reports, self.files = [], set(), 0
+            self._some(look, things[start:stop])
+            return self.problems, sorted(self.reports), self.files
+
+        for number, (problems, reports, files) in enumerate(process.shared_out(part, len(things), CHUNK, jobs), 1):
+            self.problems += problems
+            self.reports.update(reports)
+            self.files += files
+            if number * CHUNK % 10_000 == 0:
+                self.say(f"fsck: {number * CHUNK} of {len(things)} {what}")
+        return None
+
+    def _some(self, look: Callable[[T], None], things: Iterable[T]) -> None:
+        for thing in things:
+            look(thing)
+
     # --- the log
 
     def tiles(self) -> None:
@@ -198,7 +226,6 @@ class _Check:
 
     def bundles(self) -> None:
         """Every leaf has its bundle and every bundle its leaf; signatures, proofs and names hold."""
-        verifier = envelope.Verifier(self.policy)
         names = set(self._names("bundles"))
         seen: dict[str, list[int]] = {}
         first: dict[bytes, int] = {}
@@ -208,13 +235,9 @@ class _Check:
                 # a verdict that was signed anew has two leaves, of one payload by two signatures
                 if first.setdefault(leaf, index) != index:
                     raise TrustError(f"is leaf {first[leaf]} once more")
-        for number, (digest, indexes) in enumerate(seen.items(), 1):
-            if f"{digest[7:]}.json" in names:
-                path = layout.bundle_path(digest)
-                with self.about(path):
-                    self.bundle(verifier, self._read(path, envelope.MAX_BYTES), digest, indexes)
-            if number % 10_000 == 0:
-                self.say(f"fsck: {number} of {len(seen)} bundles")
+        verifier = envelope.Verifier(self.policy)
+        there = [(digest, indexes) for digest, indexes in seen.items() if f"{digest[7:]}.json" in names]
+        self._each("bundles", lambda leaf: self._named_bundle(verifier, *leaf), there)
         anew = len(self.log.leaves) - len(seen)
         if anew > 0 and not self.problems:
             self.notes.append(f"{anew} leaves are of verdicts that were signed anew, by a key that counts")
@@ -222,6 +245,11 @@ class _Check:
         names -= {f"{digest[7:]}.json" for digest in seen}
         for name in sorted(name for name in names if not name.startswith(TEMP_PREFIX)):
             self._stray_bundle(name)
+
+    def _named_bundle(self, verifier: envelope.Verifier, digest: str, indexes: Sequence[int]) -> None:
+        path = layout.bundle_path(digest)
+        with self.about(path):
+            self.bundle(verifier, self._read(path, envelope.MAX_BYTES), digest, indexes)
 
     def bundle(self, verifier: envelope.Verifier, data: bytes, digest: str, indexes: Sequence[int]) -> None:
         """One bundle; TrustError when it is not that of one of its leaves."""
@@ -269,13 +297,15 @@ class _Check:
     def named_by_content(self, folder: str, wanted: set[str], suffix: str = ".json") -> None:
         """Files of a folder are what their names say, and the wanted ones are there."""
         names = [name for name in self._names(folder) if not name.startswith(TEMP_PREFIX)]
-        for name in names:
-            with self.about(f"{folder}/{name}"):
-                data = self._read(f"{folder}/{name}", MAX_PACK_BYTES)
-                if f"{digest_bytes(data)[7:]}{suffix}" != name:
-                    raise TrustError("its bytes are not what its name says")
+        self._each(folder, lambda name: self._content(folder, name, suffix), names)
         for missing in sorted(wanted.difference(name.removesuffix(".json") for name in names)):
             self.problems.append(f"{folder}/{missing}.json: is missing, and a bundle rests on it")
+
+    def _content(self, folder: str, name: str, suffix: str) -> None:
+        with self.about(f"{folder}/{name}"):
+            data = self._read(f"{folder}/{name}", MAX_PACK_BYTES)
+            if f"{digest_bytes(data)[7:]}{suffix}" != name:
+                raise TrustError("its bytes are not what its name says")
 
     def matrices(self) -> None:
         """Every matrix there ever was is signed and named by what it says, and is cut from this log."""
@@ -312,16 +342,17 @@ class _Check:
     def pairs(self) -> None:
         """Every index names bundles that are there."""
         known = set(self._names("bundles"))
-        for name in self._names("pairs"):
-            if name.startswith(TEMP_PREFIX):
-                continue
-            with self.about(f"pairs/{name}"):
-                data = self._read(f"pairs/{name}", layout.MAX_SMALL_BYTES)
-                if _INDEX.fullmatch(data) is None:  # else it is what parse_index would take
-                    layout.parse_index(data)
-                for bundle in _BUNDLES.findall(data):
-                    if f"{bundle.decode()}.json" not in known:
-                        raise TrustError(f"names a bundle that is not there: sha256:{bundle[:12].decode()}")
+        names = [name for name in self._names("pairs") if not name.startswith(TEMP_PREFIX)]
+        self._each("pairs", lambda name: self._pair(name, known), names)
+
+    def _pair(self, name: str, known: set[str]) -> None:
+        with self.about(f"pairs/{name}"):
+            data = self._read(f"pairs/{name}", layout.MAX_SMALL_BYTES)
+            if _INDEX.fullmatch(data) is None:  # else it is what parse_index would take
+                layout.parse_index(data)
+            for bundle in _BUNDLES.findall(data):
+                if f"{bundle.decode()}.json" not in known:
+                    raise TrustError(f"names a bundle that is not there: sha256:{bundle[:12].decode()}")
 
     def roots(self) -> None:
         """Root documents are a chain without a gap, and the head of the audit trail is signed by the log's key."""
@@ -375,14 +406,17 @@ class _About:
         return False
 
 
-def fsck(registry: Path, policy: Policy | None = None, say: Progress = lambda text: None) -> Found:
+def fsck(
+    registry: Path, policy: Policy | None = None, say: Progress = lambda text: None, jobs: int | None = None
+) -> Found:
     """Look at every file of a registry; its own keys are used where no policy is given.
 
+    `jobs` processes read its files; None is one for a few files, and as many as there are cores for many.
     StoreError: no registry, or one of a newer format.  Everything else is in `problems`.
     """
     if not (registry / layout.FORMAT_FILE).is_file():
         raise StoreError(f"{registry / layout.FORMAT_FILE}: is missing", hint="is this a registry's folder?")
-    check = _Check(registry, policy, say)
+    check = _Check(registry, policy, say, jobs)
     try:
         return _looked(check)
     finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bpfcompat import process
-from bpfcompat.errors import BuildError, ConfigError
+from bpfcompat.errors import BuildError, ConfigError, StoreError
 from tests.hosting import child_python
 
 SH = "/bin/sh"
@@ -385,3 +385,31 @@ def test_cpu_seconds_of_an_odd_name(tmp_path: Path) -> None:
     shutil.copy("/bin/sh", odd)
     with process.spawned([str(odd), "-c", "while :; do :; done"], cwd=tmp_path, env={"PATH": os.environ["PATH"]}) as c:
         assert soon(lambda: process.cpu_seconds(c.pid) > 0.1)
+
+
+@pytest.mark.parametrize(("count", "size", "jobs"), [(0, 3, 2), (1, 3, 2), (10, 3, 2), (9, 3, 4), (7, 100, 1)])
+def test_shared_out(count: int, size: int, jobs: int) -> None:
+    """All of the work is done, each part once, and what is said of it comes in its order, by other processes."""
+    found = list(process.shared_out(lambda start, stop: [start, stop, os.getpid()], count, size, jobs))
+    assert [tuple(part[:2]) for part in found] == [(n, min(n + size, count)) for n in range(0, count, size)]
+    assert os.getpid() not in {part[2] for part in found} and len({part[2] for part in found}) <= jobs
+
+
+def _killed(start: int, stop: int) -> int:
+    if start == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return start
+
+
+def test_shared_out_and_killed() -> None:
+    """A copy that is killed, be it for want of memory, is an error: its work is never taken for done."""
+    with pytest.raises(StoreError, match="ended before its work"):
+        list(process.shared_out(_killed, 10, 2, 2))
+
+
+def test_shared_out_and_left() -> None:
+    """Who wants no more leaves no copy behind."""
+    parts = process.shared_out(lambda start, stop: os.getpid(), 1000, 1, 2)
+    pids = {next(parts), next(parts)}
+    parts.close()  # type: ignore[attr-defined]
+    assert not any(map(alive, pids))

@@ -181,3 +181,12 @@ def test_many_problems(folder: Path) -> None:
         (folder / f"evil\x1b[2J{n}").write_bytes(b"")
     said = list(lines(fsck(folder)))
     assert "damaged: 10 more" in said and not any("\x1b" in line for line in said)
+
+
+def test_shared_out(folder: Path) -> None:
+    """Several processes find what one finds, and say it in the same order."""
+    for name in (BUNDLE, EVIDENCE, PAIR):
+        (folder / name).write_bytes(b"x" + (folder / name).read_bytes())
+    (folder / layout.bundle_path(row(OLD).bundle or "")).unlink()
+    alone, together = fsck(folder, jobs=1), fsck(folder, jobs=3)
+    assert together == alone and len(alone.problems) >= 4
