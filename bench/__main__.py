@@ -27,11 +27,12 @@ from bench.measure import (
     task_seconds,
 )
 from bench.plot import Line, draw
-from bench.registries import checking, publishing, verifying
+from bench.registries import checking, publishing
 from bench.serving import serve
 from bench.sixty import sixty
 from bench.synthetic import Size, change, guest_seconds, large, unproved
 from bench.trust import manifest
+from bench.verifying import verifying
 from bench.virtme import virtme
 from bench.warm import first, many
 from bpfcompat.errors import BpfcompatError, BuildError

@@ -20,7 +20,6 @@ from bpfcompat.digest import canonical, digest_bytes, raw_digest
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PrivateKey, PublicKey, fingerprint
 from bpfcompat.logentry import LogEntry
-from bpfcompat.note import NoteKey
 from bpfcompat.policy import Policy
 from bpfcompat.strictjson import encode64, members, parse_json, strict64
 from bpfcompat.tlog import Checkpoint, open_checkpoint
@@ -28,6 +27,8 @@ from bpfcompat.tlog import Checkpoint, open_checkpoint
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_BYTES = 1 << 20
+MAX_OPENED = 1024  # checkpoints that a Verifier remembers
+_PAE = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} ".encode()
 _P256_SHA256 = ec.ECDSA(hashes.SHA256())
 _P256_HASHED = ec.ECDSA(Prehashed(hashes.SHA256()))
 _BEGIN = b'{"dsseEnvelope":{"payload":"'  # the payload is found by its end, faster than any pattern goes over it
@@ -70,8 +71,7 @@ class Envelope:
 
 def pae(payload: bytes) -> bytes:
     """The exact bytes under the signature: DSSE's pre-authentication encoding, lengths in bytes."""
-    kind = PAYLOAD_TYPE.encode()
-    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+    return b"%b%d %b" % (_PAE, len(payload), payload)
 
 
 def pae_digest(payload: bytes) -> str:
@@ -125,7 +125,7 @@ class Verifier:
     def __init__(self, trusted: Policy | Sequence[PublicKey]) -> None:
         self.policy = trusted if isinstance(trusted, Policy) else Policy.of_keys(trusted)
         self._keys = {known.id: (known.key, logentry.spki(known.key)) for known in self.policy.verdict}
-        self._opened: dict[bytes, tuple[Checkpoint, NoteKey]] = {}
+        self._opened: dict[bytes, tuple[Checkpoint, bytes]] = {}
 
     def verify(self, data: bytes, limit: int = MAX_BYTES) -> Envelope:
         """The envelope in a bundle, signed by one of the trusted keys; TrustError otherwise.
@@ -149,11 +149,18 @@ class Verifier:
             raise TrustError("bundle: is in no log", hint="publish it anew, or leave the log's key out")
         opened = self._opened.get(entry.checkpoint)
         if opened is None:
-            checkpoint, note = open_checkpoint(entry.checkpoint, self.policy.log_for(entry.size))
-            key = next(s.key for s in note.signers if s.key.name == checkpoint.origin)
-            opened = self._opened[entry.checkpoint] = checkpoint, key
+            opened = self._open(entry)
         entry.check_signed(*opened)
         return opened[0]
+
+    def _open(self, entry: LogEntry) -> tuple[Checkpoint, bytes]:
+        """The checkpoint of an entry, and the id of the log that signed it; kept, for many bundles carry the same."""
+        checkpoint, note = open_checkpoint(entry.checkpoint, self.policy.log_for(entry.size))
+        key = next(s.key for s in note.signers if s.key.name == checkpoint.origin)
+        if len(self._opened) >= MAX_OPENED:
+            self._opened.clear()
+        opened = self._opened[entry.checkpoint] = checkpoint, logentry.log_id(key)
+        return opened
 
     def _unknown(self, keyid: str) -> NoReturn:
         wanted = " or ".join(sorted(self._keys)) or "nobody"

@@ -9,6 +9,7 @@ import base64
 import re
 from binascii import a2b_base64
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -32,13 +33,15 @@ _LEAF = re.compile(re.escape(_BODY) % (f"({_HASH})".encode(), _BASE64.encode(), 
 _NUMBER = "0|[1-9][0-9]{0,15}"
 PATTERN = (
     r'{"canonicalizedBody":"(?P<body>[^"]+)","inclusionProof":{'
-    r'"checkpoint":{"envelope":"(?P<note>(?:[^"\\\x00-\x1f]|\\n){1,4096})"},'
+    r'"checkpoint":{"envelope":"(?P<note>[^"]{1,8192}+)"},'
     rf'"hashes":\[(?P<hashes>(?:"{_HASH}"(?:,"{_HASH}"){{0,62}})?)\],"logIndex":"(?P<index>{_NUMBER})",'
     rf'"rootHash":"(?P<root>{_HASH})","treeSize":"(?P<size>{_NUMBER})"}},'
     rf'"kindVersion":{{"kind":"{KIND}","version":"{re.escape(VERSION)}"}},"logId":{{"keyId":"(?P<log>{_HASH})"}},'
     r'"logIndex":"(?P=index)"}'
 )
-"""One entry as a bundle has it; for bytes.  Its groups are what `from_groups` takes."""
+"""One entry as a bundle has it, but for the note, which `from_groups` looks at; for bytes.  Its groups are for that."""
+_NOTE = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\n)++')
+_MAX_NOTE = 4096
 _GROUPS = ("body", "note", "hashes", "index", "root", "size", "log")
 
 
@@ -63,12 +66,12 @@ class LogEntry:
             raise TrustError("log entry: is of another signature, payload or key than this bundle's")
         check_inclusion(leaf_hash(body), self.index, self.size, self.hashes, self.root)
 
-    def check_signed(self, found: Checkpoint, key: NoteKey) -> None:
-        """TrustError unless the checkpoint, opened with this key of its log, is the one that the proof leads to."""
+    def check_signed(self, found: Checkpoint, log: bytes) -> None:
+        """TrustError unless the checkpoint, of the log with this id, is the one that the proof leads to."""
         if (found.size, found.root) != (self.size, self.root):
             raise TrustError(f"log entry: its proof is for {self.size} leaves, its checkpoint for {found.size}")
-        if self.log != log_id(key):
-            raise TrustError(f"log entry: is of another log than {key.name}")
+        if self.log != log:
+            raise TrustError(f"log entry: is of another log than {found.origin}")
 
 
 def log_id(key: NoteKey) -> bytes:
@@ -113,19 +116,29 @@ def as_json(entry: LogEntry) -> dict[str, Any]:
 
 
 def from_groups(found: re.Match[bytes]) -> LogEntry | None:
-    """The entry in a match of PATTERN, None where the place for it was empty; TrustError for loose base64."""
+    """The entry in a match of PATTERN, None where the place for it was empty; TrustError for a loose spelling."""
     body, note, hashes, index, root, size, log = found.group(*_GROUPS)
     if body is None:
         return None
+    checkpoint = _note(note)
+    if checkpoint is None:
+        raise TrustError("log entry: checkpoint: not as docs/registry.md says")
     return LogEntry(
         strict64(body, "log entry: canonicalizedBody"),
         int(index),
         int(size),
         a2b_base64(root),
         tuple(map(a2b_base64, hashes[1:-1].split(b'","'))) if hashes else (),
-        note.replace(b"\\n", b"\n"),
+        checkpoint,
         a2b_base64(log),
     )
+
+
+@lru_cache(maxsize=64)
+def _note(text: bytes) -> bytes | None:
+    """The note in its one spelling as JSON, None for another; what is published together shares it."""
+    note = text.replace(b"\\n", b"\n")
+    return note if len(note) <= _MAX_NOTE and _NOTE.fullmatch(text) else None
 
 
 def trusted_root(*keys: NoteKey) -> bytes:

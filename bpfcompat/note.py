@@ -6,8 +6,8 @@ rule: a line of a key that is not known is ignored, a line of a known key must h
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
@@ -31,6 +31,8 @@ MAX_NOTE_BYTES = 64 << 10
 MAX_SIGNATURES = 64
 MAX_TIME = 2**63 - 1
 _DASH = "\N{EM DASH} "
+_NO_TEXT = "note: expected a text that ends in a newline"
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"[!-*,-~]{1,255}")  # ours: printable ASCII without blank and plus
 
 
@@ -43,27 +45,26 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoteKey:
-    """A key that notes are checked with, under its name."""
+    """A key that notes are checked with, under its name.
+
+    `raw` is its 32 bytes: who this is, whatever its name.  `id` is four bytes that, with the name, say which key a line
+    is of; they prove nothing.
+    """
 
     name: str
     key: LogPublicKey
     kind: Kind = Kind.LOG
+    raw: bytes = field(init=False, repr=False, compare=False)
+    id: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        object.__setattr__(self, "raw", raw_public(self.key))
+        identity = raw_digest(b"%b\n%c%b" % (self.name.encode(), self.kind, self.raw))
+        object.__setattr__(self, "id", identity[:4])
 
     def __hash__(self) -> int:
         return hash((self.name, self.kind, self.raw))  # the library's key has none
-
-    @property
-    def id(self) -> bytes:
-        """Four bytes that, with the name, say which key a line is of.  They prove nothing."""
-        return raw_digest(b"%b\n%c%b" % (self.name.encode(), self.kind, self.raw))[:4]
-
-    @property
-    def raw(self) -> bytes:
-        """The 32 bytes of the key: who this is, whatever its name."""
-        return raw_public(self.key)
 
     @property
     def vkey(self) -> str:
@@ -164,9 +165,9 @@ def verify_note(data: bytes, keys: Iterable[NoteKey]) -> Note:
     known = {(key.name, key.id): key for key in keys}
     signers = tuple(_held(text, line, known[line.name, line.id]) for line in lines if (line.name, line.id) in known)
     seen = [(signer.key.raw, signer.key.kind) for signer in signers]
-    for signer in signers:
-        if seen.count((signer.key.raw, signer.key.kind)) > 1:
-            raise TrustError(f"note: more than one line of the key {signer.key.name}")
+    if len(set(seen)) != len(seen):
+        twice = next(signer.key.name for signer in signers if seen.count((signer.key.raw, signer.key.kind)) > 1)
+        raise TrustError(f"note: more than one line of the key {twice}")
     if not signers:
         wanted = " or ".join(sorted(f"{key.name} ({key.id.hex()})" for key in known.values())) or "nobody"
         found = ", ".join(f"{line.name} ({line.id.hex()})" for line in lines[:3])
@@ -181,11 +182,12 @@ def split_note(data: bytes) -> tuple[bytes, tuple[Line, ...]]:
     text, blank, below = data.rpartition(b"\n\n")
     if not blank or not below.endswith(b"\n"):
         raise TrustError("note: expected a text, a blank line and signature lines, each with its newline")
-    _check_text(text + b"\n")
-    rows = _decoded(below)[:-1].split("\n")
+    if not text:
+        raise TrustError(_NO_TEXT)
+    rows = _decoded(data)[:-1].rpartition("\n\n")[2].split("\n")
     if len(rows) > MAX_SIGNATURES:
         raise TrustError(f"note: {len(rows)} signatures, at most {MAX_SIGNATURES} expected")
-    return text + b"\n", tuple(_lines(rows))
+    return text + b"\n", tuple(map(_line, rows))
 
 
 def put_line(data: bytes, line: bytes) -> bytes:
@@ -199,15 +201,14 @@ def put_line(data: bytes, line: bytes) -> bytes:
     return text + b"\n" + b"".join(map(bytes, [*kept, added]))
 
 
-def _lines(rows: Sequence[str]) -> Iterator[Line]:
-    for row in rows:
-        name, _, packed = row.removeprefix(_DASH).partition(" ")
-        if not row.startswith(_DASH) or not name or "+" in name or any(c.isspace() for c in name):
-            raise TrustError(f"note: expected a line `{_DASH}NAME BASE64`, got {row[:80]!r}")
-        data = strict64(packed.encode("ascii", "replace"), f"note: signature of {name[:80]!r}")
-        if len(data) < 5:
-            raise TrustError(f"note: signature of {name[:80]!r}: {len(data)} bytes, expected a key id and more")
-        yield Line(name, data[:4], data[4:])
+def _line(row: str) -> Line:
+    name, _, packed = row.removeprefix(_DASH).partition(" ")
+    if not row.startswith(_DASH) or "+" in name or name.split() != [name]:
+        raise TrustError(f"note: expected a line `{_DASH}NAME BASE64`, got {row[:80]!r}")
+    data = strict64(packed.encode("ascii", "replace"), f"note: signature of {name[:80]!r}")
+    if len(data) < 5:
+        raise TrustError(f"note: signature of {name[:80]!r}: {len(data)} bytes, expected a key id and more")
+    return Line(name, data[:4], data[4:])
 
 
 def _held(text: bytes, line: Line, key: NoteKey) -> Signer:
@@ -230,7 +231,7 @@ def _cosigned(text: bytes, time: int) -> bytes:
 
 def _check_text(text: bytes) -> None:
     if not text.endswith(b"\n") or text == b"\n":
-        raise TrustError("note: expected a text that ends in a newline")
+        raise TrustError(_NO_TEXT)
     _decoded(text)
 
 
@@ -239,6 +240,6 @@ def _decoded(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise TrustError("note: expected UTF-8") from None
-    if found := re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text):
+    if found := _CONTROL.search(text):
         raise TrustError(f"note: a control character (0x{ord(found[0]):02x}) in it")
     return text

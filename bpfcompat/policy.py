@@ -116,7 +116,7 @@ class Policy:
 
     def log_for(self, size: int) -> tuple[NoteKey, ...]:
         """The log keys that may have signed a checkpoint of this size which is not the newest."""
-        return (*self.log, *(key for key, below in self.former if size <= below))
+        return (*self.log, *(key for key, below in self.former if size <= below)) if self.former else self.log
 
 
 def _when(moment: int) -> str:

@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bpfcompat.digest import raw_digest
 from bpfcompat.errors import TrustError
@@ -17,6 +18,7 @@ from bpfcompat.note import Kind, Note, NoteKey, verify_note
 
 WIDTH = 256
 HASH_BYTES = 32
+STRIDE = 4  # levels of a proof that are climbed at once
 MAX_SIZE = 2**63 - 1
 MAX_LEAF_BYTES = (1 << 16) - 1
 MAX_TILE_BYTES = WIDTH * HASH_BYTES
@@ -26,6 +28,7 @@ TILE_PATH = (
     r"tile/(?:entries|[0-9]|[1-5][0-9]|6[0-3])/(?:x(?!000)[0-9]{3}/(?:x[0-9]{3}/){0,5})?[0-9]{3}"
     r"(?:\.p/(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
 )
+_JUST_HASHES = {HASH_BYTES}
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
@@ -250,19 +253,31 @@ def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], 
     if not 0 <= index < size <= MAX_SIZE:
         raise TrustError(f"inclusion proof: leaf {index} is not in a tree of {size}")
     _check_hashes("inclusion proof", [leaf, root, *proof])
-    node, last, found = index, size - 1, leaf
-    for other in proof:
+    found = _climbed(leaf, index, size - 1, tuple(proof))
+    if found is None:
+        raise TrustError(f"inclusion proof: {len(proof)} hashes are too many for leaf {index} of {size}")
+    if found != root:
+        raise TrustError(f"inclusion proof: does not lead from leaf {index} to the root of the tree of {size}")
+
+
+def _climbed(found: bytes, node: int, last: int, proof: tuple[bytes, ...]) -> bytes | None:
+    """The root that a proof leads to, b"" where it ends too early, None where it goes on too long."""
+    for other in proof[:STRIDE]:
         if last == 0:
-            raise TrustError(f"inclusion proof: {len(proof)} hashes are too many for leaf {index} of {size}")
+            return None
         if node & 1 or node == last:
-            found = node_hash(other, found)
+            found = raw_digest(b"\1" + other + found)
             while not node & 1 and node:
                 node, last = node >> 1, last >> 1
         else:
-            found = node_hash(found, other)
+            found = raw_digest(b"\1" + found + other)
         node, last = node >> 1, last >> 1
-    if last or found != root:
-        raise TrustError(f"inclusion proof: does not lead from leaf {index} to the root of the tree of {size}")
+    if len(proof) > STRIDE:
+        return _climbed_before(found, node, last, proof[STRIDE:])
+    return b"" if last else found
+
+
+_climbed_before = lru_cache(maxsize=1024)(_climbed)  # neighbours go the same way from where they meet
 
 
 def consistency_proof(tree: Tree, old: int) -> tuple[bytes, ...]:
@@ -374,5 +389,5 @@ def _split(count: int) -> int:
 
 
 def _check_hashes(what: str, hashes: Sequence[bytes]) -> None:
-    if any(len(found) != HASH_BYTES for found in hashes):
+    if set(map(len, hashes)) != _JUST_HASHES:
         raise TrustError(f"{what}: expected hashes of {HASH_BYTES} bytes")

@@ -142,6 +142,9 @@ SPELLINGS: dict[str, Callable[[Any], object]] = {
     "loose body": lambda e: e.update(canonicalizedBody=e["canonicalizedBody"] + "===="),
     "no checkpoint": lambda e: e["inclusionProof"].update(checkpoint={}),
     "empty checkpoint": lambda e: e["inclusionProof"]["checkpoint"].update(envelope=""),
+    "checkpoint with a tab": lambda e: e["inclusionProof"]["checkpoint"].update(envelope="a\tb\n"),
+    "checkpoint with a backslash": lambda e: e["inclusionProof"]["checkpoint"].update(envelope="a\\b\n"),
+    "long checkpoint": lambda e: e["inclusionProof"]["checkpoint"].update(envelope="a" * 4097),
 }
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from bpfcompat import tlog
 from bpfcompat.digest import raw_digest
 from bpfcompat.errors import TrustError
 from bpfcompat.note import Kind, NoteKey, cosign, sign_note
@@ -301,3 +302,17 @@ def test_open_checkpoint() -> None:
 def test_origins(name: str) -> None:
     """A host name is an origin."""
     check_origin(name)
+
+
+def test_climbed_before() -> None:
+    """A way that was climbed before helps no other: each proof with a changed, missing or added hash is refused."""
+    size = 300
+    grown = tlog.append(0, tlog.EMPTY_ROOT, {}.get, [b"%d" % n for n in range(size)])
+    tree = tlog.Tree(size, dict(grown.tiles).get)
+    for index in (0, 1, 255, 256, 299):
+        leaf, proof = tlog.leaf_hash(b"%d" % index), tlog.inclusion_proof(tree, index)
+        tlog.check_inclusion(leaf, index, size, proof, grown.root)
+        others = [(*proof[:n], bytes(32), *proof[n + 1 :]) for n in range(len(proof))]
+        for other in (*others, proof[:-1], (*proof, bytes(32)), proof[1:]):
+            with pytest.raises(TrustError, match="inclusion proof"):
+                tlog.check_inclusion(leaf, index, size, other, grown.root)
