@@ -7,6 +7,7 @@ a few hundred thousand files, so a file is opened once, and what bundles have in
 
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +146,8 @@ class _Check:
 
     def _names(self, folder: str) -> list[str]:
         try:
-            return sorted(os.listdir(self.root / folder))
+            names = set(os.listdir(self.root / folder))
+            return sorted(n for n in names if not (n.endswith(layout.TWIN) and n.removesuffix(layout.TWIN) in names))
         except FileNotFoundError:
             return []
 
@@ -368,6 +370,18 @@ class _Check:
             with self.about(layout.TRAIL):
                 verify_note(self._read(layout.TRAIL, MAX_NOTE_BYTES), self.policy.log)
 
+    def _copy(self, path: str) -> bool:
+        """True for the compressed copy of a file that is there; one that the server would send must have its bytes."""
+        of = path.removesuffix(layout.TWIN)
+        if of == path or not layout.SERVED.fullmatch(of) or not (self.root / of).is_file():
+            return False
+        with self.about(path):
+            whole, copy = self._read(of, MAX_PACK_BYTES), self._read(path, MAX_PACK_BYTES)
+            current = (self.root / of).stat().st_mtime_ns == (self.root / path).stat().st_mtime_ns
+            if current and _expanded(copy, len(whole) + 1) != whole:
+                raise TrustError("is not the compressed copy of the file beside it: publish again")
+        return True
+
     def strays(self) -> None:
         """Files that no registry has; temporary and pending ones are said."""
         size = self.checkpoint.size if self.checkpoint is not None else 0
@@ -381,7 +395,7 @@ class _Check:
                 old += [path] if path not in current else []
             elif path.startswith(f"{layout.PENDING}/") and layout.digest_named(name):
                 waiting += 1
-            elif path != layout.LOCK_FILE and not layout.SERVED.fullmatch(path):
+            elif path != layout.LOCK_FILE and not layout.SERVED.fullmatch(path) and not self._copy(path):
                 self.problems.append(f"{path}: no registry has such a file")
         self.old_tiles(old, size)
         if waiting:
@@ -451,6 +465,14 @@ def lines(found: Found) -> Iterator[str]:
     yield from (f"note: {plain(note)}" for note in found.notes)
     state = "damaged" if found.problems else "whole"
     yield f"{state}: {found.leaves} leaves, {found.bundles} bundles, {found.files} files read"
+
+
+def _expanded(data: bytes, most: int) -> bytes | None:
+    """What gzip has packed, as far as `most` bytes; None for what it has not."""
+    try:
+        return zlib.decompressobj(31).decompress(data, most)
+    except zlib.error:
+        return None
 
 
 def _levels(hashes: list[bytes]) -> list[list[bytes]]:

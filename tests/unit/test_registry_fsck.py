@@ -1,5 +1,7 @@
 """fsck: a whole registry is whole, and whatever is damaged, missing or too much is named."""
 
+import gzip
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +101,25 @@ def test_strays(folder: Path, name: str) -> None:
     place.write_bytes(b"x")
     assert name in names(fsck(folder))
     assert place.exists()
+
+
+def test_compressed_copies(folder: Path) -> None:
+    """The compressed copy of a file is no stray; one that is not of its bytes is damage, and so is one of nothing."""
+    index = folder / "index.html"
+    copies = [folder / "index.html.gz", *(p.with_name(p.name + ".gz") for p in (folder / "packs").iterdir())]
+    for copy in copies:
+        of = copy.with_suffix("")
+        copy.write_bytes(gzip.compress(of.read_bytes()))
+        os.utime(copy, ns=(of.stat().st_mtime_ns,) * 2)
+    assert fsck(folder).problems == ()
+    for wrong in (gzip.compress(b"other"), b"x"):
+        copies[0].write_bytes(wrong)
+        os.utime(copies[0], ns=(index.stat().st_mtime_ns,) * 2)
+        assert "index.html.gz: is not the compressed copy" in names(fsck(folder))
+    os.utime(copies[0], ns=(1, 1))
+    assert fsck(folder).problems == ()
+    (folder / "tile/entries/000.gz").write_bytes(b"x")
+    assert "tile/entries/000.gz: no registry has such a file" in names(fsck(folder))
 
 
 def test_bundle_without_leaf(folder: Path) -> None:
