@@ -1,4 +1,4 @@
-/* What a behaviour test runs in the guest: well-behaved with `say`, an attack with any other word. */
+/* What a behaviour test runs in the guest: well-behaved with `say` and `show`, an attack with any other word. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +18,18 @@ static int say(int argc, char **argv)
 	printf(" %s\n", getenv("PATH"));
 	fprintf(stderr, "done\n");
 	return argc;
+}
+
+/* A file that was shipped with it. */
+static int show(const char *path)
+{
+	char words[256];
+	FILE *file = fopen(path, "r");
+
+	if (!file)
+		return 1;
+	fwrite(words, 1, fread(words, 1, sizeof(words), file), stdout);
+	return 0;
 }
 
 /* Children that hide in sessions of their own, and fork on. */
@@ -114,6 +126,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "say"))
 		return say(argc, argv);
+	if (argc > 2 && !strcmp(argv[1], "show"))
+		return show(argv[2]);
 	if (argc > 1 && !strcmp(argv[1], "crash"))
 		raise(SIGSEGV);
 	for (unsigned int i = 0; argc > 1 && i < sizeof(attacks) / sizeof(*attacks); i++)

@@ -15,6 +15,7 @@ from bpfcompat import wire
 from bpfcompat.asking import Asker
 from bpfcompat.behave import parse_tests, spec_lines
 from bpfcompat.behaviour import BehaviourTest, Outcome, TestReport
+from bpfcompat.config import object_spec
 from bpfcompat.elf import facts_or_fault
 from bpfcompat.guest import run_clone
 from bpfcompat.guestfiles import GuestFile, archive
@@ -22,6 +23,7 @@ from bpfcompat.model import Answer, AttachMode, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.verdict import classify
 from tests.guest.conftest import KERNELS, ROOT
+from tests.guest.test_command import asking
 
 pytestmark = pytest.mark.guest
 
@@ -162,6 +164,25 @@ def test_refused_object(behave: Behave) -> None:
     assert verdict.cause == "helper-missing"
     assert outcomes(verdict) == [NOT]
     assert told["0"].reason.startswith("the object does not load")
+
+
+def test_shipped_files(vmlinuz: dict[str, Path], command: bytes, tmp_path: Path) -> None:
+    """Files that the settings name lie beside the command in the guest; with another content it is another question."""
+    helper, words = tmp_path / "helper", tmp_path / "words.txt"
+    helper.write_bytes(command)
+    table = {"name": "reads", "command": ["./helper", "show", "words.txt"], "files": [str(helper), str(words)],
+             "stdout": "brought along"}  # fmt: skip
+    spec = object_spec("tested", {"source": "examples/counts.bpf.c", "tests": [table]}, ROOT, "test")
+    told = []
+    for text in ("brought along", "something else"):
+        words.write_text(text)
+        asker, pair = asking(spec), Pair("tested", "debian-12")
+        told.append((asker.probe_action(pair).key(), asker.verdict(pair)))
+    (key, verdict), (other, changed) = told
+    assert key != other
+    assert verdict.answer is Answer.COMPATIBLE and outcomes(verdict) == [YES]
+    assert changed.cause == "behaviour-failed"
+    assert "something else" in " ".join(changed.tests[0].detail)
 
 
 def test_expectation_needs_no_boot(asker: Asker) -> None:
