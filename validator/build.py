@@ -24,8 +24,9 @@ OLDEST_OWN = (1, 5)  # of which host and objects have what they need
 # Stripped, without build ids or host paths: two builds give the same bytes.
 COMMON_FLAGS = ("-O2", "-Wl,--build-id=none", "-s", "-fno-ident")
 LIBBPF_FLAGS = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-D_LARGEFILE64_SOURCE", "-D_FILE_OFFSET_BITS=64")
-# libbpf's own calls of these go through the validator: said.c, measure.c, load.c and warm.c say why
-WRAPPED = ("bpf_prog_load", "bpf_btf_load", "bpf_map_update_elem", "btf__load_vmlinux_btf", "btf__free")
+# libbpf's own calls of these go through the validator: said.c, measure.c, load.c and types.c say why
+WRAPPED = ("bpf_prog_load", "bpf_btf_load", "bpf_map_update_elem", "btf__load_vmlinux_btf", "btf__free",
+           "btf__find_by_name_kind")  # fmt: skip
 VALIDATOR_FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-static", *(f"-Wl,--wrap={n}" for n in WRAPPED))
 
 # The guest's own program for uprobes and USDT, put inside the validator by target_file.c.

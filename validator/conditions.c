@@ -145,6 +145,11 @@ static int no_capabilities(void)
 	return syscall(SYS_capset, &header, none) ? -errno : 0;
 }
 
+bool conditions_unprivileged(void)
+{
+	return unprivileged;
+}
+
 int conditions_drop(void)
 {
 	if (!unprivileged)

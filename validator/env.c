@@ -1,6 +1,7 @@
 /* The guest around the probe: what is mounted, how it is configured, how it ends. */
 #include "env.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -255,8 +256,26 @@ static int drop(const char *path, const struct stat *found, int kind, struct FTW
 	return at->level ? remove(path) : 0;
 }
 
+/* Most probes pin nothing: a look costs a tenth of the walk. */
+static bool nothing_pinned(void)
+{
+	static DIR *pins;
+	struct dirent *entry;
+
+	pins = pins ?: opendir(PINS);
+	if (!pins)
+		return false;
+	rewinddir(pins);
+	while ((entry = readdir(pins)))
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			return false;
+	return true;
+}
+
 void env_unpin(void)
 {
+	if (nothing_pinned())
+		return;
 	nftw(PINS, drop, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 

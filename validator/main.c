@@ -298,8 +298,7 @@ static int probe_object(struct work *work, unsigned int unused)
 	if (err || !work->opened)
 		return err;
 	work->shared->opened = true;
-	if (work->programs > 1)
-		warm_libbpf();
+	warm_libbpf();
 	if (declare_any())
 		in_child("declared", 0, load_declared);
 	else if (relocated_is_worth_it(work))

@@ -2,29 +2,11 @@
 #include "warm.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <stdbool.h>
 #include <unistd.h>
 
-/* The kernel's types, parsed once before the guest is frozen. Each probe's process has its own copy of these pages. */
-static struct btf *kernel_types;
-
-struct btf *__real_btf__load_vmlinux_btf(void);
-struct btf *__wrap_btf__load_vmlinux_btf(void);
-void __real_btf__free(struct btf *btf);
-void __wrap_btf__free(struct btf *btf);
-
-/* Stand between libbpf's loader and its parser (ld --wrap): what a probe would parse is parsed already, and is not freed. */
-struct btf *__wrap_btf__load_vmlinux_btf(void)
-{
-	return kernel_types ?: __real_btf__load_vmlinux_btf();
-}
-
-void __wrap_btf__free(struct btf *btf)
-{
-	if (!kernel_types || btf != kernel_types)
-		__real_btf__free(btf);
-}
+#include "conditions.h"
+#include "types.h"
 
 static const struct bpf_insn return_0[] = {
 	{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
@@ -47,8 +29,10 @@ void warm_up(void)
 	prog = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "warm", "GPL", return_0, sizeof(return_0) / sizeof(*return_0),
 			     NULL);
 	link = prog < 0 ? -1 : bpf_raw_tracepoint_open("sys_enter", prog);
-	kernel_types = __real_btf__load_vmlinux_btf();
+	types_keep();
 	close(link);
 	close(prog);
 	close(map);
+	if (!conditions_unprivileged())
+		warm_libbpf();
 }
