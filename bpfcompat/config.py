@@ -99,8 +99,8 @@ def _one_of(default: str, *words: str) -> Key:
     return Key(default, "one of " + ", ".join(words), lambda v: v in words)
 
 
-def _some_of(*words: str) -> Key:
-    return Key(words, "a list of some of " + ", ".join(words),
+def _some_of(default: tuple[str, ...], *words: str) -> Key:
+    return Key(default, "a list of some of " + ", ".join(words),
                lambda v: isinstance(v, list | tuple) and all(i in words for i in v))  # fmt: skip
 
 
@@ -152,9 +152,13 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "log_keys": _texts(()),
         "root": _texts(()),
         "needed": _whole(1, 1, 16),
-        "borrow": _some_of("verdicts"),
+        "borrow": _some_of(("verdicts",), "verdicts", "kernels", "validators"),
     },
-    "serve": {"host": _text("127.0.0.1"), "port": _whole(8080, 0, 65535)},
+    "serve": {
+        "host": _text("127.0.0.1"),
+        "port": _whole(8080, 0, 65535),
+        "lend": _some_of((), "kernels", "validators", "inputs"),
+    },
     "matrix": {
         "objects": _texts(("*",)),
         "kernels": _texts(("debian-11", "debian-12", "debian-13", "debian-13-backports")),

@@ -208,6 +208,11 @@ def validator_action(sources: Mapping[str, str], libbpf: str, compiler: str, arc
     return Action("validator", "", {"sources": dict(sources), "libbpf": libbpf, "compiler": compiler, "arch": arch})
 
 
+def recipe_of(validator: Action) -> str:
+    """What a validator is built of, whoever builds it: its inputs without the compiler."""
+    return digest_json({name: value for name, value in validator.inputs.items() if name != "compiler"})
+
+
 def loader_action(name: str, own: Action, libbpf: str) -> Action:
     """The validator on another libbpf: the project's own lends its Linux headers."""
     return Action("validator", name, {**own.inputs, "libbpf": libbpf, "uapi": own.inputs["libbpf"]})

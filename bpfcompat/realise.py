@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bpfcompat import asserts, conditions, kmods, libbpfs, plan
 from bpfcompat.action import Action
 from bpfcompat.config import Config
-from bpfcompat.digest import digest_bytes
+from bpfcompat.digest import digest_bytes, hex_of
 from bpfcompat.errors import BpfcompatError, ConditionError, ConfigError, KernelError, ObjectError
-from bpfcompat.files import read_bounded
+from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.kernels.lock import RELOCK, Lock, LockedPackage
 from bpfcompat.kernels.modules import is_apart
 from bpfcompat.memo import Memo
@@ -254,11 +254,11 @@ class Realiser(Steps):
     def _make_kernel(self, spec: KernelSpec) -> Made:
         from bpfcompat.kernels.sources import obtain
 
-        shop = self.shop
-        parts = obtain(
-            spec, shop.lock.kernels.get(spec.locked_as), self.mirror, self.downloads, self.bar(f"kernel:{spec.name}"),
-            self.allowed,
-        )  # fmt: skip
+        locked = self.shop.lock.kernels.get(spec.locked_as)
+        for file in locked.files if locked else ():
+            if not is_apart(file.path):
+                self._borrow_file(file, f"kernel:{spec.name}")
+        parts = obtain(spec, locked, self.mirror, self.downloads, self.bar(f"kernel:{spec.name}"), self.allowed)
         outputs = {"vmlinuz": parts.vmlinuz, "config": parts.config, "btf": parts.btf, "vmlinux": parts.vmlinux}
         if isinstance(spec.source, DirSource):
             given = {"vmlinuz": parts.vmlinuz, "config": parts.config}
@@ -293,7 +293,18 @@ class Realiser(Steps):
         """A locked file, fetched if it is not there; `label` says who waits for it."""
         from bpfcompat.kernels.sources import obtain_file
 
+        self._borrow_file(file, label)
         return obtain_file(file, self.mirror, self.downloads, self.bar(label), self.allowed)
+
+    def _borrow_file(self, file: LockedFile, label: str) -> None:
+        """Put a locked file where downloads lie, if it is not there and a registry lends it."""
+        from bpfcompat import lending
+
+        place = self.downloads / hex_of(file.digest)
+        if not place.exists():
+            data = lending.borrowed(self, lending.KERNELS, label, file.digest, file.size)
+            if data is not None:
+                write_atomic(place, data)
 
     # --- validator
 
@@ -346,6 +357,9 @@ class Realiser(Steps):
         from bpfcompat.validator.build import build_validator
 
         label = f"validator:{loader}" if loader else "validator"
+        lent = self._borrowed_validator(loader, label)
+        if lent is not None:
+            return lent
         self.shop.voice.say(f"   {label}: building with libbpf {self._locked_source(loader).version}")
         tarball, own = (self.tarball(name, label) for name in (loader, ""))
         built = build_validator(tarball, work, self.shop.config["build.cc"], own if loader else None)
@@ -353,6 +367,20 @@ class Realiser(Steps):
         headers = {f"include/bpf/{path.name}": path for path in built.headers}
         outputs = {name: read_bounded(path, 64 << 20) for name, path in {**files, **headers}.items()}
         return Made({**outputs, "attach.tsv": built.attach_table}, {"libbpf": built.version})
+
+    def _borrowed_validator(self, loader: str, label: str) -> Made | None:
+        """The build that the lock names, if it is of these very sources and a registry lends it."""
+        from bpfcompat import lending
+
+        locked = self.shop.lock.validators.get(loader)
+        if locked is None or locked.recipe != plan.recipe_of(self.validator_action(loader)):
+            return None
+        data = lending.borrowed(self, lending.VALIDATORS, label, locked.digest, locked.size)
+        try:
+            return Made(*lending.unarchive(data)) if data is not None else None
+        except BpfcompatError as error:
+            self.shop.voice.say(f"!! borrow: {label}: {error}; built here")
+            return None
 
     def tarball(self, loader: str, label: str) -> Path:
         """The source package of a loader, fetched if it is not there; `label` says who waits for it."""

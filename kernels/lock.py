@@ -33,12 +33,25 @@ class LockedPackage:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedValidator:
+    """A build that may be borrowed: what it was built of (plan.recipe_of), size and digest of its archive."""
+
+    recipe: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
-    """Name → package, for kernels of the catalogue, sources that we build, and packages that ship objects."""
+    """Name → package, for kernels of the catalogue, sources that we build, and packages that ship objects.
+
+    `validators` by loader, "" for the project's own: only where `doit validators:lock` put them.
+    """
 
     kernels: Mapping[str, LockedPackage] = field(default_factory=dict)
     sources: Mapping[str, LockedPackage] = field(default_factory=dict)
     packages: Mapping[str, LockedPackage] = field(default_factory=dict)
+    validators: Mapping[str, LockedValidator] = field(default_factory=dict)
 
 
 def read_lock(path: Path) -> Lock:
@@ -56,7 +69,12 @@ def write_lock(path: Path, lock: Lock) -> None:
 def render_lock(lock: Lock) -> bytes:
     """A lock as bytes."""
     sections = {s: {n: _package_json(p) for n, p in sorted(getattr(lock, s).items())} for s in _SECTIONS}
-    return (json.dumps({"about": ABOUT, "format": FORMAT, **sections}, indent=1) + "\n").encode()
+    validators = {
+        name: {"recipe": hex_of(v.recipe), "size": v.size, "sha256": hex_of(v.digest)}
+        for name, v in sorted(lock.validators.items())
+    }
+    more = {"validators": validators} if validators else {}
+    return (json.dumps({"about": ABOUT, "format": FORMAT, **sections, **more}, indent=1) + "\n").encode()
 
 
 def parse_lock(data: bytes, where: str) -> Lock:
@@ -65,10 +83,12 @@ def parse_lock(data: bytes, where: str) -> Lock:
         raw = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not JSON: {error}", hint=RELOCK) from error
+    validators = raw.pop("validators", {}) if isinstance(raw, dict) else {}
     table = _object(raw, ("about", "format", *_SECTIONS), where)
     if table["format"] != FORMAT:
         raise ConfigError(f"{where}: expected format {FORMAT}, got {table['format']!r}", hint=RELOCK)
-    return Lock(*(_section(table[s], f"{where}: {s}") for s in _SECTIONS))
+    kernels, sources, packages = (_section(table[s], f"{where}: {s}") for s in _SECTIONS)
+    return Lock(kernels, sources, packages, _validators(validators, where))
 
 
 def _package_json(package: LockedPackage) -> dict[str, Any]:
@@ -82,6 +102,20 @@ def _section(raw: Any, where: str) -> dict[str, LockedPackage]:
     return {name: _package(value, f"{where}: {name[:100]}") for name, value in raw.items()}
 
 
+def _validators(raw: Any, where: str) -> dict[str, LockedValidator]:
+    if not isinstance(raw, dict):
+        raise _not(f"{where}: validators", "an object", raw)
+    return {name: _validator(value, f"{where}: validators: {name[:100]!r}") for name, value in raw.items()}
+
+
+def _validator(raw: Any, where: str) -> LockedValidator:
+    table = _object(raw, ("recipe", "size", "sha256"), where)
+    recipe, digest = (f"sha256:{table[name]}" for name in ("recipe", "sha256"))
+    if not is_digest(recipe) or not is_digest(digest):
+        raise _not(where, "recipe and sha256 of 64 hex digits", raw)
+    return LockedValidator(recipe, _size(table["size"], where), digest)
+
+
 def _package(raw: Any, where: str) -> LockedPackage:
     table = _object(raw, ("package", "version", "suite", "files"), where)
     if not isinstance(table["files"], list) or not table["files"]:
@@ -92,14 +126,19 @@ def _package(raw: Any, where: str) -> LockedPackage:
 
 def _file(raw: Any, where: str) -> LockedFile:
     table = _object(raw, ("path", "size", "sha256"), where)
-    path, size, digest = _text(table["path"], where), table["size"], f"sha256:{table['sha256']}"
+    path, digest = _text(table["path"], where), f"sha256:{table['sha256']}"
     if path.startswith("/") or ".." in path.split("/"):
         raise _not(f"{where}: path", "a path below the mirror", path)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise _not(f"{where}: {path}: size", "a number of bytes", size)
+    size = _size(table["size"], f"{where}: {path}")
     if not is_digest(digest):
         raise _not(f"{where}: {path}: sha256", "64 hex digits", table["sha256"])
     return LockedFile(path, size, digest)
+
+
+def _size(raw: Any, where: str) -> int:
+    if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
+        raise _not(f"{where}: size", "a number of bytes", raw)
+    return raw
 
 
 def _object(raw: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bpfcompat import envelope, process, tlog
-from bpfcompat.digest import digest_bytes
+from bpfcompat.digest import digest_bytes, digest_file, hex_of
 from bpfcompat.envelope import Envelope
 from bpfcompat.errors import BpfcompatError, Exit, StoreError, TrustError
 from bpfcompat.files import TEMP_PREFIX, read_beneath
@@ -341,6 +341,14 @@ class _Check:
         there = {f"inventories/{name}" for name in self._names("inventories")}
         self.problems += [f"{path}: is missing, and a matrix names it" for path in sorted(self.named - there)]
 
+    def blobs(self) -> None:
+        """What is lent is what its name says."""
+        for name in self._names("blobs"):
+            with self.about(f"blobs/{name}"):
+                self.files += 1
+                if not name.startswith(TEMP_PREFIX) and hex_of(digest_file(self.root / "blobs" / name)) != name:
+                    raise TrustError("its bytes are not what its name says")
+
     def pairs(self) -> None:
         """Every index names bundles that are there."""
         known = set(self._names("bundles"))
@@ -448,6 +456,7 @@ def _looked(check: _Check) -> Found:
     check.named_by_content("inventories", set())
     check.named_by_content("packs", set(), ".pack")
     check.pairs()
+    check.blobs()
     check.matrices()
     check.roots()
     check.packs()

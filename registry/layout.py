@@ -75,6 +75,11 @@ def page_path(pair: str) -> str:
     return f"pair/{pair}.html"
 
 
+def blob_path(digest: str) -> str:
+    """Any bytes, named by their digest: what a verdict was made from, lent to others."""
+    return f"blobs/{hex_of(digest)}"
+
+
 def inventory_path(digest: str) -> str:
     """What a kernel's build has, or what its guests said, by the digest of its bytes, which the matrix signs."""
     return f"inventories/{hex_of(digest)}.json"
@@ -140,7 +145,7 @@ _LEVEL = "(?:[1-5]?[0-9]|6[0-3])"
 _TILE = "(?:x(?!000)[0-9]{3}/(?:x[0-9]{3}/){0,4})?[0-9]{3}"  # C2SP tlog-tiles: x001/x234/067 is number 1234067
 _WIDTH = "(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
 SERVED = re.compile(
-    rf"(?P<addressed>(?:bundles|manifests|evidence|inventories)/{HEX}\.json|keys/{HEX}\.pem|packs/{HEX}\.pack"
+    rf"(?P<addressed>(?:bundles|manifests|evidence|inventories)/{HEX}\.json|keys/{HEX}\.pem|packs/{HEX}\.pack|blobs/{HEX}"
     rf"|tile/(?:{_LEVEL}|entries)/{_TILE}(?:\.p/{_WIDTH})?)"
     rf"|pairs/{HEX}\.json|(?:pair|kernel)/{HEX}\.html|root/[1-9][0-9]{{0,8}}\.json"
     r"|checkpoint|trail|registry\.json|matrix\.json|index\.html|style\.css"

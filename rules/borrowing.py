@@ -12,6 +12,7 @@ from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError, ConfigError, KernelError, StoreError, TrustError
 from bpfcompat.files import read_bounded
 from bpfcompat.keys import MAX_KEY_BYTES, PublicKey, load_public
+from bpfcompat.lending import source_of
 from bpfcompat.model import Verdict
 from bpfcompat.note import NoteKey, parse_vkey
 from bpfcompat.plan import Pair
@@ -79,12 +80,6 @@ def _questions(session: Session, pairs: Iterable[Pair]) -> dict[str, dict[Pair, 
     return found
 
 
-def _source(session: Session, url: str) -> client.Source:
-    if url.startswith(("http://", "https://")):
-        return client.Web(url, session.asker.allowed)
-    return client.Folder(session.config.root / Path(url).expanduser())
-
-
 def _memory(policy: Policy) -> Memory:
     """What `bpfcompat verify` remembers too: a log that was seen in either way cannot be rewritten for the other."""
     return Memory(state_folder("reader"), policy.every_log)
@@ -95,7 +90,7 @@ def _lenders(session: Session, now: int) -> tuple[list[Lender], list[str]]:
     lenders, strangers = [], []
     urls, roots = session.config["substituters.url"], session.config.paths("substituters.root")
     for url, pin in itertools.zip_longest(urls, roots):  # as many, or none
-        source = _source(session, url)
+        source = source_of(session.asker, url)
         try:
             policy = _rooted(pin, source, now) if pin else _policy(session)
         except (TrustError, StoreError, KernelError) as error:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,7 @@ def publish(session: Session) -> None:
     from bpfcompat.registry.publish import publish as put
     from bpfcompat.rules import claims
     from bpfcompat.rules.explained import explanations
+    from bpfcompat.rules.lending import lend
     from bpfcompat.rules.rooted import readers, signer_for
 
     rows = session.rows()
@@ -165,6 +167,7 @@ def publish(session: Session) -> None:
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
         session.conflict = True
+    lend(session)
     state = "signed anew" if done.manifest_new else "unchanged"
     counts = f"{done.new} new, {done.known} known; {done.log.size} in the log; matrix {state}"
     session.voice.say(f"   published: {counts}; {_shown(place)}")
@@ -204,7 +207,8 @@ def _publish_action(session: Session, settled: Action | None) -> Action | None:
     files |= {name: session.config.path(f"signing.{name}") for name in ("key", "log_key")}
     digest = session.asker.shop.memo.digest
     signed = {name: digest(path) if path.is_file() else None for name, path in files.items()}
-    return Action("publish", "", {"matrix": settled.key(), **signed})
+    lent = list(session.config["serve.lend"])
+    return Action("publish", "", {"matrix": settled.key(), **signed, **({"lend": lent} if lent else {})})
 
 
 def publish_again(session: Session) -> None:
@@ -263,7 +267,7 @@ def relock(session: Session) -> None:
     }
     packages = {n: source for o in session.matrix.objects.values() for n, source in packages_of(o).items()}
     found = pick(archive, session.matrix.kernels.values(), sources, packages, session.voice.say)
-    lock.write_lock(config.path("paths.lock"), found)
+    lock.write_lock(config.path("paths.lock"), replace(found, validators=asker.shop.lock.validators))
 
 
 def _shown(path: Path) -> str:

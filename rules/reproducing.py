@@ -1,4 +1,9 @@
-"""A signed verdict asked again: its inputs by digest, a fresh guest here, and whether both say the same."""
+"""A signed verdict asked again: its inputs by digest, a fresh guest here, and whether both say the same.
+
+A project's own kernels, validator and object are taken where they are the verdict's.  Where they are not, a registry
+that lends the inputs of its verdicts is enough, and there need be no project: the guest is made of what the verdict
+names, byte for byte.
+"""
 
 import json
 import time
@@ -23,6 +28,7 @@ from bpfcompat.registry.text import plain
 from bpfcompat.registry.verify import Trust
 from bpfcompat.rules.roots import sessions_of
 from bpfcompat.rules.session import Session
+from bpfcompat.rules.stranger import PAIR, Inputs, as_asked
 from bpfcompat.statement import Claim, parse_verdict_statement, question_id, question_of
 from bpfcompat.wire import report_from_bytes, report_to_json
 
@@ -40,14 +46,15 @@ def reproduce(root: Path, bundle: str, registry: str | None, policy: Policy | No
     data, digest, source = _bundle(bundle, registry)
     claim, trust = _claim(data, digest, policy)
     theirs = _evidence(source, claim)
-    asker, pair = _prepared(root, claim, given)
+    asker, pair = _prepared_anyhow(root, claim, given, source)
+    label = plain(f"{claim.object_name}@{claim.kernel_name}", 120)
     differing = _differences(asker, pair, claim)
     if differing and not (other_tools and all(line.startswith(TOOLS) for line in differing)):
         hint = "the same compiler and libbpf, or --other-tools" if differing[0].startswith(TOOLS) else None
-        raise NotHereError(f"{pair}: cannot be asked here as it was: {'; '.join(differing)[:1000]}", hint)
+        raise NotHereError(f"{label}: cannot be asked here as it was: {'; '.join(differing)[:1000]}", hint)
     report, _attempts = asker.ask_anew(pair)
     code, lines = _compared(asker, pair, claim, theirs, report)
-    return code, [f"{pair}: {trust}", *(f"other tools: {line}" for line in differing), *lines]
+    return code, [f"{label}: {trust}", *(f"other tools: {line}" for line in differing), *lines]
 
 
 def _bundle(bundle: str, registry: str | None) -> tuple[bytes, str | None, Source | None]:
@@ -84,17 +91,26 @@ def _evidence(source: Source | None, claim: Claim) -> bytes | None:
     return data
 
 
+def _prepared_anyhow(root: Path, claim: Claim, given: Path | None, source: Source | None) -> tuple[Controller, Pair]:
+    """By the project here, or else with what the verdict's registry lends."""
+    try:
+        return _prepared(root, claim, given)
+    except (ConfigError, NotHereError):
+        lent = Inputs.fetched(source, claim, given) if source else None
+        if lent is None:
+            raise
+        return lent.asker(root, claim), PAIR
+
+
 def _prepared(root: Path, claim: Claim, given: Path | None) -> tuple[Controller, Pair]:
     """Who asks, by the settings that the verdict was made with, and the pair by its names here."""
     session = sessions_of(root)[0]
     spec = _object(session, claim, given)
     pair = Pair(spec.name, _kernel(session, claim))
     shop = session.asker.shop
-    asked = {"guest.log_kb": claim.spec.get("log_kb"), "guest.memory_mb": claim.machine.get("memory_mb")}
-    values = {**shop.config.values, "guest.cold": True, **{n: v for n, v in asked.items() if isinstance(v, int)}}
     objects, kernels = {**shop.matrix.objects, spec.name: spec}, shop.matrix.kernels
     matrix = Matrix(objects, kernels, (pair.kernel,), {spec.name: frozenset((pair.kernel,))})
-    return Controller(replace(shop, matrix=matrix, config=replace(shop.config, values=values))), pair
+    return Controller(replace(shop, matrix=matrix, config=as_asked(shop.config, claim))), pair
 
 
 def _object(session: Session, claim: Claim, given: Path | None) -> ObjectSpec:

@@ -10,7 +10,7 @@ from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
-from bpfcompat.rules import publishing, selection
+from bpfcompat.rules import lending, publishing, selection
 from bpfcompat.rules.planning import Missing, look_at, survey
 from bpfcompat.rules.session import Session
 
@@ -46,10 +46,10 @@ def task(
 def possible(session: Session) -> Iterator[str]:
     """Every task name of a project, made or not; for completion and for nearest names."""
     matrix = session.matrix
-    yield from ("matrix", "report", "publish", "table", "verify", "serve", "validator", "kernels:lock")
+    yield from ("matrix", "report", "publish", "table", "validator", *SERVICES)
     yield from ["borrow"] if session.config["substituters.url"] else []
     yield from (f"validator:{v}" for v in (libbpfs.OWN, *matrix.loaders) if matrix.loaders)
-    yield from ("kernel", "inventory", "guest", "template", "object", "probe", "verdict", "control", "kernels")
+    yield from ("kernel", "inventory", "guest", "template", "object", "probe", "verdict", "control")
     yield from (f"{kind}:{k}" for k in matrix.kernels for kind in ("kernel", "inventory"))
     yield from ("abilities", *(f"abilities:{k}" for k in _plain(session)))
     yield from (f"{kind}:{k}" for k in matrix.columns for kind in ("guest", "template"))
@@ -68,6 +68,9 @@ def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
     if selection.any_named(("kernels", "kernels:lock")) and not selection.plain():
         doc = "pick the newest packages and write the lock"
         yield task(session, "kernels:lock", doc, partial(publishing.relock, session))
+    if selection.any_named(("validators", "validators:lock")) and not selection.plain():
+        work = partial(lending.lock_validators, session)
+        yield task(session, "validators:lock", "name the validators built here in the lock", work)
     if publish:
         yield from _service_tasks(session)
     if not selection.everything() and not selection.any_named(n for n in possible(session) if n not in SERVICES):
@@ -97,9 +100,10 @@ GROUPS = {
     "verdict": "verdict:OBJECT@KERNEL: classify one report again, without a boot",
     "control": "control:OBJECT@KERNEL: ask a pair both ways, thawed and booted, and compare the reports",
     "kernels": "kernels:lock: pick the newest packages and write the lock",
+    "validators": "validators:lock: build every validator, and name its digest in the lock for others to borrow",
 }
 PAIRS = ("probe", "verdict", "control")
-SERVICES = ("verify", "serve", "kernels", "kernels:lock")
+SERVICES = ("verify", "serve", "kernels", "kernels:lock", "validators", "validators:lock")
 
 
 def publish_tasks(session: Session) -> Iterator[Task]:

@@ -65,7 +65,7 @@ LAYERS = {
             "looking",
             "foreseeing",
         ),
-        *("building", "querying", "borrowing"),
+        *("building", "querying", "borrowing", "lending"),
         *("registry", "registry.*"),
     ),
     5: ("rules", "rules.*", "rooting", "trailing"),

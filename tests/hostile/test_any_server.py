@@ -23,6 +23,7 @@ LOG = {
     "checkpoint": "text/plain; charset=utf-8", "trail": "text/plain; charset=utf-8",
     "root/1.json": "application/json", "tile/0/000": "",
     "tile/0/x001/x234/067": "", "tile/63/000.p/255": "", "tile/entries/000.p/7": "", f"packs/{HEX}.pack": "",
+    f"blobs/{HEX}": "",
 }  # fmt: skip
 TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".pem": "application/x-pem-file"}  # fmt: skip

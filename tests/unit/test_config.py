@@ -72,7 +72,7 @@ def test_defaults_are_accepted(section: str, key: str) -> None:
         ("[guest]\ndeadlne_s = 1", "bpfcompat.toml: [guest]: deadlne_s: unknown key (hint: did you mean deadline_s?)"),
         ("[gest]", "bpfcompat.toml: gest: unknown key (hint: did you mean guest?)"),
         ("[objects.x]\nsouce = 'x'", "bpfcompat.toml: [objects.x]: souce: unknown key (hint: did you mean source?)"),
-        ("[serve]\nzzz = 1", "bpfcompat.toml: [serve]: zzz: unknown key (hint: known here: host, port)"),
+        ("[serve]\nzzz = 1", "bpfcompat.toml: [serve]: zzz: unknown key (hint: known here: host, port, lend)"),
         ("[kernels.k]\napt = {siute = 'x', package = 'y'}",
          "bpfcompat.toml: [kernels.k]: apt: siute: unknown key (hint: did you mean suite?)"),
     ],

@@ -1,6 +1,7 @@
 """The lock: what is written is read again, and nothing else is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bpfcompat.kernels.lock import (
     RELOCK,
     Lock,
     LockedPackage,
+    LockedValidator,
     parse_lock,
     read_lock,
     render_lock,
@@ -28,6 +30,17 @@ def test_round_trip(tmp_path: Path) -> None:
     """A lock comes back as it went."""
     write_lock(tmp_path / "bpfcompat.lock", LOCK)
     assert read_lock(tmp_path / "bpfcompat.lock") == LOCK
+
+
+def test_validators() -> None:
+    """Builds that may be borrowed are part of a lock only where there are some; anything else in their place is not."""
+    assert b"validators" not in render_lock(LOCK)
+    locked = replace(LOCK, validators={"": LockedValidator("sha256:" + "12" * 32, 7, "sha256:" + "34" * 32)})
+    assert parse_lock(render_lock(locked), "x") == locked
+    for wrong in ([], {"": {}}, {"": {"recipe": "12", "size": 7, "sha256": "34" * 32}},
+                  {"": {"recipe": "12" * 32, "size": -1, "sha256": "34" * 32}}):  # fmt: skip
+        with pytest.raises(ConfigError, match="validators"):
+            parse_lock(json.dumps({**json.loads(render_lock(LOCK)), "validators": wrong}).encode(), "x")
 
 
 def test_same_bytes() -> None:
