@@ -174,19 +174,25 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "fsck": checking,
     "verify": verifying,
 }
+# One command for each of the tables in docs/performance.md.
+GROUPS = {
+    "guests": ("pair", "many", "first", "virtme", "null", "plan-1000", "plan-100000", "growth", "kills"),
+    "trust": ("verify", "borrowed", "serve", "fsck", "publish", "manifest", "log"),
+}
 
 
 def main() -> int:
     """Measure what was named, or everything; print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAMES", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", metavar="NAMES", help=", ".join((*BENCHMARKS, *GROUPS)))
     parser.add_argument("--quick", action="store_true", help="fewer runs; no cold matrix, nothing above 1,000 pairs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single run")
     args = parser.parse_args()
-    if unknown := set(args.names) - BENCHMARKS.keys():
-        parser.error(f"{', '.join(sorted(unknown))}: no such benchmark; there are {', '.join(BENCHMARKS)}")
+    names = [name for given in args.names or BENCHMARKS for name in GROUPS.get(given, (given,))]
+    if unknown := set(names) - BENCHMARKS.keys():
+        parser.error(f"{', '.join(sorted(unknown))}: no such benchmark; there are {', '.join((*BENCHMARKS, *GROUPS))}")
     about, rows = machine(), []
-    for name in args.names or BENCHMARKS:
+    for name in names:
         for row in BENCHMARKS[name](args.quick):
             print(f"   {row.name}", file=sys.stderr, flush=True)
             rows.append(row)

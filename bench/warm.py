@@ -31,7 +31,10 @@ def first(quick: bool) -> Iterator[Row]:
             shutil.rmtree(store.root / "templates")
             output([DOIT, "forget", f"probe:{PAIR}"], ROOT, env)
             seconds.append(once([DOIT, f"probe:{PAIR}"], ROOT, env)[0])
+        (template,) = (store.root / "templates").iterdir()
+        kept = sum(path.stat().st_blocks * 512 for path in template.iterdir())
     yield Row("first verdict", tuple(seconds), note=f"{PAIR}, no template")
+    yield Row("template", note=f"{kept >> 20} MB on disk, sparse")
 
 
 def many(quick: bool) -> Iterator[Row]:
