@@ -86,21 +86,32 @@ def verdict_statement(claim: Claim) -> dict[str, Any]:
         raise TrustError(f"{claim.object_name}@{claim.kernel_name}: an inconclusive verdict is never stated")
     if (verdict.answer is Answer.COMPATIBLE) != (verdict.cause == ""):
         raise TrustError(f"answer {verdict.answer}: cause {verdict.cause[:80]!r}: exactly incompatible has a cause")
-    passed = [*(p.name for p in verdict.programs if _works(p)), *_tests(verdict, passed=True)]
-    broken = [*(p.name for p in verdict.programs if not _works(p)), *_tests(verdict, passed=False)]
-    compatible = verdict.answer is Answer.COMPATIBLE
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": claim.object_name, "digest": sha256_set(claim.object_digest)}],
         "predicateType": VERDICT_TYPE,
         "predicate": {
-            "result": _RESULTS[verdict.answer],
             "configuration": _configuration(claim),
-            "passedTests": passed,
-            "warnedTests": broken if compatible else [],
-            "failedTests": [] if compatible else broken,
-            "bpfcompat": {"format": FORMAT, "classifier": claim.classifier, **as_json(verdict)},
+            "bpfcompat": _told(claim.classifier, verdict),
+            **_results(verdict),
         },
+    }
+
+
+def _told(classifier: str, verdict: Verdict) -> dict[str, Any]:
+    return {"format": FORMAT, "classifier": classifier, **as_json(verdict)}
+
+
+def _results(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as a test-result has it."""
+    passed = [*(p.name for p in verdict.programs if _works(p)), *_tests(verdict, passed=True)]
+    broken = [*(p.name for p in verdict.programs if not _works(p)), *_tests(verdict, passed=False)]
+    compatible = verdict.answer is Answer.COMPATIBLE
+    return {
+        "result": _RESULTS[verdict.answer],
+        "passedTests": passed,
+        "warnedTests": broken if compatible else [],
+        "failedTests": [] if compatible else broken,
     }
 
 
@@ -130,9 +141,10 @@ def _parsed(payload: bytes) -> Claim:
 class _Parts:
     """Parts of statements that were read in full, so that the next with the same parts is put together, not parsed.
 
-    A matrix has few kernels and few recipes, and most verdicts say the same.  What is put together is what would have
-    been read: the parts are whole JSON values in the same place as before, what joins them is literal, and what one
-    part says of another (the lists of tests) belongs to the same part.
+    A matrix has few kernels and few recipes; verdicts that name their kernel's release are many, and a new one is read
+    without what was asked.  What is put together is what would have been read: the parts are whole JSON values in the
+    same place as before, what joins them is literal, and what one part says of another (the lists of tests) belongs to
+    the same part.
     """
 
     HEAD = f'{{"_type":"{STATEMENT_TYPE}","predicate":{{"bpfcompat":'.encode()
@@ -148,13 +160,14 @@ class _Parts:
         self._asked: dict[bytes, tuple[tuple[Any, ...], str | None, Mapping[str, Any]]] = {}
 
     def compose(self, payload: bytes) -> Claim | None:
-        """The claim, when its parts are known."""
+        """The claim, when what was asked is known, and what is said is known or reads as it should."""
         cut = self._cut(payload)
-        if cut is None:
+        found = self._asked.get(cut[1]) if cut is not None else None
+        if cut is None or found is None:
             return None
-        verdict, asked, report, end = cut
-        said, found = self._said.get(verdict), self._asked.get(asked)
-        if said is None or found is None:
+        verdict, _, report, end = cut
+        said = self._said.get(verdict) or _read_said(*verdict)
+        if said is None:
             return None
         question, modules, conditions = found
         name, digest = end[2].decode(), "sha256:" + end[1].decode()
@@ -187,6 +200,18 @@ class _Parts:
             return None
         said = payload[len(self.HEAD) : asked], payload[report + len(self.REPORT) : subject]
         return said, payload[asked + len(self.ASKED) : report - 64], digest, end
+
+
+def _read_said(told: bytes, results: bytes) -> tuple[str, Verdict] | None:
+    """Classifier and verdict from `bpfcompat` and from what follows the configuration; None unless exactly that."""
+    try:
+        extra = parse_json(told, "statement", MAX_BYTES)
+        classifier, verdict = text(extra["classifier"]), _verdict(extra)
+        same = canonical(_told(classifier, verdict)) == told and canonical(_results(verdict)) == b"{%b}" % results
+        right = (verdict.answer is Answer.COMPATIBLE) == (verdict.cause == "")
+    except (*WRONG_SHAPE, TrustError):
+        return None  # whoever reads it in full says why
+    return (classifier, verdict) if same and right else None
 
 
 _PARTS = _Parts()

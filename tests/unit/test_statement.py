@@ -211,6 +211,22 @@ def test_parts_of_several() -> None:
     assert parts.compose(canonical(verdict_statement(mixed))) == mixed
 
 
+def test_new_verdict_of_a_known_question() -> None:
+    """Where only what was asked is known, what is said is read alone; what is wrong with it a full reading tells."""
+    parts = statement._Parts()
+    payload = canonical(verdict_statement(claim()))
+    parts.learn(payload, statement._parsed(payload))
+    said = replace(BAD, sentence="this kernel (6.1.0-9) has no such helper")
+    spelled = canonical(verdict_statement(claim(verdict=said)))
+    assert parts.compose(spelled) == claim(verdict=said)
+    for old, new in [(b'"result":"FAILED"', b'"result":"PASSED"'), (b'"failedTests":[', b'"failedTests":["x",'),
+                     (b'"format":1', b'"format":2'), (b'"hint":', b'"hint": '), (b'"errno":', b'"more":1,"errno":'),
+                     (b'"answer":"incompatible"', b'"answer":"inconclusive"')]:  # fmt: skip
+        changed = spelled.replace(old, new, 1)
+        assert changed != spelled
+        assert parts.compose(changed) is None
+
+
 @settings(max_examples=300)
 @given(st.data())
 def test_no_changed_byte_is_put_together(data: st.DataObject) -> None:
