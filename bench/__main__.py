@@ -36,7 +36,7 @@ from bench.verifying import verifying
 from bench.virtme import virtme
 from bench.warm import first, many
 from bpfcompat.errors import BpfcompatError, BuildError
-from bpfcompat.files import write_atomic
+from bpfcompat.files import write_atomic, write_named
 from bpfcompat.memo import YOUNG_NS
 
 PAIR = "ringbuf@debian-12"
@@ -192,13 +192,14 @@ def main() -> int:
     if unknown := set(names) - BENCHMARKS.keys():
         parser.error(f"{', '.join(sorted(unknown))}: no such benchmark; there are {', '.join((*BENCHMARKS, *GROUPS))}")
     about, rows = machine(), []
-    for name in names:
-        for row in BENCHMARKS[name](args.quick):
+    try:
+        for row in (row for name in names for row in BENCHMARKS[name](args.quick)):
             print(f"   {row.name}", file=sys.stderr, flush=True)
             rows.append(row)
-    print("\n".join(f"{k}: {v}" for k, v in about.items()) + "\n\n" + table(rows))
+    finally:  # what was measured in half an hour is shown, whatever the next one came to
+        print("\n".join(f"{k}: {v}" for k, v in about.items()) + "\n\n" + table(rows))
     if args.json:
-        write_atomic(args.json, as_json(about, rows).encode())
+        write_named(args.json, as_json(about, rows).encode())
     return 0
 
 

@@ -29,7 +29,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from bpfcompat.files import write_atomic
+    from bpfcompat.files import write_named
     from bpfcompat.registry import auditreport
     from bpfcompat.registry.audit import audit
 
@@ -40,7 +40,7 @@ def _audit(options: argparse.Namespace) -> int:
     print(auditreport.summary(told))
     for path, data in ((options.html, auditreport.page), (options.json, auditreport.text)):
         if path is not None:
-            write_atomic(path, data(told).encode())
+            write_named(path, data(told).encode())
             print(f"written: {path}")
     return int(found.exit_code)
 

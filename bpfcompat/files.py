@@ -81,6 +81,20 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         raise explain_os(error, path, "cannot write") from error
 
 
+def write_named(path: Path, data: bytes) -> None:
+    """Put bytes where a person said: a file as write_atomic does; through a link, or into a device, as it is.
+
+    A rename would put a file in the place of /dev/stdout.
+    """
+    if not path.is_symlink() and (path.is_file() or not path.exists()):
+        return write_atomic(path, data)
+    try:
+        with open(path, "wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        raise explain_os(error, path, "cannot write") from error
+
+
 def write_all(made: Iterable[tuple[Path, bytes]], mode: int = 0o644) -> None:
     """As write_atomic for many files, which appear in this order; a folder is synced once, when all of them lie there.
 

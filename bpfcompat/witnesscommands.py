@@ -49,7 +49,7 @@ def _witness(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace) -> int:
-    from bpfcompat.files import write_atomic
+    from bpfcompat.files import write_named
     from bpfcompat.registry.client import open_source
     from bpfcompat.registry.state import state_folder
     from bpfcompat.registry.witness import witness
@@ -64,7 +64,7 @@ def _look(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.buffer.write(found.line)
     else:
-        write_atomic(options.out, found.line)
+        write_named(options.out, found.line)
     return int(Exit.OK)
 
 

@@ -29,6 +29,17 @@ def test_write_and_read(tmp_path: Path) -> None:
     assert [f.name for f in path.parent.iterdir()] == ["c"]
 
 
+def test_where_a_person_said(tmp_path: Path) -> None:
+    """A link that a person names stays one, and what it leads to gets the bytes, as /dev/stdout has to."""
+    place, link = tmp_path / "file", tmp_path / "link"
+    files.write_named(place, b"first")
+    link.symlink_to(place)
+    files.write_named(link, b"second")
+    assert link.is_symlink() and place.read_bytes() == b"second"
+    with pytest.raises(StoreError, match="cannot write"):
+        files.write_named(tmp_path, b"x")
+
+
 def test_mode_survives_replacing(tmp_path: Path) -> None:
     """The mode is the one asked for, and a read-only file can be written anew: the rename needs only the folder."""
     path = tmp_path / "c"
