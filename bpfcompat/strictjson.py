@@ -5,9 +5,11 @@ so all of that is refused here.
 """
 
 import json
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Iterable
 from typing import Any, NoReturn
+
+from pybase64 import b64decode
 
 from bpfcompat.digest import canonical
 from bpfcompat.errors import TrustError
@@ -86,7 +88,7 @@ def encode64(data: bytes) -> str:
 def strict64(text: bytes, what: str) -> bytes:
     """Base64 by one rule: standard alphabet, padded, no blanks, unused bits zero, at least a byte."""
     try:
-        data = a2b_base64(text, strict_mode=True)
+        data = b64decode(text, validate=True)
     except ValueError:
         data = b""
     # only the last group of four can be spelled in two ways
