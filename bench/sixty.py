@@ -19,6 +19,9 @@ SECTIONS = {
     "raw_tp": "raw_tp/sched_switch",
     "kprobe": "kprobe/do_nanosleep",
     "fentry": "fentry/do_nanosleep",
+    "xdp": "xdp",
+    "tc": "tc",
+    "cgroup": "cgroup_skb/egress",
 }
 _HEAD = """#include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
