@@ -2,51 +2,64 @@
 
 A branch may be decided before it is taken (a constant of .rodata, a weak function that is not there, a field that does
 not exist), and what is behind it is then never looked at.  So an instruction counts as certain only if no way from the
-function's beginning to its end leads around it.  Pure; one walk over a function's instructions.
+function's beginning to its end leads around it.  Pure; one walk over a function's blocks.
 """
 
-from typing import Literal
+import re
+from collections.abc import Mapping
+from itertools import chain, pairwise
+from typing import Literal, NamedTuple
 
 from bpfcompat.insns import CALL, EXIT, INSN, JA, JA32, LOAD64, Code, Function, To
 
 MAX_INSNS = 1_000_000
 END = -1
 NO_RETURN = "bpf_throw"  # a kfunc that ends the program where no instruction says so
+_JUMPS = bytes(op for op in range(256) if op & 7 in (5, 6) and op != CALL)  # of 64 and of 32 bits, and the exit
+_JUMP = re.compile(b"[%b]" % re.escape(_JUMPS))
+_WIDE = re.compile(re.escape(bytes([LOAD64])))
+
+
+class Block(NamedTuple):
+    """Instructions that follow each other up to `end`, which is not among them, and where control may go then."""
+
+    end: int
+    after: tuple[int, ...]
 
 
 def unavoidable(code: Code, function: Function) -> frozenset[int]:
     """The instructions of a function that every way from its beginning to an end passes; none where it has no end.
 
-    They all lie on any one such way.  Along it, an instruction is passed over if something before it leads past it:
-    what lies beside the way is walked once, from the earliest place that leads there.
+    They all lie on any one such way.  Along it, a block is passed over if something before it leads past it: what lies
+    beside the way is walked once, from the earliest place that leads there.
     """
     if any(r.name == NO_RETURN for r in function.references):
         return frozenset()
-    body, little = code.bytes_of(function), code.elf.order == "<"
-    way = _one_way(body, little)
-    place = {insn: number for number, insn in enumerate(way)}
-    found, furthest, beside = set(), 0, set[int]()
-    for number, insn in enumerate(way):
+    blocks = _blocks(code.bytes_of(function), code.elf.order == "<")
+    way = _one_way(blocks)
+    place = {start: number for number, start in enumerate(way)}
+    found, furthest, beside = list[range](), 0, set[int]()
+    for number, start in enumerate(way):
         if furthest <= number:
-            found.add(insn)
-        waiting = list(_after(body, insn, little))
+            found.append(range(start, blocks[start].end))
+        waiting = list(blocks[start].after)
         while waiting:
             at = waiting.pop()
             if at in place or at == END:
                 furthest = max(furthest, place.get(at, len(way)))
             elif at not in beside:
                 beside.add(at)
-                waiting.extend(_after(body, at, little))
-    return frozenset(found)
+                waiting.extend(blocks[at].after)
+    return frozenset(chain.from_iterable(found))
 
 
-def _one_way(body: bytes, little: bool) -> list[int]:
-    """Some way from the first instruction to an end."""
+def _one_way(blocks: Mapping[int, Block]) -> list[int]:
+    """Some way from the first block to an end."""
     came: dict[int, int] = {0: END}
-    waiting = [0]
+    waiting = [0] if blocks else []
     while waiting:
         at = waiting.pop()
-        for after in _after(body, at, little):
+        for after in blocks[at].after:
             if after == END:
                 way = [at]
                 while came[way[-1]] != END:
@@ -58,26 +71,31 @@ def _one_way(body: bytes, little: bool) -> list[int]:
     return []
 
 
-def _after(body: bytes, at: int, little: bool) -> tuple[int, ...]:
-    """Where control may go; END for an end, and for a way out that is not understood."""
-    insn = body[at * INSN : (at + 1) * INSN]
-    if len(insn) < INSN or insn[0] == EXIT:
-        return (END,)
+def _blocks(body: bytes, little: bool) -> dict[int, Block]:
+    """A function's blocks by their first instruction; none of one that no verifier takes: half a load of 64 bits."""
     count = len(body) // INSN
-    return tuple(after if 0 <= after < count else END for after in _next(insn, at, little))
+    opcodes = body[: count * INSN : INSN]
+    halves = {found.end() for found in _WIDE.finditer(opcodes)}
+    if any(opcodes[half : half + 1] != b"\0" for half in halves):
+        return {}
+    jumps = {at: _after(body, at, count, little) for at in (found.start() for found in _JUMP.finditer(opcodes))}
+    starts = {0, *(at + 1 for at in jumps), *chain.from_iterable(jumps.values())} - {END, count}
+    if starts & halves:
+        return {}
+    ordered = [*sorted(starts), count] if count else []
+    return {at: Block(end, jumps.get(end - 1, (end if end < count else END,))) for at, end in pairwise(ordered)}
 
 
-def _next(insn: bytes, at: int, little: bool) -> tuple[int, ...]:
-    """Where control may go after an instruction."""
+def _after(body: bytes, at: int, count: int, little: bool) -> tuple[int, ...]:
+    """Where a jump may go; END for an end, and for a way out that is not understood."""
+    insn = body[at * INSN : (at + 1) * INSN]
     opcode, order = insn[0], _order(little)
-    offset = int.from_bytes(insn[2:4], order, signed=True)
-    if opcode == JA:
-        return (at + 1 + offset,)
-    if opcode == JA32:
-        return (at + 1 + int.from_bytes(insn[4:8], order, signed=True),)
-    if opcode & 7 in (5, 6) and opcode != CALL:  # a conditional jump, of 64 or 32 bits
-        return at + 1, at + 1 + offset
-    return (at + 2 if opcode == LOAD64 else at + 1,)
+    if opcode == EXIT:
+        return (END,)
+    part = insn[4:8] if opcode == JA32 else insn[2:4]
+    there = at + 1 + int.from_bytes(part, order, signed=True)
+    ways = (there,) if opcode in (JA, JA32) else (at + 1, there)
+    return tuple(way if 0 <= way < count else END for way in ways)
 
 
 def _order(little: bool) -> Literal["little", "big"]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bpfcompat import flow
 from bpfcompat.anatomy import meaning, read_anatomy
 from bpfcompat.btfindex import KernelTypes
-from bpfcompat.insns import Code, Function, read_code
+from bpfcompat.insns import Function, read_code
 from bpfcompat.inspecting import look, oldest, text, to_json
 from bpfcompat.predicting import NOTICE, Obstacle, Prediction, Target, Word, helper_name, predict, upstream
 from tests.compiling import compiled
@@ -75,28 +75,58 @@ def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(source) == [("helper-missing", "bpf_loop", False)]
 
 
-def around(code: Code, function: Function, insn: int) -> bool:
+def after(parts: list[tuple[int, int]], at: int) -> set[int]:
+    """Where control may go after an instruction, flow.END for an end."""
+    opcode, offset = parts[at]
+    there = {0x95: {-1}, 0x05: {at + 1 + offset}, 0x15: {at + 1, at + 1 + offset}}.get(opcode, {at + 1})
+    return {way if 0 <= way < len(parts) else flow.END for way in there}
+
+
+def around(parts: list[tuple[int, int]], insn: int) -> bool:
     """Whether an end can be reached without this instruction, by the plainest search."""
-    body, seen, waiting = code.bytes_of(function), {insn}, [0]
+    seen, waiting = {insn}, [0]
     while waiting:
         at = waiting.pop()
         if at == flow.END:
             return True
         if at not in seen:
             seen.add(at)
-            waiting.extend(flow._after(body, at, True))
+            waiting.extend(after(parts, at))
     return False
+
+
+def unavoidable(parts: list[tuple[int, int]]) -> frozenset[int]:
+    """What flow makes of a function of these opcodes and offsets."""
+    body = b"".join(struct.pack("<BBhi", opcode, 0, offset, 0) for opcode, offset in parts)
+    function = Function("f", "s", 0, len(parts), True, (), frozenset())
+    code = SimpleNamespace(bytes_of=lambda _: body, elf=SimpleNamespace(order="<"))
+    return flow.unavoidable(code, function)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.tuples(st.sampled_from((0xB7, 0x05, 0x15, 0x95)), st.integers(-6, 6)), min_size=1, max_size=14))
 def test_every_way(parts: list[tuple[int, int]]) -> None:
     """What is unavoidable is what no search finds a way around, whatever the jumps."""
-    body = b"".join(struct.pack("<BBhi", opcode, 0, offset, 0) for opcode, offset in parts)
-    function = Function("f", "s", 0, len(parts), True, (), frozenset())
-    code = SimpleNamespace(bytes_of=lambda _: body, elf=SimpleNamespace(order="<"))
-    found = flow.unavoidable(code, function)  # type: ignore[arg-type]
-    ends = around(code, function, -2)  # type: ignore[arg-type]
-    assert found == {n for n in range(len(parts)) if ends and not around(code, function, n)}  # type: ignore[arg-type]
+    ends = around(parts, -2)
+    assert unavoidable(parts) == {n for n in range(len(parts)) if ends and not around(parts, n)}
+
+
+WIDE, HALF, MOVE, EXIT = (0x18, 0), (0, 0), (0xB7, 0), (0x95, 0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        ([WIDE, HALF, EXIT], {0, 1, 2}),
+        ([(0x15, 2), WIDE, HALF, EXIT], {0, 3}),
+        ([(0x15, 1), WIDE, HALF, EXIT], set()),
+        ([WIDE, MOVE, EXIT], set()),
+        ([MOVE, WIDE], set()),
+        ([], set()),
+    ],
+)
+def test_wide(parts: list[tuple[int, int]], found: set[int]) -> None:
+    """A load of 64 bits takes two places; where one is only half there, or jumped into, nothing is certain."""
+    assert unavoidable(parts) == found
 
 
 def test_optional() -> None:
