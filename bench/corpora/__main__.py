@@ -86,9 +86,9 @@ def chosen(items: Sequence[Item], only: str, most: Mapping[str, int]) -> list[It
 
 def ask_ours(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str]) -> list[Ours]:
     """Our answers."""
-    session = session_of(ROOT, shelf, items, Terminal(sys.stderr))
+    usual, larger = (session_of(ROOT, shelf, items, Terminal(sys.stderr), mb).asker for mb in ("", ours.LARGER_MB))
     found: list[Ours] = []
-    for answer in ours.ask_all(session.asker, [i.name for i in items], kernels):
+    for answer in ours.ask_all(usual, [i.name for i in items], kernels, larger=larger):
         found.append(answer)
         if len(found) % 50 == 0:
             say(f"ours: {len(found)} of {len(items) * len(kernels)}, at {answer.object}@{answer.kernel}")

@@ -23,6 +23,8 @@ KERNELS = ("debian-11", "debian-12", "debian-13", "debian-13-backports")
 DEADLINE_S = "900"  # some of these objects keep an emulated verifier busy for minutes
 CHUNK = 40  # pairs of one kernel follow each other, so its RAM stays in the page cache
 DEATHS = ("kernel-crash", "kernel-hang")
+NO_ANSWER, OOM = "no-answer", "Out of memory"
+LARGER_MB = "1024"  # as much as bpftool's guests have: the verifier needs it for 80,000 instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,13 @@ class Ours:
     programs: tuple[ProgramOf, ...] = ()
 
 
-def session_of(root: Path, shelf: Shelf, items: Iterable[Item], voice: Voice) -> Session:
+def session_of(root: Path, shelf: Shelf, items: Iterable[Item], voice: Voice, memory_mb: str = "") -> Session:
     """This repository's settings and kernels, with the gathered objects in place of its own.
 
     The kernel's selftests are loaded; everything else is attached too, after it was loaded.
     """
-    config = load(root, {"guest.deadline_s": DEADLINE_S})
+    memory = {"guest.memory_mb": memory_mb} if memory_mb else {}
+    config = load(root, {"guest.deadline_s": DEADLINE_S, **memory})
     catalogue = {**load_catalogue([SHIPPED]), **config.kernels}
     return Session(config, {i.name: spec_of(shelf, i) for i in items}, catalogue, voice)
 
@@ -72,13 +75,23 @@ def spec_of(shelf: Shelf, item: Item) -> ObjectSpec:
     return ObjectSpec(item.name, prebuilt=shelf.path(item), attach=attach)
 
 
-def ask_all(asker: Asker, names: Iterable[str], kernels: Sequence[str], workers: int | None = None) -> Iterator[Ours]:
-    """Every object on every kernel, some objects after the other; a pair that is in the store boots nothing."""
+def ask_all(
+    asker: Asker, names: Iterable[str], kernels: Sequence[str], workers: int | None = None, larger: Asker | None = None
+) -> Iterator[Ours]:
+    """Every object on every kernel, some objects after the other; a pair that is in the store boots nothing.
+
+    What does not fit into a guest is asked again of `larger`, as our words tell everybody to do.
+    """
     ordered = list(names)
     chunks = [ordered[n : n + CHUNK] for n in range(0, len(ordered), CHUNK)]
     pairs = [Pair(name, kernel) for chunk in chunks for kernel in kernels for name in chunk]
+
+    def answer(pair: Pair) -> Ours:
+        found = ask(asker, pair)
+        return ask(larger, pair) if larger and found.outcome == NO_ANSWER and OOM in found.words else found
+
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        yield from pool.map(lambda pair: ask(asker, pair), pairs)
+        yield from pool.map(answer, pairs)
 
 
 def ask(asker: Asker, pair: Pair) -> Ours:
@@ -87,7 +100,7 @@ def ask(asker: Asker, pair: Pair) -> Ours:
         programs = asker.verdict(pair).programs
         found, seconds = loading(asker, pair), asker.run_of(pair).seconds
     except BpfcompatError as error:
-        return Ours(pair.object, pair.kernel, "no-answer", "", error.message, 0.0)
+        return Ours(pair.object, pair.kernel, NO_ANSWER, "", error.message, 0.0)
     words = "\n".join([found.sentence, *found.evidence])
     return Ours(
         pair.object, pair.kernel, outcome_of(found), found.cause, words, seconds, tuple(map(program_of, programs))

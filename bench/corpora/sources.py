@@ -133,7 +133,8 @@ def compile_one(folder: Path, source: Path, flags: tuple[str, ...]) -> bytes | N
     clang = find_tool("clang", "clang")
     out = folder / f"{source}.o"
     own = ("-Iown", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu")
-    argv = ["nice", clang, *BASE, *flags, *own, "-c", str(source), "-o", str(out)]
+    place = f"-ffile-prefix-map={folder}=."  # no name of a temporary folder in it: the same sources, the same digest
+    argv = ["nice", clang, *BASE, *flags, *own, place, "-c", str(source), "-o", str(out)]
     try:
         check(argv, what=str(source), cwd=folder, timeout_s=COMPILE_S)
         check(["llvm-strip", "-g", str(out)], what=str(source), cwd=folder, timeout_s=COMPILE_S)

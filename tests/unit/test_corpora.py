@@ -25,7 +25,7 @@ from bench.corpora.compare import (
     read_reasons,
 )
 from bench.corpora.index import Origin, Shelf
-from bench.corpora.ours import Ours, ProgramOf, outcome_of
+from bench.corpora.ours import Ours, ProgramOf, ask_all, outcome_of
 from bench.corpora.page import page
 from bench.corpora.sources import unpack
 from bench.corpora.theirs import Theirs, batches, told
@@ -33,6 +33,7 @@ from bpfcompat.carve import MAX_FOUND, objects_in
 from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import BuildError, ConfigError
 from bpfcompat.model import Answer, Verdict
+from bpfcompat.plan import Pair
 from tests.making import make_elf, make_tar
 from tests.unit.test_elf import elf, sample
 
@@ -185,6 +186,24 @@ def pair(outcome: str, other: str, said: str = "", cause: str = "", second: str 
 def test_outcome(answer: Answer, cause: str, outcome: str) -> None:
     """A verdict is put in words that two loaders share; inconclusive is never a refusal."""
     assert outcome_of(Verdict(answer, cause, "")) == outcome
+
+
+def test_asked_again_with_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the usual guest had no memory for is asked of a larger one; what that says counts."""
+
+    def ask(asker: object, pair: Pair) -> Ours:
+        fits = asker == "larger" or pair.object != "large"
+        words = "" if fits else "killed: Out of memory: Killed process 7 (init)"
+        return Ours(pair.object, f"{asker}", "loads" if fits else "no-answer", "", words, 0.0)
+
+    monkeypatch.setattr("bench.corpora.ours.ask", ask)
+    answers = ask_all("usual", ["large", "small"], ["k"], larger="larger")  # type: ignore[arg-type]
+    assert [(a.object, a.kernel, a.outcome) for a in answers] == [
+        ("large", "larger", "loads"),
+        ("small", "usual", "loads"),
+    ]
+    (alone,) = ask_all("usual", ["large"], ["k"])  # type: ignore[arg-type]
+    assert alone.outcome == "no-answer"
 
 
 def test_same() -> None:
