@@ -9,6 +9,7 @@ from bpfcompat.causes import (
     Finding,
     clip,
     errno_name,
+    missing_caller,
     missing_inner,
     missing_program,
     missing_target,
@@ -21,6 +22,7 @@ from bpfcompat.declared import (
     TriedReport,
     VariantReport,
     inner_line,
+    off_line,
     program_line,
     size_line,
     target_line,
@@ -103,6 +105,8 @@ def _program_lines(report: Report) -> Iterator[str]:
             yield target_line(program.name)
         elif missing_program(said):
             yield program_line(program.name)
+        elif missing_caller(said):
+            yield off_line(program.name)
 
 
 def toml_lines(note: str, name: str) -> tuple[str, ...]:

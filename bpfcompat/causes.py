@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from bpfcompat import refusals
-from bpfcompat.declared import inner_line, program_line, size_line, target_line, type_line
+from bpfcompat.declared import inner_line, off_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
 from bpfcompat.since import Since, since, version
@@ -369,7 +369,7 @@ def _kernel_config_absent(case: Case) -> Finding | None:
 
 def _needs_declaration(case: Case) -> Finding | None:
     found = _needs_type(case) or _needs_target(case) or _needs_size(case) or _needs_inner(case)
-    return found or _needs_program(case) or _needs_choice(case)
+    return found or _needs_program(case) or _needs_choice(case) or _needs_caller(case)
 
 
 def missing_type(text: str) -> re.Match[str] | None:
@@ -380,6 +380,11 @@ def missing_type(text: str) -> re.Match[str] | None:
 def missing_target(text: str) -> re.Match[str] | None:
     """Libbpf's words for a program whose application chooses the function to attach to."""
     return re.search(r"^.*prog '(.*)': no BTF-based attach target is specified.*$", text, re.M)
+
+
+def missing_caller(text: str) -> re.Match[str] | None:
+    """Libbpf's words for a struct_ops program that no struct_ops map calls."""
+    return re.search(r"^.*prog '(.*)': SEC\(\"struct_ops\"\) program isn't referenced anywhere.*$", text, re.M)
 
 
 def _needs_type(case: Case) -> Finding | None:
@@ -403,6 +408,19 @@ def _needs_target(case: Case) -> Finding | None:
         f"program '{clip(said[1])}': its application chooses the function to attach to; section '{section}' names none",
         _line(case, said),
         f"declare it: {target_line(said[1])}",
+        said[1],
+    )
+
+
+def _needs_caller(case: Case) -> Finding | None:
+    """libbpf loads no struct_ops program alone: a member of a struct_ops map tells the kernel what it is."""
+    said = missing_caller(case.libbpf)
+    if not said:
+        return None
+    return Finding(
+        f"program '{clip(said[1])}': no struct_ops map of the object calls it; its application may set that",
+        _line(case, said),
+        f"declare it: {off_line(said[1])}",
         said[1],
     )
 

@@ -172,6 +172,11 @@ def program_line(name: str) -> str:
     return f'{where} target_program = "main"  # of the same object, or with target_file = "main.bpf.o" of another'
 
 
+def off_line(name: str) -> str:
+    """A program that is not loaded."""
+    return f"[objects.NAME.programs.{toml_key(name)}] autoload = false  # or let a struct_ops map name it"
+
+
 def inner_line(name: str) -> str:
     """The prototype of the maps inside a map."""
     inner = '{ type = "hash", key_size = 4, value_size = 8, max_entries = 1024 }'

@@ -20,6 +20,7 @@ SIZE = SettingReport("map", "counts", "max_entries", "1024", 0)
 TYPE = "libbpf: prog 'one': missing BPF prog type, check ELF section name 'filter'\n"
 TARGET = "libbpf: prog 'one': no BTF-based attach target is specified, use bpf_program__set_attach_target()\n"
 PROGRAM = "libbpf: prog 'one': attach program FD is not set\n"
+CALLER = """libbpf: prog 'one': SEC("struct_ops") program isn't referenced anywhere, did you forget to use it?\n"""
 INNER = "libbpf: map 'outer': failed to create: -EINVAL\n"
 
 
@@ -132,6 +133,7 @@ def test_the_kernel_refuses_a_target() -> None:
             ),
             {"maps": {"outer": {"inner": {"type": "hash", "key_size": 4, "value_size": 8, "max_entries": 1024}}}},
         ),
+        (report(refused(22, "", CALLER)), {"programs": {"one": {"autoload": False}}}),
         (report(refused(22, "", TARGET)), {"programs": {"one": {"target": "vfs_read"}}}),
     ],
 )

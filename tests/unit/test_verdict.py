@@ -87,6 +87,7 @@ OWN_MAPS = "prog 'one': bad map relo against 'states' in section 'lirc_mode2/map
 NO_PROGRAM = "prog 'one': attach program FD is not set\nprog 'one': failed to prepare load attributes: -22\n"
 JUMPS = "7: (15) if r1 == 0x0 goto pc+5\nThe sequence of 8193 jumps is too complex.\nprocessed 81926 insns\n"
 NO_TARGET = "prog 'one': no BTF-based attach target is specified, use bpf_program__set_attach_target()\n"
+NO_CALLER = """prog 'one': SEC("struct_ops") program isn't referenced anywhere, did you forget to use it?\n"""
 NO_REFERENCE = "1: <invalid BPF map reference>\nBPF map 'events' is referenced but wasn't created\n"
 NO_FIELD = (
     "0: <invalid CO-RE relocation>\nfailed to resolve CO-RE relocation <byte_off> [6] struct t.f (0:0 @ offset 0)\n"
@@ -162,6 +163,7 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
         FACTS,
     ),
     ("needs-declaration", "replaces a function", report(refused(22, "", NO_PROGRAM, type="ext")), FACTS),
+    ("needs-declaration", "no struct_ops map of the object calls it", report(refused(22, "", NO_CALLER)), FACTS),
     ("needs-declaration", "names none", report(refused(22, "", NO_TARGET, section="fentry")), FACTS),
     (
         "kernel-btf-absent",
