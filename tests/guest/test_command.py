@@ -215,6 +215,26 @@ def test_tar_and_shell(ask: Ask, bpftool_root: Path, tmp_path: Path) -> None:
     assert (missing.verdict.answer, missing.verdict.cause) == (Answer.INCONCLUSIVE, "loader-not-started")
 
 
+def test_hostile_root(ask: Ask, bpftool_root: Path, tmp_path: Path) -> None:
+    """Of a root with device nodes, set-uid programs and links that leave it, a loader sees none of that."""
+    packed = tmp_path / "root.tar"
+    with tarfile.open(packed, "w") as archive:
+        archive.add(bpftool_root, ".")
+        for name, kind, number in (("mem", tarfile.CHRTYPE, (1, 1)), ("disk", tarfile.BLKTYPE, (8, 0))):
+            node = tarfile.TarInfo(f"nodes/{name}")
+            node.type, node.mode, (node.devmajor, node.devminor) = kind, 0o666, number
+            archive.addfile(node)
+        suid = tarfile.TarInfo("su")
+        suid.mode = 0o6755
+        archive.addfile(suid)
+        out = tarfile.TarInfo("out")
+        out.type, out.linkname = tarfile.SYMTYPE, "../../init"
+        archive.addfile(out)
+    reached = "test -e /nodes/mem || test -e /nodes/disk || test -u /su || test -g /su || test -e /out"
+    found = ask({"rootfs": str(packed), "argv": [f"test -x /su && ! ({reached})"], "shell": True})
+    assert found.verdict.answer is Answer.COMPATIBLE, found
+
+
 def test_library_missing(ask: Ask, bpftool_root: Path, tmp_path: Path) -> None:
     """A loader whose library, or whose interpreter, is not there has not answered."""
     lame = tmp_path / "lame"
