@@ -48,8 +48,11 @@ class Template:
     boot_s: float
 
     def touched(self) -> bool:
-        """True when somebody wrote into the RAM's file since it was opened."""
-        return _seen(self.frozen.ram) != self.seen
+        """True when somebody wrote into the RAM's file since it was opened.
+
+        One that somebody else has dropped meanwhile is not: unlinking, too, sets the time of change.
+        """
+        return os.fstat(self.frozen.ram).st_nlink > 0 and _seen(self.frozen.ram) != self.seen
 
     def close(self) -> None:
         """Let go of the RAM's file."""

@@ -168,6 +168,16 @@ def test_touched(templates: Templates) -> None:
     found.close()
 
 
+def test_dropped_meanwhile(templates: Templates) -> None:
+    """Who drops a template that a guest still runs from has written nothing into it."""
+    put(templates)
+    found = opened(templates)
+    assert templates.drop(ACTION)
+    assert not (found.folder / RAM).exists()
+    assert not found.touched()
+    found.close()
+
+
 def test_used(templates: Templates, kept: Path) -> None:
     """Opening one is noted, for who collects what was used longest ago."""
     os.utime(kept / META, (1, 1))
