@@ -34,9 +34,10 @@ def trust_of(steps: Steps) -> str:
     config, digest = steps.shop.config, steps.shop.memo.digest
     if not config["substituters.url"] or VERDICTS not in config["substituters.borrow"]:
         return ""
-    told = {name: config[f"substituters.{name}"] for name in ("url", "needed")}
+    told = {name: config[f"substituters.{name}"] for name in ("url", "needed", "witnessed", "max_age_hours")}
     files = {
-        name: [digest(path) for path in config.paths(f"substituters.{name}")] for name in ("keys", "log_keys", "root")
+        name: [digest(path) for path in config.paths(f"substituters.{name}")]
+        for name in ("keys", "log_keys", "root", "witnesses")
     }
     return digest_json({**told, **files})
 

@@ -151,6 +151,9 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
         "keys": _texts(()),
         "log_keys": _texts(()),
         "root": _texts(()),
+        "witnesses": _texts(()),
+        "witnessed": _whole(0, 0, 16),
+        "max_age_hours": _whole(0, 0, 87600),
         "needed": _whole(1, 1, 16),
         "borrow": _some_of(("verdicts",), "verdicts", "kernels", "validators"),
     },
@@ -469,14 +472,28 @@ def _check_substituters(values: Mapping[str, Any]) -> None:
     if urls and not keys and not roots:
         raise ConfigError(f"{where}: keys: whose signature counts?",
                           hint="give public keys, or root documents, that did not come from the registry")  # fmt: skip
-    if roots and (keys or values["substituters.log_keys"]):
-        raise ConfigError(f"{where}: root: has all keys in it", hint="leave keys and log_keys out")
+    if roots and (keys or any(values[f"substituters.{n}"] for n in ("log_keys", "witnesses", "witnessed"))):
+        raise ConfigError(f"{where}: root: has all keys in it", hint="leave keys, log_keys and witnesses out")
     if roots and len(roots) != len(urls):
         raise ConfigError(f"{where}: root: expected one for each url, in their order")
     if len(set(urls)) < len(urls):
         raise ConfigError(f"{where}: url: the same registry twice")
     if urls and values["substituters.needed"] > min(len(urls), len(keys) or len(urls)):
         raise ConfigError(f"{where}: needed: more than there are registries or keys")
+    _check_witnesses(values, where)
+
+
+def _check_witnesses(values: Mapping[str, Any], where: str) -> None:
+    logs, witnesses, witnessed, age, root = (
+        values[f"substituters.{name}"] for name in ("log_keys", "witnesses", "witnessed", "max_age_hours", "root")
+    )
+    if witnesses and not logs:
+        raise ConfigError(f"{where}: witnesses: of which log?", hint="give log_keys, or root instead of all keys")
+    if witnessed > len(witnesses):
+        raise ConfigError(f"{where}: witnessed: expected at most the {len(witnesses)} witnesses, got {witnessed}")
+    if age and not (witnessed or root):
+        raise ConfigError(f"{where}: max_age_hours: without a witness nobody says how old a log is",
+                          hint="give witnesses and witnessed, or root")  # fmt: skip
 
 
 def _override(key: str, text: str) -> Any:

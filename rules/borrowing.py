@@ -31,6 +31,7 @@ from bpfcompat.rules.planning import without_gc
 from bpfcompat.rules.session import Session
 from bpfcompat.statement import question_id
 
+HOUR_S = 3600
 _Key = TypeVar("_Key", PublicKey, NoteKey)
 
 
@@ -89,10 +90,11 @@ def _lenders(session: Session, now: int) -> tuple[list[Lender], list[str]]:
     """The registries, each with whom it is believed by; and those of whom that could not be found out, in words."""
     lenders, strangers = [], []
     urls, roots = session.config["substituters.url"], session.config.paths("substituters.root")
+    age = session.config["substituters.max_age_hours"] * HOUR_S or None
     for url, pin in itertools.zip_longest(urls, roots):  # as many, or none
         source = source_of(session.asker, url)
         try:
-            policy = _rooted(pin, source, now) if pin else _policy(session)
+            policy = _rooted(pin, source, now, age) if pin else _policy(session, age)
         except (TrustError, StoreError, KernelError) as error:
             strangers.append(plain(f"{url}: {error}", 400))
             continue
@@ -100,17 +102,22 @@ def _lenders(session: Session, now: int) -> tuple[list[Lender], list[str]]:
     return lenders, strangers
 
 
-def _rooted(pin: Path, source: client.Source, now: int) -> Policy:
+def _rooted(pin: Path, source: client.Source, now: int, max_age_s: int | None) -> Policy:
     """Whom a pinned root document trusts, by the newest version that the registry has."""
     first = pinned(read_bounded(pin, MAX_BYTES, ConfigError), str(pin))
-    return reader_policy(first, source, RootMemory(state_folder("reader")), now=now)[1]
+    return reader_policy(first, source, RootMemory(state_folder("reader")), now=now, max_age_s=max_age_s)[1]
 
 
-def _policy(session: Session) -> Policy:
+def _policy(session: Session, max_age_s: int | None) -> Policy:
     """Whose signatures count: the keys in the files that the settings name."""
     keys = _each(session, "substituters.keys", lambda data, path: load_public(data, str(path)))
-    logs = _each(session, "substituters.log_keys", lambda data, path: parse_vkey(data.decode("utf-8", "replace")))
-    return Policy(Policy.of_keys(keys).verdict, log=tuple(logs))
+    logs, witnesses = (_each(session, f"substituters.{name}", _vkey) for name in ("log_keys", "witnesses"))
+    needed = session.config["substituters.witnessed"]
+    return Policy(Policy.of_keys(keys).verdict, tuple(logs), tuple(witnesses), needed, max_age_s)
+
+
+def _vkey(data: bytes, _path: Path) -> NoteKey:
+    return parse_vkey(data.decode("utf-8", "replace"))
 
 
 def _each(session: Session, setting: str, read: Callable[[bytes, Path], _Key]) -> list[_Key]:

@@ -110,6 +110,27 @@ def test_asked_here_after_all(lender: Repo, borrower: Repo) -> None:
         assert borrower.entries("borrowed") == {}
 
 
+def test_witnessed(lender: Repo, borrower: Repo, tmp_path: Path) -> None:
+    """Where a witness must have seen the log, nothing is borrowed before it has, and everything after."""
+    seen = copy(lender, tmp_path / "seen")
+    (log,) = seen.root.glob("keys/log-records/*.vkey")
+    seen.bpfcompat("keygen", "keys/eyes", "--kind", "witness", "--name", "eyes.example")
+    for path in (log, seen.root / "keys/eyes.vkey"):
+        (borrower.root / "keys" / path.name).write_bytes(path.read_bytes())
+    trust = {"log_keys": [f"keys/{log.name}"], "witnesses": ["keys/eyes.vkey"], "witnessed": 1, "max_age_hours": 24}
+    with lending(files(tree(seen))) as servers:
+        trusting(borrower, *servers, **trust)
+        ran = borrower.doit("borrow")
+        assert "borrowed: 0 of 9 pairs" in ran.out and "!! borrow: " in ran.out and "witness" in ran.out
+    look = ("--log-key", str(log), "--key", "keys/eyes", "--state", "state", "--out", "line")
+    seen.bpfcompat("witness", REGISTRY, *look)
+    seen.bpfcompat("witness", REGISTRY, "--add", "line", "--witness", "keys/eyes.vkey")
+    with lending(files(tree(seen))) as servers:
+        trusting(borrower, *servers, **trust)
+        assert "borrowed: 9 of 9 pairs" in borrower.doit("borrow").out
+    assert borrower.boots() == {}
+
+
 def test_other_trust(lender: Repo, borrower: Repo) -> None:
     """A loan counts only as long as the project trusts the same registries and keys as it did then."""
     with lending(files(tree(lender))) as servers:

@@ -114,6 +114,36 @@ def test_wrong_value(text: str, said: str) -> None:
     assert said in refused(text)
 
 
+FROM = "[substituters]\nurl = ['https://a.example/', 'https://b.example/']\n"
+KEYED = FROM + "keys = ['a.pub']\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (FROM, "keys: whose signature counts?"),
+        (FROM + "root = ['a.json']", "root: expected one for each url"),
+        (FROM + "root = ['a.json', 'b.json']\nkeys = ['a.pub']", "root: has all keys in it"),
+        (FROM + "root = ['a.json', 'b.json']\nwitnesses = ['w.vkey']", "root: has all keys in it"),
+        (FROM + "root = ['a.json', 'b.json']\nwitnessed = 1", "root: has all keys in it"),
+        (KEYED + "needed = 2", "needed: more than there are registries or keys"),
+        (KEYED + "witnesses = ['w.vkey']", "witnesses: of which log?"),
+        (KEYED + "log_keys = ['l.vkey']\nwitnesses = ['w.vkey']\nwitnessed = 2", "at most the 1 witnesses, got 2"),
+        (KEYED + "log_keys = ['l.vkey']\nmax_age_hours = 24", "max_age_hours: without a witness nobody says"),
+        ("[substituters]\nurl = ['a', 'a']\nkeys = ['k']", "url: the same registry twice"),
+    ],
+)
+def test_whom_to_borrow_from(text: str, said: str) -> None:
+    """Registries without keys, keys without a use, and more than can ever agree are refused."""
+    assert said in refused(text)
+
+
+def test_as_old_as_witnesses_say() -> None:
+    """A root document names witnesses itself; beside pinned keys they are named, and then an age may be asked for."""
+    parsed(FROM + "root = ['a.json', 'b.json']\nmax_age_hours = 24")
+    parsed(KEYED + "log_keys = ['l.vkey']\nwitnesses = ['w.vkey']\nwitnessed = 1\nmax_age_hours = 24")
+
+
 @pytest.mark.parametrize("low_high", [(128, 65536)])
 def test_bounds_are_allowed(low_high: tuple[int, int]) -> None:
     """The bounds themselves are allowed."""
