@@ -1,8 +1,8 @@
 """The ordered table of causes: one refusal in, the first row that explains it out.
 
-A row looks at the phase and the errno before it looks at words, and words are matched at the start of a line, where
-an object's own source lines (which a verifier log quotes) do not stand.  Pure; nothing here decides whether an object
-is compatible, only why a refusal happened and whether it was the kernel's.
+A row looks at the phase, and at the errno or at words that only one refusal has; words are matched at the start of a
+line, where an object's own source lines (which a verifier log quotes) do not stand.  Pure; nothing here decides
+whether an object is compatible, only why a refusal happened and whether it was the kernel's.
 """
 
 import errno
@@ -850,6 +850,8 @@ def _attach_type_missing(case: Case) -> Finding | None:
     unsupported = case.errno in (errno.EOPNOTSUPP, ENOTSUPP)
     if case.phase is Phase.LOAD and (unsupported or case.errno == errno.EINVAL) and _unheard(case):
         sentence = f"{where}: {case.kernel} refuses this attach type without reading the program ({case.code}, no log)"
+    elif case.phase is Phase.ATTACH and case.program.type == "struct_ops" and unsupported:
+        sentence = f"{where}: loads, but {case.kernel} registers no struct_ops of this type ({case.code})"
     elif case.phase is Phase.ATTACH and (unsupported or (case.errno == errno.EINVAL and _by_newer_way(case))):
         sentence = f"{where}: loads, but {case.kernel} has no such way to attach, or has it switched off ({case.code})"
     else:
@@ -950,12 +952,18 @@ def _attach_busy(case: Case) -> Finding | None:
 
 
 def _not_traceable(case: Case) -> Finding | None:
+    """A trampoline is set where a function begins with room for a call, else EBUSY (Linux, bpf_jit_comp.c).
+
+    A guest attaches one program at a time, so that it is not taken by another.
+    """
     kind, _, target = (case.program.section if case.program else "").removeprefix("?").partition("/")
-    if case.errno not in (errno.EINVAL, errno.EADDRNOTAVAIL) or kind not in ("kprobe", "kretprobe") or not target:
+    listed = case.errno in (errno.EINVAL, errno.EADDRNOTAVAIL) and kind in ("kprobe", "kretprobe")
+    closed = case.errno == errno.EBUSY and kind.removesuffix(".s") in ("fentry", "fexit", "fmod_ret")
+    if not target or not (listed or closed):
         return None
+    why = "on the kernel's list of what may not be probed" if listed else "compiled without a place to enter it by"
     return Finding(
-        f"{case.who}: loads, but {case.kernel} takes no {kind} on '{clip(target)}' ({case.code}): "
-        "it is there, and on the kernel's list of what may not be probed",
+        f"{case.who}: loads, but {case.kernel} takes no {kind} on '{clip(target)}' ({case.code}): it is there, and {why}",
         last_lines(case.libbpf),
         "take a caller or a callee of it, or a tracepoint nearby",
         target,
@@ -1043,8 +1051,8 @@ CAUSES: Sequence[Cause] = (
     Cause("permission", _NO, _L + _A, _permission, _TABLE),
     *(Cause(row.slug, _NO, _L, _refused_as(row), _SAID) for row in refusals.ROWS),
     Cause("verifier-rejected", _NO, _L, _verifier_rejected, _TABLE),
-    Cause("attach-busy", _NO, _A, _attach_busy, _TABLE),
     Cause("attach-not-traceable", _NO, _A, _not_traceable, _TABLE),
+    Cause("attach-busy", _NO, _A, _attach_busy, _TABLE),
     Cause("attach-failed", _NO, _A, _attach_failed, _GUESS),
     Cause("unknown", _NO, _O + _L + _A, _unknown, _GUESS),
 )

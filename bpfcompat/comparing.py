@@ -188,7 +188,7 @@ def _measured(a: Measures, b: Measures) -> Iterator[tuple[str, int | None, int |
     yield "instructions", a.insns, b.insns, None
 
 
-_SERIES = re.compile(r"\d+\.\d+")
+_SERIES = re.compile(r"(\d+\.\d+)[\d.]*(?:[+~][\w.]+)*(?:-\d[\w.]*)*(.*)")  # and its flavour: -cloud-amd64
 
 
 def _notes(a: Side, b: Side) -> Iterator[str]:
@@ -196,7 +196,7 @@ def _notes(a: Side, b: Side) -> Iterator[str]:
     one, other = ({c.release for c in side.cells.values() if c.release} for side in (a, b))
     if len(one) == len(other) == 1 and one != other:
         (x,), (y,) = one, other
-        series = {found[0] if (found := _SERIES.match(name)) else name for name in (x, y)}
+        series = {found.groups() if (found := _SERIES.fullmatch(name)) else (name,) for name in (x, y)}
         if len(series) == 1:
             yield f"{x} and {y} are builds of one series: a flip between them is a regression, or the repair of one"
     for side in (a, b):

@@ -156,6 +156,11 @@ class Known:
     results: Sequence[Result] = ()
 
 
+def again(pair: str) -> str:
+    """The command that asks a pair again, although it is proved."""
+    return f"doit forget probe:{pair} && doit probe:{pair}"
+
+
 def explain(known: Known) -> Explanation:
     """The explanation of a pair, or of one of its programs."""
     told, refusal, report = _told(known), known.refusal, known.report
@@ -184,7 +189,7 @@ def explain(known: Known) -> Explanation:
         others=tuple(_others(known))[:MAX_OTHERS],
         notes=known.verdict.notes,
         report=known.report_digest,
-        reproduce=f"doit probe:{known.object}@{known.kernel}",
+        reproduce=again(f"{known.object}@{known.kernel}"),
     )
 
 

@@ -4,7 +4,6 @@ Pure.  An inventory that lacks the thing proves a cause that was only read from 
 a guess, and says so.  `since` is upstream's first release with it, for people: distributions backport.
 """
 
-import errno
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,6 +70,11 @@ def _since(kind: str, name: str, otherwise: str = "") -> tuple[str, str]:
     return (f"{found.version} (not in {found.after})" if found.after else found.version), found.source
 
 
+def _backported(kind: str, name: str, release: str) -> str:
+    found = upstream(kind, name)
+    return f", backported: upstream has it in {found.words}" if found and found.newer_than(release) else ""
+
+
 def _listed(build: Build | None, kind: str, name: str, otherwise: str, option: str = "") -> Here:
     """A name of an enum: absent, switched off, or there after all."""
     since, source = _since(kind, name, otherwise)
@@ -84,7 +88,7 @@ def _listed(build: Build | None, kind: str, name: str, otherwise: str, option: s
     if off:
         line = f"switched off: {shown} is known to this build, and {off} is not set"
         return Here((line,), Certainty.PROVEN, _PROVEN, since, source, off)
-    line = f"present: {shown} is among the {what} of this build"
+    line = f"present: {shown} is among the {what} of this build{_backported(kind, name, build.release)}"
     return Here((line,), Certainty.GUESSED, _AGAINST, since, source)
 
 
@@ -133,7 +137,8 @@ def _kfunc(case: Case, name: str, asked: Asked) -> Here:
     if asked.build is None or not asked.build.kfuncs or not re.fullmatch(r"\w+", name) or name.isdigit():
         return Here(since=since, since_source=source)
     if name in asked.build.kfuncs:
-        return Here((f"present: {name} is among the kfuncs of this build",), Certainty.GUESSED, _AGAINST, since, source)
+        line = f"present: {name} is among the kfuncs of this build{_backported('kfuncs', name, asked.build.release)}"
+        return Here((line,), Certainty.GUESSED, _AGAINST, since, source)
     close = similar(name, asked.build.kfuncs)
     lines = [f"absent: {name} is not among the {len(asked.build.kfuncs)} kfuncs of this build's vmlinux"]
     lines += [f"in module {case.homes[name]}, which is not loaded"] if name in case.homes else []
@@ -206,10 +211,6 @@ def _old_loader(case: Case, _name: str, _asked: Asked) -> Here:
     return Here(since=f"libbpf {since}", since_source=_TABLE) if since else Here()
 
 
-def _busy(case: Case, _name: str, _asked: Asked) -> Here:
-    return Here(("it has something attached already",)) if case.errno in (errno.EBUSY, errno.EEXIST) else Here()
-
-
 _ROWS: Mapping[str, Callable[[Case, str, Asked], Here]] = {
     "helper-missing": _helper,
     "helper-not-allowed": _helper_elsewhere,
@@ -220,7 +221,6 @@ _ROWS: Mapping[str, Callable[[Case, str, Asked], Here]] = {
     "attach-type-missing": _attach_type,
     "config-disabled": _disabled,
     "attach-target-missing": _target,
-    "attach-failed": _busy,
     "kfunc-missing": _kfunc,
     "kfunc-not-allowed": _kfunc_elsewhere,
     "core-relocation-unresolved": _relocation,

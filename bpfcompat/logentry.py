@@ -7,14 +7,14 @@ is no entry of this one.  In a bundle the whole is `tlogEntries[0]`, in the one 
 
 import base64
 import re
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 
-from bpfcompat.digest import canonical, raw_digest
+from bpfcompat.digest import canonical
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PublicKey
 from bpfcompat.note import NoteKey
@@ -76,7 +76,7 @@ class LogEntry:
 
 def log_id(key: NoteKey) -> bytes:
     """What Rekor v2 calls a log: SHA-256 over name and key; its first four bytes are the key's id in notes."""
-    return raw_digest(b"%b\n%c%b" % (key.name.encode(), key.kind, key.raw))
+    return key.identity
 
 
 def spki(key: PublicKey) -> bytes:
@@ -87,7 +87,7 @@ def spki(key: PublicKey) -> bytes:
 
 def body_of(digest: bytes, signature: bytes, key: bytes) -> bytes:
     """The leaf: the SHA-256 (32 bytes) of what is under the DER `signature`; `key` comes from `spki`."""
-    return _BODY % (base64.b64encode(digest), base64.b64encode(signature), key)
+    return _BODY % (b2a_base64(digest, newline=False), b2a_base64(signature, newline=False), key)
 
 
 def digest_in(body: bytes) -> str:

@@ -47,20 +47,22 @@ class Kind(IntEnum):
 class NoteKey:
     """A key that notes are checked with, under its name.
 
-    `raw` is its 32 bytes: who this is, whatever its name.  `id` is four bytes that, with the name, say which key a line
-    is of; they prove nothing.
+    `raw` is its 32 bytes: who this is, whatever its name.  `identity` is 32 bytes over name, kind and key; `id` are the
+    first four, which say with the name whose a line is, and prove nothing.
     """
 
     name: str
     key: LogPublicKey
     kind: Kind = Kind.LOG
     raw: bytes = field(init=False, repr=False, compare=False)
+    identity: bytes = field(init=False, repr=False, compare=False)
     id: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_name(self.name)
         object.__setattr__(self, "raw", raw_public(self.key))
         identity = raw_digest(b"%b\n%c%b" % (self.name.encode(), self.kind, self.raw))
+        object.__setattr__(self, "identity", identity)
         object.__setattr__(self, "id", identity[:4])
 
     def __hash__(self) -> int:
@@ -163,16 +165,21 @@ def verify_note(data: bytes, keys: Iterable[NoteKey]) -> Note:
     """
     text, lines = split_note(data)
     known = {(key.name, key.id): key for key in keys}
-    signers = tuple(_held(text, line, known[line.name, line.id]) for line in lines if (line.name, line.id) in known)
-    seen = [(signer.key.raw, signer.key.kind) for signer in signers]
-    if len(set(seen)) != len(seen):
-        twice = next(signer.key.name for signer in signers if seen.count((signer.key.raw, signer.key.kind)) > 1)
-        raise TrustError(f"note: more than one line of the key {twice}")
+    signers = tuple([_held(text, line, known[line.name, line.id]) for line in lines if (line.name, line.id) in known])
+    if len(signers) > 1:
+        _each_once(signers)
     if not signers:
         wanted = " or ".join(sorted(f"{key.name} ({key.id.hex()})" for key in known.values())) or "nobody"
         found = ", ".join(f"{line.name} ({line.id.hex()})" for line in lines[:3])
         raise TrustError(f"note: signed by {found}, trusted: {wanted}", hint="give the log's public key (vkey)")
     return Note(text, signers)
+
+
+def _each_once(signers: tuple[Signer, ...]) -> None:
+    seen = [(signer.key.raw, signer.key.kind) for signer in signers]
+    twice = next((signer.key.name for signer, key in zip(signers, seen, strict=True) if seen.count(key) > 1), None)
+    if twice is not None:
+        raise TrustError(f"note: more than one line of the key {twice}")
 
 
 def split_note(data: bytes) -> tuple[bytes, tuple[Line, ...]]:

@@ -8,6 +8,7 @@ from typing import Any
 from bpfcompat import libbpfs
 from bpfcompat.as_declared import is_remark, toml_lines
 from bpfcompat.behaviour import TestVerdict
+from bpfcompat.explanation import again
 from bpfcompat.gate import Difference, Row, decide
 from bpfcompat.model import Answer, Attach, Creation, Measures, ProgramVerdict, Verdict
 from bpfcompat.voice import clean
@@ -237,7 +238,7 @@ def _json(row: Row) -> dict[str, Any]:
         "not_to_be_had": row.not_to_be_had,
         "ran": row.ran,
         "why": list(row.why),
-        "reproduce": f"doit probe:{row.pair}",
+        "reproduce": again(str(row.pair)),
     }
 
 

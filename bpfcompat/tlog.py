@@ -88,6 +88,7 @@ def parse_checkpoint(text: bytes) -> Checkpoint:
     return found
 
 
+@lru_cache(maxsize=64)
 def check_origin(origin: str) -> None:
     """TrustError unless this can name a log of ours: a host name without port and path, since cosign wants it so."""
     if not _ORIGIN.fullmatch(origin):

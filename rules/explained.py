@@ -20,7 +20,7 @@ from bpfcompat.explanation import Explanation, Known, Result, Source, explain, t
 from bpfcompat.gate import Row
 from bpfcompat.insns import read_code
 from bpfcompat.lineinfo import Debug, place_of
-from bpfcompat.model import Answer, AttachMode, Report
+from bpfcompat.model import Answer, Attach, AttachMode, Report, Verdict
 from bpfcompat.nearby import Near, functions_near, near
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Made, NotThere
@@ -49,7 +49,7 @@ class Explainer:
             raise ConfigError(f"{pair}: no program {program[:80]!r}", hint=", ".join(names[:8]))
         attach = AttachMode(self.session.matrix.objects[pair.object].attach)
         refusal = refusal_of(report, facts, attach, kmods.homes(asker, kernel), program)
-        beside = tuple(self._results(pair) if results is None else results)
+        beside = self.beside(pair, self._results(pair, program)) if results is None else tuple(results)
         log = self._whole_log(pair, report, refusal)
         known = Known(pair.object, kernel, report, verdict, refusal, blob.digest, program, log, results=beside)
         if not refusal or (verdict.answer is Answer.COMPATIBLE and not program):
@@ -148,8 +148,13 @@ class Explainer:
         name = OBJECT if own is None else log_name(report.programs.index(own))
         return from_archive(self.session.asker.shop.store.read(blob), name) or ""
 
-    def _results(self, pair: Pair) -> Iterator[Result]:
-        """What is stored of the same object on other kernels, asked by the same loader."""
+    def beside(self, pair: Pair, results: Iterable[Result]) -> tuple[Result, ...]:
+        """Without other kernels under conditions of their own: what those change, no release does."""
+        kernels = self.session.matrix.kernels
+        return tuple(r for r in results if r.kernel == pair.kernel or not kernels[libbpfs.split(r.kernel)[0]].base)
+
+    def _results(self, pair: Pair, program: str) -> Iterator[Result]:
+        """What is stored of the same object, or of this program of it, on other kernels, asked by the same loader."""
         asker, loader = self.session.asker, libbpfs.split(pair.kernel)[1]
         for other in self.session.matrix.pairs:
             if other.object != pair.object or libbpfs.split(other.kernel)[1] != loader:
@@ -160,7 +165,7 @@ class Explainer:
             except (NotThere, BpfcompatError):
                 continue
             release = asker.kernel(other.kernel, make=False).release
-            yield Result(other.kernel, release, verdict.answer, verdict.cause)
+            yield Result(other.kernel, release, *_outcome(verdict, program))
 
 
 def explanations(session: Session, rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
@@ -175,8 +180,18 @@ def explanations(session: Session, rows: Iterable[Row]) -> dict[str, dict[str, A
     told: dict[str, dict[str, Any]] = {}
     for row in wanted:
         with contextlib.suppress(NotThere, BpfcompatError):  # a verdict without an explanation is still a verdict
-            told[str(row.pair)] = explainer.stored(row.pair, results[_asked_as(row.pair)])
+            beside = explainer.beside(row.pair, results[_asked_as(row.pair)])
+            told[str(row.pair)] = explainer.stored(row.pair, beside)
     return told
+
+
+def _outcome(verdict: Verdict, program: str) -> tuple[Answer, str]:
+    """Answer and cause of a verdict, or of this one program, which was asked alone."""
+    own = next((p for p in verdict.programs if p.name == program), None)
+    if own is None:
+        return verdict.answer, verdict.cause
+    works = own.loaded and own.attach is not Attach.FAILED
+    return (Answer.COMPATIBLE, "") if works else (Answer.INCOMPATIBLE, own.cause)
 
 
 def _asked_as(pair: Pair) -> str:

@@ -82,8 +82,8 @@ class Answer:
 
     @property
     def unknown(self) -> bool:
-        """True where it says that it does not know, and there was something to know."""
-        return not self.right and self.cause in UNKNOWN
+        """True where it says that it does not know, whatever the label is."""
+        return self.cause in UNKNOWN
 
     @property
     def wrong_but_proven(self) -> bool:
@@ -135,7 +135,7 @@ def table(answers: Sequence[Answer]) -> Iterator[str]:
 def _row(name: str, answers: Sequence[Answer]) -> str:
     right, unknown = sum(a.right for a in answers), sum(a.unknown for a in answers)
     proven = sum(a.wrong_but_proven for a in answers)
-    other = len(answers) - right - unknown - proven
+    other = sum(not (a.right or a.unknown or a.wrong_but_proven) for a in answers)
     cells = (name, len(answers), f"{right} ({_share(right, answers)})", f"{unknown} ({_share(unknown, answers)})")
     return f"| {' | '.join(map(str, (*cells, other, proven)))} |"
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("object", "core", "elf", "btf", "ext", "vmlinux", "log", "report", "note", "request", "root")
+NAMES = ("object", "core", "elf", "btf", "ext", "vmlinux", "build", "log", "report", "note", "request", "root")
 GRACE_S = 300  # for a start, the input that is looked at when the time is over, and a busy machine
 
 

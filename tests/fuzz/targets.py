@@ -13,12 +13,14 @@ from bpfcompat.btf import btf_section
 from bpfcompat.btfext import read_ext
 from bpfcompat.btfindex import KernelTypes
 from bpfcompat.btftypes import Kind, Types
+from bpfcompat.builds import build_of
 from bpfcompat.digest import canonical
 from bpfcompat.errors import GuestError, KernelError, ObjectError, StoreError, TrustError
 from bpfcompat.explanation import place_in_log
 from bpfcompat.inspecting import look, text, to_json
 from bpfcompat.lineinfo import place_of
 from bpfcompat.model import Attach, AttachMode, Log, ProgramReport, Report
+from bpfcompat.nearby import functions_near, near
 from bpfcompat.note import cosign, parse_vkey, put_line, split_note
 from bpfcompat.predicting import Target
 from bpfcompat.rootchain import signers
@@ -30,6 +32,8 @@ from tests.histories import LOG, LOG_PRIVATE, History
 from tests.roots import FROM, KEYS, UNTIL, signed
 from tests.roots import root as a_root
 from tests.streams import HIDDEN, PIECES, check, from_choices
+from tests.unit.test_builds import sample as a_build
+from tests.unit.test_builds import sets
 from tests.unit.test_corelo import KERNEL, LOCAL
 from tests.unit.test_insns import SOURCE
 from tests.unit.test_lineinfo import SOURCE as LINES
@@ -129,6 +133,18 @@ def vmlinux(data: bytes) -> None:
         return
 
 
+def build(data: bytes) -> None:
+    """A kernel's own types and sets of ids, for its inventory, and what in it is like what is missing."""
+    end = 2 + int.from_bytes(data[:2], "big")
+    with contextlib.suppress(KernelError):
+        build_of(data[end:], data, "6.1", data[2:end])
+    with contextlib.suppress(ObjectError):
+        types = Types(data[end:])
+        for spec in ("struct a.b.c", "enum bpf_cmd::BPF_X = 1", "union u"):
+            near(types, spec)
+        functions_near(types, "bpf_task_acquir")
+
+
 def log(data: bytes) -> None:
     """What a verifier or a loader says, with escapes and what is no UTF-8: classified, counted, placed."""
     said = data.decode("utf-8", "replace")
@@ -184,8 +200,8 @@ def request(data: bytes) -> None:
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    "object": an_object, "core": core, "elf": full_elf, "btf": btf, "ext": ext, "vmlinux": vmlinux, "log": log,
-    "report": report, "note": note, "request": request, "root": root,
+    "object": an_object, "core": core, "elf": full_elf, "btf": btf, "ext": ext, "vmlinux": vmlinux,
+    "build": build, "log": log, "report": report, "note": note, "request": request, "root": root,
 }  # fmt: skip
 
 
@@ -196,6 +212,11 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from objects
     elif target in ("btf", "ext"):
         yield from (_section(made, ".BTF" if target == "btf" else ".BTF.ext") for made in (*objects, compiled(KERNEL)))
+    elif target == "build":
+        for tag, flags in (("", 0), ("bpf_kfunc", 1)):
+            types, (acquire, release, *_) = a_build(tag)
+            ids = sets(flags, (acquire, 5), (release, 2))
+            yield from (len(part).to_bytes(2, "big") + part + types.data() for part in (ids, b""))
     elif target == "core":
         yield b"k" + _section(compiled(KERNEL), ".BTF")
         yield from (mark + _section(compiled(LOCAL), name) for mark, name in ((b"o", ".BTF"), (b"e", ".BTF.ext")))

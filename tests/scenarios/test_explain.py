@@ -13,7 +13,10 @@ def test_explain(proved: Repo) -> None:
     """A refused pair is explained without a boot, in both forms alike; a pair that passes says where."""
     text = proved.bpfcompat("explain", "beta@k-a").out
     assert text.startswith("beta@k-a  NO incompatible  verifier-rejected\n")
-    assert "on none of the 3 kernels asked here" in text and "again       doit probe:beta@k-a" in text
+    assert (
+        "on none of the 3 kernels asked here" in text
+        and "again       doit forget probe:beta@k-a && doit probe:beta@k-a" in text
+    )
     told = json.loads(proved.bpfcompat("explain", "beta@k-a", "--json").out)
     assert (told["format"], told["slug"], told["confidence"]) == (1, "verifier-rejected", "inferred")
     assert told["cause"] in text.replace("\n", " ")

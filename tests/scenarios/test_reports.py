@@ -20,7 +20,7 @@ def test_json(proved: Repo) -> None:
     """matrix.json tells each pair with its answer, what was expected, and how to ask again."""
     body = json.loads((reports(proved) / "matrix.json").read_text())
     assert body["as_expected"] is True
-    assert sorted(p["reproduce"] for p in body["pairs"]) == [f"doit probe:{p}" for p in PAIRS]
+    assert sorted(p["reproduce"] for p in body["pairs"]) == [f"doit forget probe:{p} && doit probe:{p}" for p in PAIRS]
     gamma = next(p for p in body["pairs"] if (p["object"], p["kernel"]) == ("gamma", "k-a"))
     assert (gamma["answer"], gamma["cause"], gamma["release"]) == ("incompatible", "helper-missing", KERNELS["k-a"])
     assert gamma["expected"] == "incompatible:helper-missing"

@@ -94,7 +94,10 @@ def test_two_builds_of_one_series() -> None:
     """A flip between two builds of one series is named for what it is; between 6.1 and 6.12 it is not."""
     one, other = cell(YES), cell(NO, "x", release="6.1.0-2")
     assert "are builds of one series" in as_text(compare(*sides(x=(one, other))))
-    assert "one series" not in as_text(compare(*sides(x=(one, cell(NO, "x", release="6.12.1")))))
+    for release in ("6.12.1", "6.1.0-2-rt-amd64", "6.1.9+deb12-cloud-amd64"):
+        assert "one series" not in as_text(compare(*sides(x=(one, cell(NO, "x", release=release)))))
+    one, other = (cell(a, "", release=f"6.{n}+deb13-rt-amd64") for a, n in ((YES, "12.1"), (NO, "12.117")))
+    assert "are builds of one series" in as_text(compare(*sides(x=(one, other))))
 
 
 def test_formats_have_no_duration() -> None:

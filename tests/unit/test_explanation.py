@@ -54,7 +54,7 @@ def test_every_golden_is_explained(path: Path) -> None:
     expected = json.loads(path.read_text())["expect"]
     assert (str(found.answer), found.slug) == (expected["answer"], expected["cause"])
     assert bool(found.fix) == bool(found.slug)
-    assert found.reproduce == f"doit probe:{path.stem}"
+    assert found.reproduce == f"doit forget probe:{path.stem} && doit probe:{path.stem}"
     assert all(line.number for line in found.evidence.lines if found.evidence.log.startswith("verifier")), (
         found.evidence
     )
@@ -131,7 +131,12 @@ def test_an_inventory_contradicts() -> None:
     build = replace(BUILD, map_types={"BPF_MAP_TYPE_TASK_STORAGE": 29})
     found = explained("task_storage@debian-11", build=build)
     assert (found.slug, found.confidence) == ("map-type-missing", Certainty.GUESSED)
-    assert found.on_this_kernel[0].startswith("present:")
+    assert found.on_this_kernel == (
+        "present: BPF_MAP_TYPE_TASK_STORAGE is among the map types of this build, "
+        "backported: upstream has it in Linux 5.11",
+    )
+    newer = explained("task_storage@debian-11", build=replace(build, release="5.11.0"))
+    assert "backported" not in newer.on_this_kernel[0]
 
 
 def test_an_option_that_is_off() -> None:

@@ -12,7 +12,7 @@ from tests.fuzz.targets import TARGETS, seeds
 FOUND = Path(__file__).parents[1] / "fuzz" / "found"
 SECONDS = 2
 # the rest has hypothesis in tests of its own, and `doit fuzz`
-IN_TESTS = ("object", "core", "btf", "log", "note", "request", "root")
+IN_TESTS = ("object", "elf", "core", "btf", "build", "log", "note", "request", "root")
 
 
 def test_names() -> None:

@@ -196,7 +196,7 @@ def test_json_content() -> None:
         "a", "k2", "incompatible", "helper-missing",
     )  # fmt: skip
     assert (wrong["expected"], wrong["as_expected"], wrong["required"]) == ("compatible", False, True)
-    assert wrong["reproduce"] == "doit probe:a@k2"
+    assert wrong["reproduce"] == "doit forget probe:a@k2 && doit probe:a@k2"
     assert json.loads(reports.as_json(ROWS[:1]))["as_expected"] is True
 
 

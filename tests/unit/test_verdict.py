@@ -378,7 +378,13 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
         report(refused(13, "1: (71) r1\nwhat\n\nVerification failed: Null Safety: x\n")),
         FACTS,
     ),
-    ("attach-busy", "EBUSY", report(unattached(16, "failed to attach: -EBUSY\n", section="fentry/vfs_read")), FACTS),
+    ("attach-busy", "EBUSY", report(unattached(16, "failed to attach: -EBUSY\n", section="xdp")), FACTS),
+    (
+        "attach-not-traceable",
+        "takes no fentry on 'vfs_read' (EBUSY): it is there, and compiled without a place to enter it by",
+        report(unattached(16, "failed to attach: -EBUSY\n", section="fentry/vfs_read")),
+        FACTS,
+    ),
     ("attach-not-traceable", "do_int3", report(unattached(22, "", section="kprobe/do_int3")), FACTS),
     (
         "attach-failed",
