@@ -963,7 +963,8 @@ def _not_traceable(case: Case) -> Finding | None:
         return None
     why = "on the kernel's list of what may not be probed" if listed else "compiled without a place to enter it by"
     return Finding(
-        f"{case.who}: loads, but {case.kernel} takes no {kind} on '{clip(target)}' ({case.code}): it is there, and {why}",
+        f"{case.who}: loads, but {case.kernel} takes no {kind} on '{clip(target)}' ({case.code}): "
+        f"it is there, and {why}",
         last_lines(case.libbpf),
         "take a caller or a callee of it, or a tracepoint nearby",
         target,
