@@ -10,6 +10,7 @@ from bpfcompat.causes import (
     clip,
     errno_name,
     missing_caller,
+    missing_function,
     missing_inner,
     missing_program,
     missing_target,
@@ -105,6 +106,8 @@ def _program_lines(report: Report) -> Iterator[str]:
             yield target_line(program.name)
         elif missing_program(said):
             yield program_line(program.name)
+        elif missing_function(said, program.section):
+            yield target_line(program.name)
         elif missing_caller(said):
             yield off_line(program.name)
 

@@ -1,7 +1,7 @@
 """What a kernel entry asserts, against what was found: a list of what does not hold, in words.  Pure."""
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from bpfcompat.model import PLAIN, Asserts, Conditions
@@ -27,8 +27,13 @@ def needs_guest(asserts: Asserts, conditions: Conditions) -> bool:
     ) or bool(conditions != PLAIN)
 
 
-def in_guest(asserts: Asserts, conditions: Conditions, hello: Mapping[str, Any]) -> Iterator[str]:
-    """What can be held against what a guest says of itself: asserts, and that each condition is really in force."""
+def in_guest(
+    asserts: Asserts, conditions: Conditions, hello: Mapping[str, Any], builtin: Collection[str] = ()
+) -> Iterator[str]:
+    """What can be held against what a guest says of itself: asserts, and that each condition is really in force.
+
+    `builtin` are the names of the modules that are part of this kernel.
+    """
     for unmet in hello.get("unmet", ()):
         yield f"condition: {unmet}"
     if asserts.btf is not None and asserts.btf != hello["btf"]:
@@ -44,15 +49,19 @@ def in_guest(asserts: Asserts, conditions: Conditions, hello: Mapping[str, Any])
         found = hello["sysctls"].get(name)
         if found != wanted:
             yield f"sysctl {name}: asserted {wanted}, found {'none of this name' if found is None else found}"
-    yield from _modules(asserts, conditions, hello)
+    yield from _modules(asserts, conditions, hello, builtin)
 
 
-def _modules(asserts: Asserts, conditions: Conditions, hello: Mapping[str, Any]) -> Iterator[str]:
-    """A module that is built in is not told: nothing failed, and nothing had to be loaded."""
+def _modules(
+    asserts: Asserts, conditions: Conditions, hello: Mapping[str, Any], builtin: Collection[str]
+) -> Iterator[str]:
+    """A module that is built in is not told: nothing had to be loaded.  One that nobody loaded is not there."""
     told: dict[str, int] = {m["name"]: m["errno"] for m in hello.get("modules", ())}
     for name in dict.fromkeys((*conditions.modules, *asserts.modules)):
         if told.get(name, 0):
             yield f"module {name}: asserted, and loading it gave errno {told[name]}"
+        elif name in asserts.modules and name not in told and name.replace("-", "_") not in builtin:
+            yield f"module {name}: asserted, found neither built in nor loaded"
 
 
 def asked_sysctls(asserts: Asserts, conditions: Conditions) -> tuple[str, ...]:

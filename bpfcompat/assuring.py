@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
-from bpfcompat import asserts, plan
+from bpfcompat import asserts, kmods, plan
 from bpfcompat.action import Action
 from bpfcompat.digest import canonical
 from bpfcompat.errors import ConditionError, GuestError
@@ -33,7 +33,9 @@ class Assurer(Keeper):
 
     def _assure(self, kernel: str, hello: dict[str, Any]) -> bool:
         spec = self.shop.matrix.kernels[kernel]
-        refuse_false(kernel, asserts.in_guest(spec.asserts, spec.conditions, hello))
+        index = kmods.index_of(self, kernel) if spec.asserts.modules else None
+        builtin = index.builtin if index else ()
+        refuse_false(kernel, asserts.in_guest(spec.asserts, spec.conditions, hello, builtin))
         return True
 
     def hello_action(self, kernel: str, make: bool = True) -> Action:

@@ -20,7 +20,7 @@ from bpfcompat.declared import inner_line, off_line, program_line, size_line, ta
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
 from bpfcompat.since import Since, since, version
-from bpfcompat.twins import has_twin, split, variant_line
+from bpfcompat.twins import has_twin, placeholder, split, variant_line
 
 MAX_LINES = 14
 MAX_LINE = 300
@@ -369,7 +369,7 @@ def _kernel_config_absent(case: Case) -> Finding | None:
 
 def _needs_declaration(case: Case) -> Finding | None:
     found = _needs_type(case) or _needs_target(case) or _needs_size(case) or _needs_inner(case)
-    return found or _needs_program(case) or _needs_choice(case) or _needs_caller(case)
+    return found or _needs_program(case) or _needs_choice(case) or _needs_caller(case) or _needs_function(case)
 
 
 def missing_type(text: str) -> re.Match[str] | None:
@@ -422,6 +422,29 @@ def _needs_caller(case: Case) -> Finding | None:
         _line(case, said),
         f"declare it: {off_line(said[1])}",
         said[1],
+    )
+
+
+def missing_function(case_text: str, section: str) -> str:
+    """The placeholder that a loader did not find: before it loaded (BTF), or when it attached (a kprobe)."""
+    name = placeholder(section)
+    words = (
+        rf"failed to find kernel BTF type ID of '{re.escape(name)}': |failed to create k(ret)?probe '{re.escape(name)}"
+    )
+    return name if name and re.search(words, case_text) else ""
+
+
+def _needs_function(case: Case) -> Finding | None:
+    """Like a section without a function: what stands there is in no kernel, and its application sets another."""
+    name = missing_function(case.libbpf, case.program.section) if case.program else ""
+    if not name or not case.program:
+        return None
+    return Finding(
+        f"{case.who}: its application chooses the function to attach to; '{clip(name)}' stands in its place",
+        last_lines(case.libbpf),
+        f"declare it: {target_line(case.program.name)}",
+        name,
+        Certainty.INFERRED,
     )
 
 
@@ -896,6 +919,12 @@ _DOING = {Phase.OPEN: "opening", Phase.LOAD: "loading", Phase.ATTACH: "attaching
 
 def _object_malformed(case: Case) -> Finding | None:
     broken = case.find(r"^.*(?:BTF is required, but is missing or corrupted|BTF data is corrupted).*$")
+    if unspecified := case.find(r"^.*failed to find USDT support BPF maps.*$"):
+        return Finding(
+            f"{case.who}: libbpf cannot attach it: the object has no maps for what its USDT probes find",
+            _line(case, unspecified),
+            "include <bpf/usdt.bpf.h> in the source, and keep its maps when the object is linked or stripped",
+        )
     if case.phase is not Phase.OPEN and not broken:
         return None
     said = case.fault or (_line(case, broken)[0] if broken else (last_lines(case.libbpf, 1) or (case.code,))[0])
@@ -1028,9 +1057,9 @@ CAUSES: Sequence[Cause] = (
     Cause("kernel-config-absent", _ASK, _O + _L, _kernel_config_absent, _SAID),
     Cause("verifier-too-complex", _NO, _L, _too_complex, _SAID),
     Cause("guest-resources", _ASK, _O + _L + _A, _guest_resources, _TABLE),
-    Cause("object-malformed", _NO, _O + _L, _object_malformed, _SAID),
+    Cause("object-malformed", _NO, _O + _L + _A, _object_malformed, _SAID),
     Cause("btf-rejected", _NO, _L, _btf_rejected, _SAID),
-    Cause("needs-declaration", _ASK, _L, _needs_declaration, _SAID),
+    Cause("needs-declaration", _ASK, _L + _A, _needs_declaration, _SAID),
     Cause("kernel-btf-absent", _NO, _L, _kernel_btf_absent, _SAID),
     Cause("module-not-loaded", _ASK, _L, _module_not_loaded, _SAID),
     Cause("kfunc-missing", _NO, _L, _kfunc_missing, _SAID),

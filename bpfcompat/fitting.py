@@ -19,6 +19,11 @@ from bpfcompat.twins import split
 MAX_LINES_BYTES = (1 << 20) - (64 << 10)  # of what the guest takes as its spec, validator/main.c
 PAGE = 4096
 _FUNCTION = re.compile(r"[!-+\--~]{1,255}")  # printable, without the blank and comma that part words of a line
+# Families whose target libbpf reads from the section's name when it attaches, and nowhere else.
+_BY_SECTION = frozenset(
+    "kprobe.multi kretprobe.multi kprobe.session ksyscall kretsyscall uprobe uretprobe uprobe.multi uretprobe.multi "
+    "uprobe.session usdt raw_tp raw_tp.w tracepoint perf_event".split()
+)
 _RING_BUFFERS = ("ringbuf", "user_ringbuf")
 
 
@@ -88,9 +93,19 @@ class _Fitting:
             other = self.function(change.target_program, f"{where}: target_program")
             yield f"{head} target_program {other} {change.target or other}"
         else:
+            if change.target is not None:
+                self._targeted(name, change, where)
             yield from _set(head, "kprobe" if self._is_kprobe(name, change) else "target", change.target)
         yield from _set(head, "attach", change.attach)
         yield from _set(head, "autoload", None if change.autoload is None else "on" if change.autoload else "off")
+
+    def _targeted(self, name: str, change: ProgramChange, where: str) -> None:
+        """What attaches by a name in its section only would take a target for a function's BTF, and be refused."""
+        section = next(p.section for p in self.facts.programs if p.name == name)
+        family = split(section)[0]
+        if not change.type and family in _BY_SECTION:
+            raise ConfigError(f"{self.where}: {where}: target: a {family} program takes it from its section alone",
+                              hint=f'write it there: SEC("{family}/{change.target}")')  # fmt: skip
 
     def _is_kprobe(self, name: str, change: ProgramChange) -> bool:
         """A kprobe's function is looked up when it is attached, not before it is loaded."""

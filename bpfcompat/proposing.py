@@ -14,7 +14,7 @@ from bpfcompat.causes import SIZED_BY_ITSELF
 from bpfcompat.declared import FRAMES, toml_key
 from bpfcompat.elf import ObjectFacts, ProgramFacts, read_object, section_of
 from bpfcompat.errors import ObjectError
-from bpfcompat.twins import TWINS, listed, split, twins
+from bpfcompat.twins import TWINS, listed, placeholder, split, twins
 
 MAX_COMMENTS = 40
 
@@ -172,7 +172,7 @@ def _nowhere(target: str, around: Around) -> bool:
     """No kernel that was looked at has the function; without any, names that say so themselves."""
     function = target.rpartition(":")[2].partition("+")[0]
     if not around.functions:
-        return re.match(r"dummy|placeholder|foo$|func$", function) is not None
+        return bool(placeholder(f"fentry/{function}"))
     return not any(function in known for known in around.functions.values())
 
 

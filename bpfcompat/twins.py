@@ -1,13 +1,15 @@
 """Programs that an object has twice for the same target, by a newer and by an older way: its application loads one set.
 
-Pure; told from the names of sections alone.
+And functions that stand for one that an application chooses.  Pure; told from the names of sections alone.
 """
 
+import re
 from collections.abc import Sequence
 
 from bpfcompat.elf import ObjectFacts
 
 TWINS = {"fentry": "kprobe", "tp_btf": "raw_tp"}  # and fexit goes with fentry, kretprobe with kprobe
+_PLACEHOLDER = re.compile(r"(?:dummy|placeholder)\w*|foo|func|tc")  # as bcc, xdp-tools, ksnoop and pwru write them
 _FAMILIES = {"raw_tracepoint": "raw_tp", "tp": "tracepoint"}
 
 
@@ -29,6 +31,12 @@ def twins(facts: ObjectFacts, new: str) -> tuple[list[str], list[str]]:
         newer += [name for name, t in mine if t in common]
         older += [name for name, t in theirs if t in common]
     return newer, older
+
+
+def placeholder(section: str) -> str:
+    """The function in a section's name when it only stands for one that an application chooses; else ""."""
+    function = split(section)[1].rpartition(":")[2].partition("+")[0]
+    return function if _PLACEHOLDER.fullmatch(function) else ""
 
 
 def _of(facts: ObjectFacts, family: str) -> list[tuple[str, str]]:

@@ -109,11 +109,16 @@ def refusal_of(
 def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> Verdict:
     """The verdict of an object that loads and attaches, and whose behaviour was looked at."""
     told = judging.judge(tests, report.tests)
-    beside = (*found.notes, *judging.notes(told))[:MAX_NOTES]
+    beside = _bounded(*found.notes, *judging.notes(told))
     decisive = judging.decisive(told, clip(str(report.guest.get("release", "?")), 64))
     if decisive is not None:
         return replace(decisive, notes=beside, programs=found.programs, tests=told, maps=found.maps)
     return replace(found, sentence=found.sentence + judging.praise(told), notes=beside, tests=told)
+
+
+def _bounded(*notes: str) -> tuple[str, ...]:
+    more = len(notes) - MAX_NOTES
+    return (*notes[:MAX_NOTES], f"and {more} more notes") if more > 0 else notes
 
 
 def _of_object(
@@ -134,7 +139,7 @@ def _of_object(
     doubt = _contradiction(report, facts, attach)
     if doubt is not None:
         return _doubtful(report, doubt, programs)
-    notes = (*as_declared.notes(report), *_notes(report, attach, asker))[:MAX_NOTES]
+    notes = _bounded(*as_declared.notes(report), *_notes(report, attach, asker))
     objection = as_declared.objection(report)
     if objection is not None:
         return _objected(*objection, notes, programs)
@@ -143,7 +148,7 @@ def _of_object(
         return Verdict(Answer.COMPATIBLE, "", _praise(report, attach), notes=notes, programs=programs)
     found = refusal.finding
     if refusal.cause.slug == "needs-declaration":
-        notes = (*notes, *as_declared.to_declare(report, asker.facts))[:MAX_NOTES]
+        notes = (*notes, *as_declared.to_declare(report, asker.facts))  # all of them: each is a line to add
     return Verdict(
         answer=refusal.cause.answer,
         cause=refusal.cause.slug,

@@ -38,6 +38,10 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
         r"unprivileged_bpf_disabled: asserted 0, found 2; sysctl kernel\.pid_max: asserted 5, found \d+",
     ),
     "no such sysctl": ({"sysctls": {"kernel.no_such_thing": 1}}, "condition: sysctl=kernel.no_such_thing=1: No such"),
+    "module": (
+        {"asserts": {"modules": ["veth", "nf_conntrack"]}},
+        "nf_conntrack: asserted, found neither built in nor",
+    ),
     "no such module": ({"modules": ["no_such_module"]}, "no_such_module: this kernel has no such module"),
 }
 

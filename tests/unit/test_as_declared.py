@@ -12,9 +12,10 @@ from bpfcompat.config import from_dict, parse_toml
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.elf import ProgramFacts
 from bpfcompat.model import Answer, Attach, AttachMode, Log, MapReport, Report
+from bpfcompat.twins import placeholder
 from bpfcompat.verdict import classify
 from tests.rows import YES, row
-from tests.unit.test_verdict import FACTS, program, refused, report
+from tests.unit.test_verdict import FACTS, program, refused, report, unattached
 
 SIZE = SettingReport("map", "counts", "max_entries", "1024", 0)
 TYPE = "libbpf: prog 'one': missing BPF prog type, check ELF section name 'filter'\n"
@@ -190,8 +191,28 @@ def test_twins() -> None:
     made = from_dict(parse_toml("\n".join(["[objects.mine]", 'prebuilt = "x.o"', *text]).encode(), "t"), Path("/"))
     (group,) = made.objects["mine"].declared.variants
     assert [a.programs for a in group.alternatives] == [("one",), ("two",)]
-    alone = replace(FACTS, programs=(ProgramFacts("fentry/dummy", "one"), ProgramFacts("kprobe/other", "two")))
-    assert classify(given, alone, AttachMode.ATTACH).cause == "attach-target-missing"
+    alone = replace(FACTS, programs=(ProgramFacts("fentry/gone", "one"), ProgramFacts("kprobe/other", "two")))
+    one = refused(3, "", words.replace("dummy", "gone"), section="fentry/gone")
+    gone = report(one, program(name="two", section="kprobe/other"))
+    assert classify(gone, alone, AttachMode.ATTACH).cause == "attach-target-missing"
+
+
+@pytest.mark.parametrize(
+    "section", ["fentry/func", "?fexit/dummy_fexit", "kprobe/foo", "kretprobe/dummy_kretprobe+0x4"]
+)
+def test_placeholders(section: str) -> None:
+    """A target that only stands for one is the application's choice, before loading as when attaching."""
+    name = placeholder(section)
+    words = f"libbpf: prog 'one': failed to find kernel BTF type ID of '{name}': -3\n"
+    given = refused(3, "", words, section=section)
+    if "probe" in section:
+        words = f"libbpf: prog 'one': failed to create kprobe '{name}+0x0' perf event: No such file or directory\n"
+        given = replace(unattached(2, words, section=section))
+    facts = replace(FACTS, programs=(ProgramFacts(section, "one"),))
+    found = classify(report(given), facts, AttachMode.ATTACH)
+    assert (found.answer, found.cause, found.subject) == (Answer.INCONCLUSIVE, "needs-declaration", name)
+    text = [line for note in found.notes for line in toml_lines(note, "mine")]
+    assert text[-1].startswith('target = "vfs_read"')
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,14 @@ def test_refused(tables: dict[str, Any], said: str) -> None:
     assert str(caught.value).startswith("[objects.x]: ")
 
 
+@pytest.mark.parametrize("section", ["kprobe.multi/skb-1", "?ksyscall/open", "uprobe//bin/x:f", "raw_tracepoint/x"])
+def test_no_other_target(section: str) -> None:
+    """Where libbpf takes a target from the section alone, declaring another would be our fault and no kernel's."""
+    data = elf([Section(section, EXIT, EXEC)], [("one", FUNC, 1)])
+    with pytest.raises(ConfigError, match="takes it from its section alone"):
+        told(data, programs={"one": {"target": "vfs_read"}})
+
+
 @pytest.mark.parametrize("name", ["a b", "a,b", "a\ndeclare=map m pinning off", "é", "x" * 300])
 def test_hostile_function(name: str) -> None:
     """An object's own function cannot become another line or word for the guest by its name."""

@@ -31,6 +31,7 @@ from bpfcompat.model import (
 )
 from bpfcompat.rules.causespage import written
 from bpfcompat.verdict import (
+    _bounded,
     CONTRADICTORY,
     SLUGS,
     classify,
@@ -508,6 +509,15 @@ def test_every_cause_is_shown() -> None:
     shown |= set(judging.SLUGS) | {"attach-not-attempted"}  # test_judging.py and test_required lead to these
     assert set(SLUGS) - shown == set()
     assert len(SLUGS) == len(set(SLUGS))
+
+
+def test_no_line_to_declare_is_lost() -> None:
+    """However many notes and maps there are, every line to add is told; of other notes the number that was left out."""
+    many = tuple(MapReport(f"m{n}", "hash", 4, 4, 0) for n in range(80))
+    found = classify(report(refused(22, "", NO_MAP.replace("'events'", "'m0'")), maps=many), FACTS, AttachMode.ATTACH)
+    assert sum(note.startswith("declare: ") for note in found.notes) == 80
+    assert _bounded(*map(str, range(53)))[-2:] == ("49", "and 3 more notes")
+    assert _bounded("a") == ("a",)
 
 
 def test_every_cause_is_documented() -> None:
