@@ -21,8 +21,23 @@ PAGE = 4096
 _FUNCTION = re.compile(r"[!-+\--~]{1,255}")  # printable, without the blank and comma that part words of a line
 # Families whose target libbpf reads from the section's name when it attaches, and nowhere else.
 _BY_SECTION = frozenset(
-    "kprobe.multi kretprobe.multi kprobe.session ksyscall kretsyscall uprobe uretprobe uprobe.multi uretprobe.multi "
-    "uprobe.session usdt raw_tp raw_tp.w tracepoint perf_event".split()
+    [
+        "kprobe.multi",
+        "kretprobe.multi",
+        "kprobe.session",
+        "ksyscall",
+        "kretsyscall",
+        "uprobe",
+        "uretprobe",
+        "uprobe.multi",
+        "uretprobe.multi",
+        "uprobe.session",
+        "usdt",
+        "raw_tp",
+        "raw_tp.w",
+        "tracepoint",
+        "perf_event",
+    ]
 )
 _RING_BUFFERS = ("ringbuf", "user_ringbuf")
 

@@ -31,9 +31,9 @@ from bpfcompat.model import (
 )
 from bpfcompat.rules.causespage import written
 from bpfcompat.verdict import (
-    _bounded,
     CONTRADICTORY,
     SLUGS,
+    _bounded,
     classify,
     verdict_from_bytes,
     verdict_from_json,
