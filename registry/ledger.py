@@ -86,9 +86,11 @@ class Ledger:
         if data is None:
             raise TrustError(f"{layout.CHECKPOINT}: is missing", hint=HINT)
         found, note = open_checkpoint(data, (*self._policy.log, *self._policy.witnesses))
+        # first what contradicts, with both notes for evidence, whoever has seen this one
+        met = self._memory.compare(data, self._tile) if self._memory is not None else None
         self._counted(note)  # of a log that grew meanwhile too: its end could be another for everybody else
-        if self._memory is not None:
-            self._memory.meet(data, self._tile)
+        if self._memory is not None and met is not None:
+            self._memory.keep(*met, self._tile)
         return found, note
 
     def _counted(self, note: Note) -> tuple[Signer, ...]:

@@ -80,7 +80,13 @@ class Memory:
         return max(found, key=lambda checkpoint: checkpoint.size, default=None)
 
     def meet(self, data: bytes, read: Reader) -> Checkpoint:
-        """The checkpoint in a served note, remembered from now on; `read` reads the tiles of that log.
+        """The checkpoint in a served note, remembered from now on: compare() and keep()."""
+        key, found = self.compare(data, read)
+        self.keep(key, found, read)
+        return found.checkpoint
+
+    def compare(self, data: bytes, read: Reader) -> tuple[NoteKey, Seen]:
+        """What a served note says, and which log key signed it; `read` reads the tiles of that log.
 
         Contradiction when it does not go together with what was seen, TrustError when nobody of the keys signed it.
         """
@@ -89,11 +95,9 @@ class Memory:
         for seen in self._seen.values():
             if seen.checkpoint.origin == checkpoint.origin:
                 self._follows(seen, found, read)
-        key = next(signer.key for signer in note.signers if signer.key.name == checkpoint.origin)
-        self._keep(key, found, read)
-        return checkpoint
+        return next(signer.key for signer in note.signers if signer.key.name == checkpoint.origin), found
 
-    def _keep(self, key: NoteKey, found: Seen, read: Reader) -> None:
+    def keep(self, key: NoteKey, found: Seen, read: Reader) -> None:
         """Write it down, unless another process has met a larger one since we began, which then must go with ours."""
         try:
             ensure_dir(self._folder)

@@ -190,6 +190,19 @@ def test_the_witness_refuses(attack: Callable[[Path], Scene], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("attack", [replaced, replaced_and_grown])
+def test_the_strictest_keeps_evidence(attack: Callable[[Path], Scene], tmp_path: Path) -> None:
+    """Who asks for witnesses too is shown both notes of a rewritten log first; what none of them saw is not kept."""
+    scene = attack(tmp_path)
+    visit(scene.before, WITNESSED, tmp_path / "state", NOW)
+    kept = {p.name: p.read_bytes() for p in (tmp_path / "state").iterdir() if p.is_file()}
+    found = visit(scene.after, WITNESSED, tmp_path / "state", NOW + scene.later_s)
+    assert "seen before:" in "\n".join(found.problems)
+    (evidence,) = (tmp_path / "state" / "evidence").iterdir()
+    assert (evidence / "after.note").read_bytes() == (scene.after / layout.CHECKPOINT).read_bytes()
+    assert {p.name: p.read_bytes() for p in (tmp_path / "state").iterdir() if p.is_file()} == kept
+
+
+@pytest.mark.parametrize("attack", [replaced, replaced_and_grown])
 def test_portable_proof(attack: Callable[[Path], Scene], tmp_path: Path) -> None:
     """What a returning reader keeps convinces others: both notes, printed in full, and signed as Go sees it too."""
     scene = attack(tmp_path)

@@ -164,6 +164,14 @@ def test_entry_of_another_verdict(tmp_path: Path) -> None:
     assert in_log(tmp_path, canonical(mine)).code != 0
 
 
+def test_entry_of_another_signature(tmp_path: Path) -> None:
+    """Nor is one for another signature of the same payload, valid as it may be."""
+    mine, other = map(json.loads, logged(verdict_payload(claim()), verdict_payload(claim())))
+    assert mine["dsseEnvelope"]["payload"] == other["dsseEnvelope"]["payload"]
+    mine["verificationMaterial"] = other["verificationMaterial"]
+    assert in_log(tmp_path, canonical(mine)).code != 0
+
+
 def test_another_logs_key(tmp_path: Path) -> None:
     """A checkpoint by another key than the one in log.vkey is refused, whatever name it has."""
     files(tmp_path, bundles(1)[0])
