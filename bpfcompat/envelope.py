@@ -21,7 +21,8 @@ from bpfcompat.errors import TrustError
 from bpfcompat.keys import PrivateKey, PublicKey, fingerprint
 from bpfcompat.logentry import LogEntry
 from bpfcompat.policy import Policy
-from bpfcompat.strictjson import encode64, members, parse_json, strict64
+from bpfcompat.strictbase64 import encode64, strict64
+from bpfcompat.strictjson import members, parse_json
 from bpfcompat.tlog import Checkpoint, open_checkpoint
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import BpfcompatError, TrustError
 from bpfcompat.registry import layout
-from bpfcompat.strictjson import encode64, members, parse_json, strict64
+from bpfcompat.strictbase64 import encode64, strict64
+from bpfcompat.strictjson import members, parse_json
 
 if TYPE_CHECKING:
     from bpfcompat.realise import Realiser

@@ -18,7 +18,8 @@ from bpfcompat.digest import canonical
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import PublicKey
 from bpfcompat.note import NoteKey
-from bpfcompat.strictjson import encode64, members, strict64
+from bpfcompat.strictbase64 import encode64, strict64
+from bpfcompat.strictjson import members
 from bpfcompat.tlog import Checkpoint, check_inclusion, leaf_hash
 
 KIND, VERSION = "hashedrekord", "0.0.2"

@@ -25,7 +25,7 @@ from bpfcompat.keys import (
     load_log_raw,
     raw_public,
 )
-from bpfcompat.strictjson import encode64, strict64
+from bpfcompat.strictbase64 import encode64, strict64
 
 MAX_NOTE_BYTES = 64 << 10
 MAX_SIGNATURES = 64

@@ -1,15 +1,12 @@
-"""JSON from strangers, and the base64 in it: one reading or none.
+"""JSON from strangers: one reading or none.
 
 Python's own reader takes the last of two equal keys, NaN, and any depth; two readers of one document must not differ,
 so all of that is refused here.
 """
 
 import json
-from binascii import b2a_base64
 from collections.abc import Iterable
 from typing import Any, NoReturn
-
-from pybase64 import b64decode
 
 from bpfcompat.digest import canonical
 from bpfcompat.errors import TrustError
@@ -78,20 +75,3 @@ def members(value: Any, what: str, *names: str) -> dict[str, Any]:
     if not isinstance(value, dict) or set(value) != set(names):
         raise TrustError(f"{what}: expected an object with exactly {', '.join(names)}")
     return value
-
-
-def encode64(data: bytes) -> str:
-    """Bytes as the only base64 that `strict64` reads."""
-    return b2a_base64(data, newline=False).decode("ascii")
-
-
-def strict64(text: bytes, what: str) -> bytes:
-    """Base64 by one rule: standard alphabet, padded, no blanks, unused bits zero, at least a byte."""
-    try:
-        data = b64decode(text, validate=True)
-    except ValueError:
-        data = b""
-    # only the last group of four can be spelled in two ways
-    if not data or len(text) % 4 or b2a_base64(data[-(len(data) % 3 or 3) :], newline=False) != text[-4:]:
-        raise TrustError(f"{what}: expected standard padded base64 of at least a byte")
-    return data

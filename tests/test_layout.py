@@ -19,7 +19,7 @@ LAYERS = {
     ),
     1: (
         *("files", "mounts", "process", "conditions", "libbpfs", "expected", "config", "behave", "declare", "loaders"),
-        *("dialler", "guard", "fetch", "strictjson", "voice", "console"),
+        *("dialler", "guard", "fetch", "strictbase64", "strictjson", "voice", "console"),
     ),
     2: (
         *("elf", "btf", "btftypes", "carve", "twins", "libbpf", "wire", "action", "store", "envelope", "keys"),

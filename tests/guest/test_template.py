@@ -1,6 +1,7 @@
 """Frozen guests of real kernels: equal to booted ones, apart from each other, and nothing worse where they fail."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -322,7 +323,8 @@ def test_two_at_once(fresh: Path) -> None:
     assert sorted(s.split()[0] for s in said) == ["found", "made"], said
     waited = next(s for s in said if s.startswith("found"))
     maker = (one, two)[[s.startswith("made") for s in said].index(True)]
-    assert f"template:{KERNEL}: waits for pid {maker.pid}" in waited
+    # who has just taken the lock may not have written its number yet
+    assert re.search(f"template:{KERNEL}: waits for (pid {maker.pid}|another process)\n", waited)
 
 
 def qemu_with(parent: int, word: bytes) -> list[int]:
