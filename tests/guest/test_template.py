@@ -324,7 +324,7 @@ def test_two_at_once(fresh: Path) -> None:
     waited = next(s for s in said if s.startswith("found"))
     maker = (one, two)[[s.startswith("made") for s in said].index(True)]
     # who has just taken the lock may not have written its number yet
-    assert re.search(f"template:{KERNEL}: waits for (pid {maker.pid}|another process)\n", waited)
+    assert re.search(f"template:{KERNEL}: waits for (pid {maker.pid} since|another process)", waited)
 
 
 def qemu_with(parent: int, word: bytes) -> list[int]:
