@@ -4,6 +4,7 @@ import fnmatch
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from bpfcompat.kernels.modules import plain
 from bpfcompat.model import PLAIN, Asserts, Conditions
 
 
@@ -60,7 +61,7 @@ def _modules(
     for name in dict.fromkeys((*conditions.modules, *asserts.modules)):
         if told.get(name, 0):
             yield f"module {name}: asserted, and loading it gave errno {told[name]}"
-        elif name in asserts.modules and name not in told and name.replace("-", "_") not in builtin:
+        elif name in asserts.modules and name not in told and plain(name) not in builtin:
             yield f"module {name}: asserted, found neither built in nor loaded"
 
 

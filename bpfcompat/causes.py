@@ -425,13 +425,13 @@ def _needs_caller(case: Case) -> Finding | None:
     )
 
 
-def missing_function(case_text: str, section: str) -> str:
+def missing_function(text: str, section: str) -> str:
     """The placeholder that a loader did not find: before it loaded (BTF), or when it attached (a kprobe)."""
     name = placeholder(section)
     words = (
         rf"failed to find kernel BTF type ID of '{re.escape(name)}': |failed to create k(ret)?probe '{re.escape(name)}"
     )
-    return name if name and re.search(words, case_text) else ""
+    return name if name and re.search(words, text) else ""
 
 
 def _needs_function(case: Case) -> Finding | None:

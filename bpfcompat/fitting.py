@@ -116,16 +116,17 @@ class _Fitting:
 
     def _targeted(self, name: str, change: ProgramChange, where: str) -> None:
         """What attaches by a name in its section only would take a target for a function's BTF, and be refused."""
-        section = next(p.section for p in self.facts.programs if p.name == name)
-        family = split(section)[0]
+        family = self._family(name)
         if not change.type and family in _BY_SECTION:
             raise ConfigError(f"{self.where}: {where}: target: a {family} program takes it from its section alone",
                               hint=f'write it there: SEC("{family}/{change.target}")')  # fmt: skip
 
     def _is_kprobe(self, name: str, change: ProgramChange) -> bool:
         """A kprobe's function is looked up when it is attached, not before it is loaded."""
-        section = next(p.section for p in self.facts.programs if p.name == name)
-        return change.type == "kprobe" or (not change.type and split(section)[0] in ("kprobe", "kretprobe"))
+        return change.type == "kprobe" or (not change.type and self._family(name) in ("kprobe", "kretprobe"))
+
+    def _family(self, name: str) -> str:
+        return split(next(p.section for p in self.facts.programs if p.name == name))[0]
 
     def function(self, name: str, where: str) -> str:
         """The function of a program that is named by it or by its section."""

@@ -20,7 +20,7 @@ from bpfcompat.keys import PublicKey
 from bpfcompat.note import NoteKey
 from bpfcompat.strictbase64 import encode64, strict64
 from bpfcompat.strictjson import members
-from bpfcompat.tlog import Checkpoint, check_inclusion, leaf_hash
+from bpfcompat.tlog import HASH, Checkpoint, check_inclusion, leaf_hash
 
 KIND, VERSION = "hashedrekord", "0.0.2"
 _BODY = (
@@ -28,16 +28,15 @@ _BODY = (
     b'"digest":"%b"},"signature":{"content":"%b","verifier":{"keyDetails":"PKIX_ECDSA_P256_SHA_256",'
     b'"publicKey":{"rawBytes":"%b"}}}}}}'
 )
-_HASH = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="  # 32 bytes, unused bits zero
 _BASE64 = "[A-Za-z0-9+/]+={0,2}"
-_LEAF = re.compile(re.escape(_BODY) % (f"({_HASH})".encode(), _BASE64.encode(), _BASE64.encode()))
+_LEAF = re.compile(re.escape(_BODY) % (f"({HASH})".encode(), _BASE64.encode(), _BASE64.encode()))
 _NUMBER = "0|[1-9][0-9]{0,15}"
 PATTERN = (
     r'{"canonicalizedBody":"(?P<body>[^"]+)","inclusionProof":{'
     r'"checkpoint":{"envelope":"(?P<note>[^"]{1,8192}+)"},'
-    rf'"hashes":\[(?P<hashes>(?:"{_HASH}"(?:,"{_HASH}"){{0,62}})?)\],"logIndex":"(?P<index>{_NUMBER})",'
-    rf'"rootHash":"(?P<root>{_HASH})","treeSize":"(?P<size>{_NUMBER})"}},'
-    rf'"kindVersion":{{"kind":"{KIND}","version":"{re.escape(VERSION)}"}},"logId":{{"keyId":"(?P<log>{_HASH})"}},'
+    rf'"hashes":\[(?P<hashes>(?:"{HASH}"(?:,"{HASH}"){{0,62}})?)\],"logIndex":"(?P<index>{_NUMBER})",'
+    rf'"rootHash":"(?P<root>{HASH})","treeSize":"(?P<size>{_NUMBER})"}},'
+    rf'"kindVersion":{{"kind":"{KIND}","version":"{re.escape(VERSION)}"}},"logId":{{"keyId":"(?P<log>{HASH})"}},'
     r'"logIndex":"(?P=index)"}'
 )
 """One entry as a bundle has it, but for the note, which `from_groups` looks at; for bytes.  Its groups are for that."""
@@ -166,11 +165,11 @@ def explain(entry: Any) -> None:
     if entry["logIndex"] != proof["logIndex"]:
         raise TrustError("log entry: two different logIndex")
     for one in proof["hashes"] if isinstance(proof["hashes"], list) else [None]:
-        _matching("hashes", _HASH, one)
+        _matching("hashes", HASH, one)
     _matching("logIndex", _NUMBER, entry["logIndex"])
     _matching("treeSize", _NUMBER, proof["treeSize"])
-    _matching("rootHash", _HASH, proof["rootHash"])
-    _matching("keyId", _HASH, members(entry["logId"], "log entry: logId", "keyId")["keyId"])
+    _matching("rootHash", HASH, proof["rootHash"])
+    _matching("keyId", HASH, members(entry["logId"], "log entry: logId", "keyId")["keyId"])
     checkpoint = members(proof["checkpoint"], "log entry: checkpoint", "envelope")
     _matching("checkpoint", r'[^"\\]{1,4096}', checkpoint["envelope"])
     _matching("canonicalizedBody", _BASE64, entry["canonicalizedBody"])

@@ -33,7 +33,9 @@ _JUST_HASHES = {HASH_BYTES}
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
-_ROOT = re.compile("[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")  # 32 bytes, unused bits zero: no other spelling
+HASH = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
+"""The pattern of 32 bytes in base64, unused bits zero: they have no other spelling."""
+_ROOT = re.compile(HASH)
 
 Reader = Callable[[str], bytes | None]
 """The bytes of a tile by its path, None when there is none."""

@@ -2,19 +2,18 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from bpfcompat import borrowing
 from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError, ConfigError, KernelError, StoreError, TrustError
 from bpfcompat.files import read_bounded
-from bpfcompat.keys import MAX_KEY_BYTES, PublicKey, load_public
+from bpfcompat.keys import MAX_KEY_BYTES, load_public
 from bpfcompat.lending import source_of
 from bpfcompat.model import Verdict
-from bpfcompat.note import NoteKey, parse_vkey
+from bpfcompat.note import load_vkey
 from bpfcompat.plan import Pair
 from bpfcompat.policy import Policy
 from bpfcompat.realise import NotThere
@@ -32,7 +31,6 @@ from bpfcompat.rules.session import Session
 from bpfcompat.statement import question_id
 
 HOUR_S = 3600
-_Key = TypeVar("_Key", PublicKey, NoteKey)
 
 
 def borrow(session: Session, pairs: Sequence[Pair]) -> None:
@@ -110,15 +108,7 @@ def _rooted(pin: Path, source: client.Source, now: int, max_age_s: int | None) -
 
 def _policy(session: Session, max_age_s: int | None) -> Policy:
     """Whose signatures count: the keys in the files that the settings name."""
-    keys = _each(session, "substituters.keys", lambda data, path: load_public(data, str(path)))
-    logs, witnesses = (_each(session, f"substituters.{name}", _vkey) for name in ("log_keys", "witnesses"))
-    needed = session.config["substituters.witnessed"]
-    return Policy(Policy.of_keys(keys).verdict, tuple(logs), tuple(witnesses), needed, max_age_s)
-
-
-def _vkey(data: bytes, _path: Path) -> NoteKey:
-    return parse_vkey(data.decode("utf-8", "replace"))
-
-
-def _each(session: Session, setting: str, read: Callable[[bytes, Path], _Key]) -> list[_Key]:
-    return [read(read_bounded(path, MAX_KEY_BYTES, ConfigError), path) for path in session.config.paths(setting)]
+    paths, needed = session.config.paths, session.config["substituters.witnessed"]
+    keys = [load_public(read_bounded(p, MAX_KEY_BYTES, ConfigError), str(p)) for p in paths("substituters.keys")]
+    logs, witnesses = (tuple(map(load_vkey, paths(f"substituters.{name}"))) for name in ("log_keys", "witnesses"))
+    return Policy(Policy.of_keys(keys).verdict, logs, witnesses, needed, max_age_s)

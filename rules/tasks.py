@@ -10,7 +10,7 @@ from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
-from bpfcompat.rules import lending, publishing, selection
+from bpfcompat.rules import publishing, selection
 from bpfcompat.rules.planning import Missing, look_at, survey
 from bpfcompat.rules.session import Session
 
@@ -69,8 +69,10 @@ def matrix_tasks(session: Session, publish: bool) -> Iterator[Task]:
         doc = "pick the newest packages and write the lock"
         yield task(session, "kernels:lock", doc, partial(publishing.relock, session))
     if selection.any_named(("validators", "validators:lock")) and not selection.plain():
-        work = partial(lending.lock_validators, session)
-        yield task(session, "validators:lock", "name the validators built here in the lock", work)
+        from bpfcompat.rules.lending import lock_validators  # no other run needs it
+
+        doc = "name the validators built here in the lock"
+        yield task(session, "validators:lock", doc, partial(lock_validators, session))
     if publish:
         yield from _service_tasks(session)
     if not selection.everything() and not selection.any_named(n for n in possible(session) if n not in SERVICES):
