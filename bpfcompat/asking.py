@@ -89,6 +89,14 @@ class Asker(Assurer):
         """Digest of whom verdicts are borrowed from; "" where none are."""
         return self.planned("trust", lambda: borrowing.trust_of(self))
 
+    def trust_anew(self) -> bool:
+        """Look again at whom verdicts are borrowed from; True where there are loans, which may not count any more."""
+        before = self._planned.pop("trust", None)
+        if before == self.trust:
+            return False
+        self._loans.clear()
+        return any(self.shop.store.keys(borrowing.KIND))
+
     def forget(self, action: Action) -> bool:
         """Drop an action's entry, and what was borrowed in its place."""
         lent = action.kind == "probe" and self._drop_loan(action)

@@ -8,11 +8,13 @@ kept is the report; the verdict is made here, by our own classifier, and must be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bpfcompat.action import Action
 from bpfcompat.digest import canonical, digest_json, raw_digest
-from bpfcompat.errors import BpfcompatError, TrustError
+from bpfcompat.errors import BpfcompatError, ConfigError, StoreError, TrustError
+from bpfcompat.files import read_bounded
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Steps
 from bpfcompat.store import Entry
@@ -39,7 +41,28 @@ def trust_of(steps: Steps) -> str:
         name: [digest(path) for path in config.paths(f"substituters.{name}")]
         for name in ("keys", "log_keys", "root", "witnesses")
     }
-    return digest_json({**told, **files})
+    followed = [_followed(steps, path) for path in config.paths("substituters.root")]
+    return digest_json({**told, **files, **({"followed": followed} if followed else {})})
+
+
+def _followed(steps: Steps, pin: Path) -> str:
+    """Whose verdicts count by the newest version of a pinned root document that this user has seen, "" when by none.
+
+    So a key that was revoked since, or whose last index was set, takes with it what was borrowed by its word.
+    """
+    from bpfcompat.registry.rootmemory import RootMemory
+    from bpfcompat.registry.state import state_folder
+    from bpfcompat.rootchain import pinned
+    from bpfcompat.rootdoc import MAX_BYTES
+
+    recall = steps.shop.memo.recall
+    try:
+        name = recall("root name", pin, lambda: pinned(read_bounded(pin, MAX_BYTES, ConfigError), str(pin)).root.name)
+        memory = RootMemory(state_folder("reader"))
+        seen = memory.path(name)
+        return recall("root keys", seen, lambda: memory.verdict_keys(name)) if seen.exists() else ""
+    except (TrustError, StoreError):
+        return ""  # who asks its registry says what is wrong with it
 
 
 def loan_action(probe: Action) -> Action:
@@ -61,7 +84,8 @@ class LoanKeys:
 
 def lent(asker: Asker, probe: Action) -> Entry | None:
     """The loan that answers a probe's question, if there is one from whom the project trusts today."""
-    found = asker.known(loan_action(probe)) if asker.trust else None
+    # not asker.known(), which would go on believing an older loan after a newer one was stored
+    found = asker.shop.store.get(loan_action(probe)) if asker.trust else None
     return found if found is not None and found.facts.get("trust") == asker.trust else None
 
 

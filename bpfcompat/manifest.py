@@ -215,7 +215,8 @@ class Matrix:
 
     Every bundle of its rows is in that log; None for a registry that has none (format 1).  `pack` is the digest of the
     file that has all bundles of its rows and their reports, None where there is no such file.  `known` is sorted by
-    kernel; one that was built without BTF has no inventory.
+    kernel; one that was built without BTF has no inventory.  `conflicts` are the pair ids of rows, sorted, whose
+    question has another signed answer in the registry besides the row's: who reads no more than this is told so.
     """
 
     rows: Sequence[Row]
@@ -224,11 +225,12 @@ class Matrix:
     log: Checkpoint | None = None
     pack: str | None = None
     known: tuple[Known, ...] = ()
+    conflicts: tuple[str, ...] = ()
 
     @property
     def as_expected(self) -> bool:
-        """True when every required row is as expected."""
-        return Rows.of(self.rows).as_expected
+        """True when every required row is as expected and no question has two answers."""
+        return not self.conflicts and Rows.of(self.rows).as_expected
 
 
 def row_of(claim: Claim, expected: Expectation, required: bool = True) -> Row:
@@ -261,7 +263,8 @@ def parse_matrix_statement(payload: bytes) -> Matrix:
             Known(text(k["kernel"]), text(k["inventory"]), _maybe(k["said"])) for k in predicate.get("known", ())
         )
         life = _seconds(predicate["not_before"]), _seconds(predicate["expires"])
-        matrix = Matrix(_rows(predicate), *life, log, pack, known)
+        conflicts = tuple(text(pair) for pair in predicate.get("conflicts", ()))
+        matrix = Matrix(_rows(predicate), *life, log, pack, known, conflicts)
         same = _spelled(matrix) == payload
     except WRONG_SHAPE as error:
         raise TrustError(f"matrix: not as docs/statement.md says: {brief(error)}") from None
@@ -293,10 +296,11 @@ def _spelled(matrix: Matrix) -> bytes:
             "format": FORMAT,
             "not_before": _time(matrix.not_before),
             "expires": _time(matrix.expires),
-            "as_expected": rows.as_expected,
+            "as_expected": not matrix.conflicts and rows.as_expected,
             **({"log": _log_json(matrix.log)} if matrix.log is not None else {}),
             **({"pack": f"sha256:{hex_of(matrix.pack)}"} if matrix.pack is not None else {}),
             **({"known": list(_known_json(matrix.known, rows))} if matrix.known else {}),
+            **({"conflicts": _conflicts_json(matrix.conflicts, rows)} if matrix.conflicts else {}),
             **_tables_json(rows),
             "rows": _PLACE,
         },
@@ -315,6 +319,13 @@ def _known_json(known: Sequence[Known], rows: Rows) -> Iterator[dict[str, Any]]:
         for digest in (entry.inventory, *([entry.said] if entry.said is not None else [])):
             hex_of(digest)
         yield {"kernel": entry.kernel, "inventory": entry.inventory, "said": entry.said}
+
+
+def _conflicts_json(conflicts: Sequence[str], rows: Rows) -> list[str]:
+    answered = {rows.pairs[32 * at : 32 * at + 32].hex() for at in rows.answered}
+    if list(conflicts) != sorted(set(conflicts)) or not answered.issuperset(conflicts):
+        raise TrustError("matrix: conflicts: expected pair ids of its answered rows, sorted, none twice")
+    return list(conflicts)
 
 
 def _tables_json(rows: Rows) -> dict[str, Any]:

@@ -182,6 +182,7 @@ class Tree:
         self.size = size
         self._read = read
         self._rows: dict[tuple[int, int], list[list[bytes]]] = {}
+        self._proved: set[tuple[int, int]] = set()
 
     def root(self) -> bytes:
         """The root, from the tiles at the right edge."""
@@ -204,6 +205,26 @@ class Tree:
         if [leaf_hash(leaf) for leaf in leaves] != self._row(0, index)[0]:
             raise TrustError(f"{tile.path}: a leaf is not what the tree's hashes say")
         return leaves
+
+    def proved_leaves(self, index: int, root: bytes) -> tuple[bytes, ...]:
+        """The same, of a tile that is shown to be under this root; TrustError where it is not."""
+        self._prove(0, index, root)
+        return self.leaves(index)
+
+    def _prove(self, level: int, index: int, root: bytes) -> None:
+        """TrustError unless a tile is under this root: through the tiles above it, or as one of the right edge."""
+        if (level, index) in self._proved:
+            return
+        tile = tile_at(self.size, level, index)
+        if tile.width < WIDTH:  # each of its hashes is needed for the root
+            if self.root() != root:
+                raise TrustError(f"log: its tiles do not lead to the root of its {self.size} leaves")
+        else:
+            above = self._row(level + 1, index // WIDTH)[0]
+            if self._row(level, index)[-1][0] != above[index % WIDTH]:
+                raise TrustError(f"{tile.path}: is not what the tile above it says")
+            self._prove(level + 1, index // WIDTH, root)
+        self._proved.add((level, index))
 
     def fetch(self, tile: Tile) -> bytes:
         """A tile's bytes, just its width.  A publisher may drop a partial tile once the full one is there."""

@@ -243,7 +243,8 @@ def _pair(check: Check, row: Row, answers: Mapping[str, set[Answer]]) -> Pair:
         return Pair(row, Standing.REFUSED, error.message)
     signer, index = check.places[row.bundle]
     standing = Standing.VERIFIED if check.ledger is not None and index is not None else Standing.SIGNED
-    conflict = len(answers.get(row.pair or "", ())) > 1
+    told = check.matrix.conflicts if check.matrix is not None else ()
+    conflict = len(answers.get(row.pair or "", ())) > 1 or row.pair in told
     evidence = _evidence(check.source, claim)
     return Pair(row, standing, "", claim, signer, index if check.ledger else None, evidence, conflict)
 

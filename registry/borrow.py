@@ -13,8 +13,10 @@ from bpfcompat.digest import digest_bytes, short
 from bpfcompat.errors import BpfcompatError, TrustError
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Rows
 from bpfcompat.model import Answer
+from bpfcompat.policy import Uncounted
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
+from bpfcompat.registry.leaves import Leaves, look, said_by
 from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.pack import MAX_PACK_BYTES, unpack
 from bpfcompat.registry.state import Memory
@@ -78,9 +80,11 @@ class Lender:
         self._rows = Rows.of(())
         self._pack: str | None = None
         self._answers: dict[bytes, int] = {}
+        self._disputed = frozenset[str]()
+        self._leaves = Leaves(b"")
 
-    def open(self) -> bool:
-        """Read the signed matrix; False when there is none to believe."""
+    def open(self, wanted: Iterable[str]) -> bool:
+        """Read the signed matrix and, where it answers what is wanted, its log; False when it is not to be believed."""
         try:
             data = self._source.read(layout.MATRIX, MAX_MATRIX_BYTES)
             if data is None:
@@ -88,11 +92,14 @@ class Lender:
             matrix, _signer = self._trust.matrix(data)
             self._trust.life(matrix, self._now)
             self._ledger = self._log(matrix) if self._trust.policy.log else None
-            self._rows, self._pack = Rows.of(matrix.rows), matrix.pack
-            self._answers = _answers(self._rows)
+            rows, self._disputed = Rows.of(matrix.rows), frozenset(matrix.conflicts)
+            answers = _answers(rows)
+            if self._ledger and matrix.log and not answers.keys().isdisjoint(map(bytes.fromhex, wanted)):
+                self._leaves = look(self._ledger, matrix.log.size, said_by(rows), self._source.read)
         except BpfcompatError as error:
             self._problem(error)
             return False
+        self._rows, self._pack, self._answers = rows, matrix.pack, answers
         return True
 
     def _log(self, matrix: Matrix) -> Ledger:
@@ -106,6 +113,27 @@ class Lender:
         """What the matrix says of a question, None where it gives no answer; its bundle must still prove it."""
         at = self._answers.get(bytes.fromhex(pair))
         return None if at is None else self._rows.outcomes[self._rows.columns["outcome"][at]]
+
+    def disputes(self, pairs: Iterable[str]) -> dict[str, str]:
+        """Those of these questions that the registry has signed in two ways, each with who says so, in words."""
+        found = dict.fromkeys(self._disputed, f"{self.url}'s matrix says that it signed two answers")
+        told = {pair: outcome[0] for pair in pairs if (outcome := self.outcome(pair))}
+        for index, bundle, raw, answer in self._leaves.others({bytes.fromhex(pair): told[pair] for pair in told}):
+            if raw.hex() not in found and self._stands(bundle):
+                found[raw.hex()] = f"{self.url} says {told[raw.hex()]}, and {answer} in leaf {index} of its log"
+        if left := self._leaves.left:
+            self._problem(TrustError(f"{left} leaves of its log were not looked at yet: the next run goes on"))
+        return found
+
+    def _stands(self, digest: str) -> bool:
+        """Whether the bundle of a leaf speaks against another; not when its key is known not to count for it."""
+        try:
+            self._trust.signed(self._file(layout.bundle_path(digest), envelope.MAX_BYTES), digest, self._ledger)
+        except Uncounted:
+            return False
+        except TrustError:
+            return True  # a bundle that was taken away or damaged since: no reason to believe its opposite
+        return True
 
     def loans(self, pairs: Sequence[str]) -> Iterator[tuple[str, Loan]]:
         """What there is of these questions and holds, each as soon as it is checked; `outcome` knows all of them."""
@@ -171,9 +199,11 @@ def borrow(lenders: Sequence[Lender], wanted: Mapping[str, str], needed: int) ->
 
     Every matrix is read, so that a disagreement is seen; bundles come from the first registry that can give them.
     """
-    there = [lender for lender in lenders if lender.open()]
+    there = [lender for lender in lenders if lender.open(wanted)]
     told = Told()
     said = {pair: {lender: found for lender in there if (found := lender.outcome(pair))} for pair in wanted}
+    for lender in there:
+        told.conflicts |= {p: f"{wanted[p]}: {why}" for p, why in lender.disputes(wanted).items() if p in wanted}
     for pair, outcomes in said.items():
         if len(set(outcomes.values())) > 1:
             words = ", ".join(f"{lender.url} says {_words(found)}" for lender, found in outcomes.items())

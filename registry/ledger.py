@@ -20,9 +20,7 @@ from bpfcompat.tlog import (
     Tree,
     check_consistency,
     consistency_proof,
-    leaf_hash,
     open_checkpoint,
-    tree_root,
 )
 
 HINT = "a registry of format 1 has no log: publish to it with this version, or leave the log's key out"
@@ -71,15 +69,11 @@ class Ledger:
 
     def digests(self, start: int = 0) -> Iterator[tuple[int, str]]:
         """Index and bundle digest of each leaf from `start` on, by leaves that the checkpoint's root holds."""
-        whole, hashes = start == 0, []
         for tile in range(start // WIDTH, -(-self.checkpoint.size // WIDTH)):
-            leaves = self.tree.leaves(tile)
-            hashes += [leaf_hash(leaf) for leaf in leaves] if whole else []
+            leaves = self.tree.proved_leaves(tile, self.checkpoint.root)
             yield from (
                 (tile * WIDTH + i, digest_in(leaf)) for i, leaf in enumerate(leaves) if tile * WIDTH + i >= start
             )
-        if whole and tree_root(hashes) != self.checkpoint.root:
-            raise TrustError("log: its leaves do not lead to the root of its checkpoint")
 
     def _served(self) -> tuple[Checkpoint, Note]:
         data = self._source.read(layout.CHECKPOINT, MAX_NOTE_BYTES)
@@ -91,7 +85,17 @@ class Ledger:
         self._counted(note)  # of a log that grew meanwhile too: its end could be another for everybody else
         if self._memory is not None and met is not None:
             self._memory.keep(*met, self._tile)
+            self._key = met[0]
         return found, note
+
+    def remembered(self) -> bytes:
+        """What this reader wrote down of the first leaves, b"" when nothing; see leaves.py."""
+        return self._memory.leaves(self._key) if self._memory is not None else b""
+
+    def remember(self, records: bytes) -> None:
+        """Write down what the first leaves say."""
+        if self._memory is not None:
+            self._memory.keep_leaves(self._key, records)
 
     def _counted(self, note: Note) -> tuple[Signer, ...]:
         return check_witnesses(self._policy, note, *self._times)

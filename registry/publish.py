@@ -105,10 +105,12 @@ def publish(
         conflicts = _index(registry, [item.claim for item in items], list(payloads), void)
         claims = _check_rows(registry, rows, key)
         known = _write_known(registry, rows, inventories or {}, said)
-        wanted = Matrix(tuple(rows), now, now + valid_s, book.last, known=known)
+        indexes = {r.pair: read_index(registry / layout.pair_path(r.pair)) for r in rows if r.bundle and r.pair}
+        disputed = tuple(sorted(pair for pair, entries in indexes.items() if len(_answers(entries, void)) > 1))
+        wanted = Matrix(tuple(rows), now, now + valid_s, book.last, known=known, conflicts=disputed)
         matrix, digest, fresh = _write_matrix(registry, wanted, key)
         shown = _write_kernel_pages(registry, inventories or {}, said, signer)
-        _write_pages(registry, matrix, digest, claims, signer, shown, explained, void)
+        _write_pages(registry, matrix, digest, claims, signer, shown, explained, indexes)
         compressed.refresh(registry)
     return Published(len(new), len(items) - len(new), digest, fresh, conflicts, book.last)
 
@@ -223,7 +225,7 @@ def _write_matrix(registry: Path, wanted: Matrix, key: PrivateKey) -> tuple[Matr
         half = (wanted.expires - wanted.not_before) // 2
         lasting = matrix.not_before <= wanted.not_before and matrix.expires - wanted.not_before > half
         whole = matrix.pack is None or (registry / layout.pack_path(matrix.pack)).exists()
-        same = (matrix.rows, matrix.log, matrix.known) == (wanted.rows, wanted.log, wanted.known)
+        same = _told(matrix) == _told(wanted)
         if lasting and whole and same:
             return matrix, digest, False
     wanted = replace(wanted, pack=_write_pack(registry, wanted.rows))
@@ -234,6 +236,11 @@ def _write_matrix(registry: Path, wanted: Matrix, key: PrivateKey) -> tuple[Matr
     write_atomic(registry / layout.MATRIX, bundle)
     _drop_packs(registry)
     return wanted, digest, True
+
+
+def _told(matrix: Matrix) -> tuple[object, ...]:
+    """What a matrix says, without how long it lives and where copies lie."""
+    return matrix.rows, matrix.log, matrix.known, matrix.conflicts
 
 
 def _write_pack(registry: Path, rows: Sequence[Row]) -> str | None:
@@ -322,22 +329,18 @@ def _write_pages(
     signer: str,
     kernels: Mapping[str, str],
     explained: Mapping[str, Mapping[str, Any]],
-    void: Callable[[str], bool],
+    indexes: Mapping[str, tuple[Entry, ...]],
 ) -> None:
     """Style first, index last: a page that can be seen has what it links to."""
     made = {layout.STYLE: pages.style()}
-    conflicting: set[str] = set()
     for row in matrix.rows:
         if row.bundle and row.pair:
-            entries = read_index(registry / layout.pair_path(row.pair))
             why = explained.get(row.label)
-            made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, entries, signer, why)
-            if len(_answers(entries, void)) > 1:
-                conflicting.add(row.pair)
+            made[layout.page_path(row.pair)] = pages.pair(claims[row.bundle], row, indexes[row.pair], signer, why)
     named = {row.pair: claims[row.bundle] for row in matrix.rows if row.bundle and row.pair}
     noted = {pair for pair, claim in named.items() if any(map(is_remark, claim.verdict.notes))}
     declared = {claim.object_name for claim in named.values() if claim.as_declared}
-    made[layout.INDEX] = pages.index(matrix, digest, signer, conflicting, noted, declared, kernels)
+    made[layout.INDEX] = pages.index(matrix, digest, signer, set(matrix.conflicts), noted, declared, kernels)
     _write_changed(registry, made)
 
 

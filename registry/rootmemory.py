@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bpfcompat.digest import canonical, is_digest
+from bpfcompat.digest import canonical, digest_json, is_digest
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.files import locked, read_bounded, write_atomic
 from bpfcompat.policy import Policy
@@ -71,12 +71,23 @@ class RootMemory:
                 self._keep(found[-1], digests)
         return found[-1]
 
+    def verdict_keys(self, name: str) -> str:
+        """Digest of which keys may sign verdicts, and when, by the newest version that was seen; "" when none was."""
+        seen = self._load(name)
+        keys = seen.newest.root.keys if seen is not None else ()
+        told = [(k.id, k.not_before, k.not_after, k.below) for k in keys if k.role == "verdict"]
+        return digest_json(sorted(told, key=str)) if told else ""
+
+    def path(self, name: str) -> Path:
+        """Where the memory of the documents of this name lies."""
+        return self._folder / f"{name}.root.json"
+
     def _keep(self, newest: Document, digests: Mapping[int, str]) -> None:
         value = {"seen": {str(version): digest for version, digest in digests.items()}, "newest": newest.data.decode()}
-        write_atomic(self._path(newest.root.name), canonical(value), 0o600)
+        write_atomic(self.path(newest.root.name), canonical(value), 0o600)
 
     def _load(self, name: str) -> Seen | None:
-        path = self._path(name)
+        path = self.path(name)
         if not path.exists():
             return None
         data = read_bounded(path, _MAX_MEMORY)
@@ -85,9 +96,6 @@ class RootMemory:
         except TrustError as error:
             hint = "it is damaged: if you move it away, the pinned document is where you begin again"
             raise StoreError(error.message, hint=hint) from None
-
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.root.json"
 
 
 def _seen(data: bytes, where: str) -> Seen:

@@ -1,6 +1,7 @@
 """What a reader remembers of logs: the last checkpoint of each, so that a log that was rewritten is caught.
 
-One file per log and key, `ORIGIN+KEYID.note`: the signed note as it came, which any signed-note tool can check.  A
+One file per log and key, `ORIGIN+KEYID.note`: the signed note as it came, which any signed-note tool can check; beside
+it `ORIGIN+KEYID.leaves`, what its leaves answer (leaves.py).  A
 served checkpoint must not be smaller than the remembered one, must have its root at the same size, and must be shown by
 the log's tiles to begin with it.  Otherwise both notes are the evidence: the log signed both.
 """
@@ -19,6 +20,7 @@ from bpfcompat.registry.text import plain
 from bpfcompat.tlog import Checkpoint, Reader, Tree, check_consistency, consistency_proof, open_checkpoint
 
 LOCK = ".lock"
+MAX_LEAVES_BYTES = 256 << 20  # some four million leaves
 _TRIES = 8
 _ELSEWHERE = "name a folder to remember logs in: --state DIR"
 
@@ -124,6 +126,18 @@ class Memory:
         self._seen[key] = found
         return None
 
+    def leaves(self, key: NoteKey) -> bytes:
+        """What was written down of the first leaves of the log that this key signs (leaves.py), b"" when nothing."""
+        path = self._leaves_path(key)
+        return read_bounded(path, MAX_LEAVES_BYTES) if path.exists() else b""
+
+    def keep_leaves(self, key: NoteKey, records: bytes) -> None:
+        """Write it down, unless another process has looked further since."""
+        ensure_dir(self._folder)
+        with locked(self._folder / LOCK, self._waiting):
+            if len(records) > len(self.leaves(key)):
+                write_atomic(self._leaves_path(key), records, 0o600)
+
     def _follows(self, before: Seen, after: Seen, read: Reader) -> None:
         """Contradiction unless the second is the first, grown."""
         old, new = before.checkpoint, after.checkpoint
@@ -174,6 +188,9 @@ class Memory:
 
     def _path(self, key: NoteKey) -> Path:
         return self._folder / f"{key.name}+{key.id.hex()}.note"
+
+    def _leaves_path(self, key: NoteKey) -> Path:
+        return self._folder / f"{key.name}+{key.id.hex()}.leaves"
 
 
 def _begins_with(new: Checkpoint, size: int, read: Reader) -> tuple[tuple[bytes, ...], Checkpoint]:

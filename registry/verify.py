@@ -13,11 +13,12 @@ from bpfcompat import envelope
 from bpfcompat.digest import digest_bytes, digest_file, short
 from bpfcompat.errors import ConfigError, Exit, StoreError, TrustError
 from bpfcompat.keys import PublicKey
-from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, parse_matrix_statement, row_of
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Row, Rows, parse_matrix_statement, row_of
 from bpfcompat.model import Answer
 from bpfcompat.policy import CLOCK_SKEW_S, Policy, Uncounted
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
+from bpfcompat.registry.leaves import look, said_by
 from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.pack import MAX_PACK_BYTES, check_pack
 from bpfcompat.registry.state import Memory
@@ -97,7 +98,8 @@ class Verification:
     not to believe; `conflicts` are pairs with two signed answers.  `bundles` counts the bundles that hold; `loaders`
     are those of bundles, by digest, that were not made with libbpf.
     `declared` are the pair ids whose answer is as declared, not the object's as it came.  `log` says what the log is in
-    words, "" when no log's key was given; `unborn` counts its newest leaves, whose bundles no matrix can name yet;
+    words, "" when no log's key was given; `unborn` counts its newest leaves, whose bundles no matrix can name yet,
+    `unseen` those that were too many to look at in one go;
     `void` counts bundles by a key that does not count for them.
     """
 
@@ -113,6 +115,7 @@ class Verification:
     log: str = ""
     unborn: int = 0
     void: int = 0
+    unseen: int = 0
 
     @property
     def trusted(self) -> bool:
@@ -146,6 +149,7 @@ class Check:
     signer: str = ""
     ledger: Ledger | None = None
     unborn: int = 0
+    unseen: int = 0
     claims: dict[str, Claim] = field(default_factory=dict)
     places: dict[str, tuple[str, int | None]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -219,9 +223,9 @@ class Check:
             elif not listed and layout.inventory_path(digest_bytes(data)) != path:
                 self.problems.append(f"{path}: its bytes are not what its name says")
 
-    def leaves(self, below: int, every: bool) -> None:
-        """Every leaf below this size has its bundle; later ones may still be on their way.  `every`: fetch them all."""
-        if self.ledger is None or not every:
+    def leaves(self, below: int) -> None:
+        """Every leaf below this size has its bundle, which holds; later ones may still be on their way."""
+        if self.ledger is None:
             return
         for index, digest in self.ledger.digests():
             if index < below:
@@ -229,14 +233,27 @@ class Check:
             elif digest not in self.claims and digest not in self.void:
                 self.unborn += self.source.read(layout.bundle_path(digest), envelope.MAX_BYTES) is None
 
+    def beside(self, matrix: Matrix, below: int) -> None:
+        """The same without fetching what a row names or what was looked at before; and what answers a row otherwise."""
+        if self.ledger is None:
+            return
+        rows = Rows.of(matrix.rows)
+        found = look(self.ledger, below, said_by(rows), self.source.read)
+        for _index, bundle, *_ in found.others(dict(said_by(rows).values())):
+            self.bundle(bundle)
+        self.unseen = found.left
+
     def conflicts(self) -> Iterator[str]:
-        """Questions that were answered in two ways, by bundles that hold."""
+        """Questions that were answered in two ways, by bundles that hold or by the matrix's own word."""
         answers: dict[str, set[Answer]] = {}
         for claim in self.claims.values():
             answers.setdefault(pair_id(claim), set()).add(claim.verdict.answer)
         labels = {pair_id(claim): f"{claim.object_name}@{claim.kernel_name}" for claim in self.claims.values()}
-        for pair in sorted(pair for pair, found in answers.items() if len(found) > 1):
-            yield f"{labels[pair]}: signed as {' and as '.join(sorted(answers[pair]))} (pair {pair[:12]})"
+        said = set(self.matrix.conflicts) if self.matrix else set()
+        for pair in sorted(said | {pair for pair, found in answers.items() if len(found) > 1}):
+            told = " and as ".join(sorted(answers.get(pair, ())))
+            otherwise = ", and otherwise, as the matrix says" if len(answers.get(pair, ())) < 2 else ""
+            yield f"{labels.get(pair, 'a pair')}: signed as {told}{otherwise} (pair {pair[:12]})"
 
 
 def verify(
@@ -271,7 +288,7 @@ def verify(
         tuple(check.problems), tuple(check.conflicts()),
         frozenset(pair_id(claim) for claim in check.claims.values() if claim.as_declared),
         {digest: claim.loader for digest, claim in check.claims.items() if "command" in claim.spec},
-        str(check.ledger or ""), check.unborn, len(check.void),
+        str(check.ledger or ""), check.unborn, len(check.void), check.unseen,
     )  # fmt: skip
 
 
@@ -314,7 +331,11 @@ def _contents(check: Check, matrix: Matrix, now: int, allow_expired: bool, every
         listing = check.source.names("bundles") is not None
         if every or listing:
             check.known(matrix)
-        check.leaves(matrix.log.size if matrix.log else 0, every or listing)
+        below = matrix.log.size if matrix.log else 0
+        if every or listing:
+            check.leaves(below)
+        else:
+            check.beside(matrix, below)
     except TrustError as error:
         check.problems.append(str(error))
 
@@ -377,6 +398,8 @@ def format_verification(found: Verification) -> str:
     lines.append(found.log or "the log was not checked: give its key (--log-key), or history can be rewritten unseen")
     if found.unborn:
         lines.append(f"{found.unborn} newer leaves of the log have no bundle yet: a publish is running, or was killed")
+    if found.unseen:
+        lines.append(f"{found.unseen} leaves of the log were not looked at yet: verify again, or with --all")
     if found.void:
         lines.append(f"{found.void} more bundles are by a key that does not count for them: passed over")
     lines.append("trusted, and as expected" if found.as_expected else "trusted, and not as expected")

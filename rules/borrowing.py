@@ -44,6 +44,8 @@ def _borrow(session: Session, pairs: Sequence[Pair]) -> None:
     if not questions:
         return
     lenders, strangers = _lenders(session, int(time.time()))
+    if session.asker.trust_anew():  # a root document went on
+        strangers.append("the keys that count have changed: the next run asks anew what was borrowed by their word")
     wanted = {question: str(next(iter(of))) for question, of in questions.items()}
     told = ask(lenders, wanted, session.config["substituters.needed"])
     loans = {pair: found for question, found in told.loans.items() for pair in questions[question]}

@@ -228,11 +228,11 @@ def test_pack_under_a_wrong_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_few_requests(tmp_path: Path) -> None:
-    """Matrix and checkpoint; then the pack, or two files a pair where few are wanted; none where none is there."""
+    """Matrix and log; then the pack, or two files a pair where few are wanted; no more where none is there."""
     registry(tmp_path)
     for few, wanted, paths in (
-        (0, WANTED, ["matrix.json", "checkpoint", "packs"]),
-        (3, WANTED, ["matrix.json", "checkpoint", "bundles", "evidence", "bundles", "evidence"]),
+        (0, WANTED, ["matrix.json", "checkpoint", "tile", "tile", "packs"]),
+        (3, WANTED, ["matrix.json", "checkpoint", "tile", "tile", *["bundles", "evidence"] * 2]),
         (3, {"ab" * 32: "x@k"}, ["matrix.json", "checkpoint"]),
     ):
         source = Counting(tmp_path)

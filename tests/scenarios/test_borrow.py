@@ -250,9 +250,16 @@ def rooted(repo: Repo) -> None:
     repo.bpfcompat("keys", "new", "root", "alice")
     repo.bpfcompat("keys", "init", "draft.json", "--name", name, "--threshold", "1", "--root", "alice.pub", "--verdict",
                    "keys/signing.pem.pub", "--log", "keys/log.pem.pub", "--days", "365")  # fmt: skip
+    signed(repo)
+
+
+def signed(repo: Repo) -> None:
+    """Sign and publish the draft of a root document."""
     repo.bpfcompat("keys", "sign", "draft.json", "--key", "alice")
     signatures = [path.name for path in repo.root.glob("draft.json.*.sig")]
     repo.bpfcompat("keys", "publish", "draft.json", *signatures, "--registry", REGISTRY)
+    for used in repo.root.glob("draft.json*"):
+        used.unlink()
 
 
 def test_root_document(lender: Repo, borrower: Repo, tmp_path: Path) -> None:
@@ -271,6 +278,34 @@ def test_root_document(lender: Repo, borrower: Repo, tmp_path: Path) -> None:
         ran = borrower.doit("matrix")
     assert f"!! borrow: {servers[0].url}: " in ran.out
     assert borrower.boots() == dict.fromkeys(PAIRS, 1)
+
+
+def test_revoked_since(lender: Repo, borrower: Repo, tmp_path: Path) -> None:
+    """A key that is known to be revoked takes its loans with it; a root document that only lives longer takes none."""
+    rooted(made := copy(lender, tmp_path / "rooted"))
+    shutil.copy(made.root / REGISTRY / "root/1.json", borrower.root / "keys/root.json")
+
+    with lending(lambda seen: files(tree(made))(seen)) as servers:
+        trusting(borrower, *servers, keys=[], root=["keys/root.json"])
+
+        def look(name: str) -> str:
+            """What a run says that has to ask for a changed object, and so meets the newest root document."""
+            borrower.object("alpha", f"compatible {name}")
+            return borrower.doit("matrix", code=None).out
+
+        assert "3 ran, 0 already proved, 6 borrowed" in look("once")
+        made.bpfcompat("keys", "draft", REGISTRY, "draft.json")
+        made.bpfcompat("keys", "set", "draft.json", "--days", "700")
+        signed(made)
+        assert "3 ran, 0 already proved, 6 borrowed" in look("twice")
+        assert "borrowed: 0 of 3 pairs" in look("and again"), "nothing was asked but what had changed"
+        made.bpfcompat("keys", "draft", REGISTRY, "draft.json")
+        made.bpfcompat("keys", "revoke", "draft.json", "keys/signing.pem.pub", "--below", "0")
+        signed(made)
+        assert "!! borrow: the keys that count have changed: the next run asks anew" in look("thrice")
+        borrower.forget_boots()
+        assert "6 ran, 3 already proved; all" in borrower.doit("matrix", code=None).out
+    assert sum(borrower.boots().values()) == 6
 
 
 def test_borrow_alone(lender: Repo, borrower: Repo) -> None:

@@ -114,6 +114,17 @@ def test_pair_twice_or_none() -> None:
             matrix_payload(Matrix(rows, 0, 1))
 
 
+def test_conflicts() -> None:
+    """Pairs with a second answer are named, and then nothing is as expected; others than its answered rows are none."""
+    rows = tuple(map(row, two_claims()))
+    pairs = sorted(r.pair or "" for r in rows)
+    made = Matrix(rows, NOW, NOW + 60, conflicts=tuple(pairs))
+    assert parse_matrix_statement(matrix_payload(made)) == made and not made.as_expected
+    for wrong in (pairs[::-1], [pairs[0]] * 2, ["ab" * 32], [pairs[0].upper()], [""]):
+        with pytest.raises(TrustError, match="conflicts"):
+            matrix_payload(replace(made, conflicts=tuple(wrong)))
+
+
 Changes = dict[str, Callable[[dict[str, Any]], object]]
 
 
@@ -136,6 +147,9 @@ MATRIX_CHANGES: Changes = {
     "an answer without a bundle": lambda p: p["rows"].update(bundle=NONE.hex() * 2),
     "an answer without a pair": lambda p: p["rows"].update(pair=NONE.hex() * 2),
     "an answer on no kernel": lambda p: p["kernels"][0].update(vmlinuz=None),
+    "no conflict": lambda p: p.update(conflicts=[]),
+    "conflicts are text": lambda p: p.update(conflicts="x"),
+    "a conflict of no row": lambda p: p.update(conflicts=["ab" * 32], as_expected=False),
     "rows are a list": lambda p: p.update(rows=[]),
     "upper case": lambda p: p["rows"].update(bundle=p["rows"]["bundle"].upper()),
     "a blank among the digits": lambda p: p["rows"].update(pair=p["rows"]["pair"][:64] + " " + p["rows"]["pair"][64:]),

@@ -184,6 +184,22 @@ def test_every_flipped_bit_of_a_tile(tiles: dict[str, bytes]) -> None:
                 tree.leaves(0)
 
 
+@pytest.mark.parametrize("size", [256, 300, 512, 65_536, 65_800, 131_073])
+def test_leaves_under_a_root(size: int) -> None:
+    """Leaves are given only where they are under the signed root, however many tiles lie between, and entries lie."""
+    made = dict(append(0, EMPTY_ROOT, {}.get, [b"%d" % n for n in range(size)]).tiles)
+    root = Tree(size, made.get).root()
+    for index in {0, (size - 1) // 512, (size - 1) // 256}:
+        tree = Tree(size, made.get)
+        assert tree.proved_leaves(index, root)[0] == b"%d" % (index * 256)
+        entries, hashes = tile_at(size, None, index), tile_at(size, 0, index)
+        leaves = [b"a lie", *tree.leaves(index)[1:]]
+        lie = {entries.path: entries_bytes(leaves), hashes.path: b"".join(map(leaf_hash, leaves))}
+        assert Tree(size, {**made, **lie}.get).leaves(index)[0] == b"a lie"
+        with pytest.raises(TrustError):
+            Tree(size, {**made, **lie}.get).proved_leaves(index, root)
+
+
 def test_append_refuses_a_false_edge(tiles: dict[str, bytes]) -> None:
     """Nothing is added to tiles that do not lead to the last root: missing, short or changed."""
     with pytest.raises(TrustError, match="do not lead to its root"):
