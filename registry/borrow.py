@@ -109,6 +109,11 @@ class Lender:
             ledger.cover(matrix.log)
         return ledger
 
+    @property
+    def logged(self) -> bool:
+        """Whether a log's key is known, so that nothing is believed which is not in that log."""
+        return bool(self._trust.policy.log)
+
     def outcome(self, pair: str) -> Outcome | None:
         """What the matrix says of a question, None where it gives no answer; its bundle must still prove it."""
         at = self._answers.get(bytes.fromhex(pair))

@@ -11,7 +11,7 @@ from bpfcompat.note import MAX_NOTE_BYTES, Note, Signer
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
-from bpfcompat.registry.state import Memory
+from bpfcompat.registry.state import Frozen, Memory
 from bpfcompat.registry.witness import check_witnesses
 from bpfcompat.tlog import (
     MAX_ENTRIES_BYTES,
@@ -82,7 +82,11 @@ class Ledger:
         found, note = open_checkpoint(data, (*self._policy.log, *self._policy.witnesses))
         # first what contradicts, with both notes for evidence, whoever has seen this one
         met = self._memory.compare(data, self._tile) if self._memory is not None else None
-        self._counted(note)  # of a log that grew meanwhile too: its end could be another for everybody else
+        try:
+            self._counted(note)  # of a log that grew meanwhile too: its end could be another for everybody else
+        except TrustError as error:
+            seen = self._memory.last_seen(found.origin) if self._memory is not None else None
+            raise Frozen(error, seen.note if seen else None, data) from None
         if self._memory is not None and met is not None:
             self._memory.keep(*met, self._tile)
             self._key = met[0]

@@ -8,7 +8,7 @@ the log's tiles to begin with it.  Otherwise both notes are the evidence: the lo
 
 import base64
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,23 @@ class Contradiction(TrustError):
 
     def notes(self) -> tuple[str, ...]:
         """Both notes in full, line by line, safe to print."""
-        said = {"seen before": self.before, "served now": self.after}
-        rows = [(name, note.decode("utf-8", "replace").splitlines()) for name, note in said.items()]
-        return tuple(line for name, text in rows for line in (f"{name}:", *(f"  {plain(row)}" for row in text)))
+        return _printed({"seen before": self.before, "served now": self.after})
+
+
+class Frozen(TrustError):
+    """What is served was last witnessed too long ago; with the note that was seen before, where there is one."""
+
+    def __init__(self, why: TrustError, before: bytes | None, after: bytes) -> None:
+        super().__init__(why.message, why.hint)
+        self._notes = {**({"seen before": before} if before is not None else {}), "served now": after}
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *_printed(self._notes)])
+
+
+def _printed(notes: Mapping[str, bytes]) -> tuple[str, ...]:
+    rows = [(name, note.decode("utf-8", "replace").splitlines()) for name, note in notes.items()]
+    return tuple(line for name, text in rows for line in (f"{name}:", *(f"  {plain(row)}" for row in text)))
 
 
 class Memory:
@@ -78,8 +92,13 @@ class Memory:
 
     def last(self, origin: str) -> Checkpoint | None:
         """The largest checkpoint that was seen of a log."""
-        found = [seen.checkpoint for seen in self._seen.values() if seen.checkpoint.origin == origin]
-        return max(found, key=lambda checkpoint: checkpoint.size, default=None)
+        seen = self.last_seen(origin)
+        return seen.checkpoint if seen is not None else None
+
+    def last_seen(self, origin: str) -> Seen | None:
+        """The same, with its note."""
+        found = [seen for seen in self._seen.values() if seen.checkpoint.origin == origin]
+        return max(found, key=lambda seen: seen.checkpoint.size, default=None)
 
     def meet(self, data: bytes, read: Reader) -> Checkpoint:
         """The checkpoint in a served note, remembered from now on: compare() and keep()."""

@@ -54,7 +54,8 @@ def _borrow(session: Session, pairs: Sequence[Pair]) -> None:
     _say(session, kept, loans)
     for line in borrowing.lines([*told.conflicts.values()], [*strangers, *told.problems, *refused]):
         session.voice.say(line)
-    session.voice.say(f"   borrowed: {len(kept)} of {len(pairs)} pairs")
+    blind = "" if all(lender.logged for lender in lenders) else "; a log was not checked: [substituters] log_keys"
+    session.voice.say(f"   borrowed: {len(kept)} of {len(pairs)} pairs{blind}")
 
 
 def _say(session: Session, kept: dict[Pair, Verdict], loans: dict[Pair, tuple[Loan, ...]]) -> None:

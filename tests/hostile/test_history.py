@@ -246,6 +246,12 @@ def test_a_stale_witness_is_named(tmp_path: Path) -> None:
     assert visit(folder, WITNESSED, tmp_path / "state", NOW + DAY).trusted
     frozen = visit(folder, WITNESSED, tmp_path / "other", NOW + DAY + 1)
     assert "by the newest witness, older than 86400 s" in "".join(frozen.problems)
+    again = format_verification(visit(folder, WITNESSED, tmp_path / "state", NOW + DAY + 1))
+    assert [line for line in again.splitlines() if line.endswith(("seen before:", "served now:"))] == [
+        "not trusted: seen before:",
+        "not trusted: served now:",
+    ]
+    assert again.count(WITNESS.name) == 2, "both notes, with the witness's line"
 
 
 def test_the_witness_looks_before_the_publisher_grows(tmp_path: Path) -> None:
