@@ -4,7 +4,7 @@ The section names and what they mean are libbpf's (its table section_defs); map 
 reads them.  A name that is not in the table has no type here, and that decides nothing: libbpf's is longer each year.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -249,6 +249,21 @@ class Anatomy:
         """Everything that a program refers to, wherever in it."""
         for function in self.functions(program):
             yield from ((function, reference) for reference in function.references)
+
+    def helpers(self, program: Program) -> Mapping[int, Sequence[tuple[Function, int]]]:
+        """The helpers that a program calls, by number: each call's function, and the instruction's place in it."""
+        place = program.function.section, program.function.start
+        if place not in self._helpers:
+            found: dict[int, list[tuple[Function, int]]] = {}
+            for function, reference in self.references(program):
+                if reference.to is To.HELPER:
+                    found.setdefault(reference.number, []).append((function, reference.insn))
+            self._helpers[place] = found
+        return self._helpers[place]
+
+    @cached_property
+    def _helpers(self) -> dict[tuple[str, int], Mapping[int, Sequence[tuple[Function, int]]]]:
+        return {}
 
 
 def read_anatomy(data: bytes) -> Anatomy:

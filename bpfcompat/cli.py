@@ -4,9 +4,9 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bpfcompat import (
     __version__,
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args and args[0] in DOIT:
             return _doit(args)
-        options = parser().parse_args(args)
+        options = _parser_for(args).parse_args(args)
         return int(options.call(options))
     except BpfcompatError as error:
         print(f"bpfcompat: {error}", file=sys.stderr)
@@ -51,12 +51,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(Exit.OK)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The grammar of our own commands."""
+def _parser_for(args: Sequence[str]) -> argparse.ArgumentParser:
+    """The grammar of the command that is named; of all, which takes longer than some commands do, where none is."""
+    only = _Only(args[0]) if args else _Only("")
+    made = parser(only)
+    return made if only.found else parser()
+
+
+class _Only:
+    """Takes commands as argparse does, and makes the grammar of one of them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.found = False
+        self.commands: Any = None
+
+    def add_parser(self, name: str, **more: Any) -> Any:
+        """A parser for the command of the name, else something that takes every call and does nothing."""
+        if name != self._name:
+            return _Unasked()
+        self.found = True
+        return self.commands.add_parser(name, **more)
+
+
+class _Unasked:
+    """The grammar of a command that is not asked for."""
+
+    def __getattr__(self, name: str) -> Callable[..., "_Unasked"]:
+        return lambda *_args, **_more: self
+
+
+def parser(only: _Only | None = None) -> argparse.ArgumentParser:
+    """The grammar of our own commands, or of one."""
     top = argparse.ArgumentParser("bpfcompat", description="Will this eBPF object load and attach on these kernels?",
                                   epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    commands: Any = top.add_subparsers(metavar="COMMAND", required=True)
+    if only is not None:
+        only.commands, commands = commands, only
     verifycommands.add_commands(commands)
     fsckcommands.add_commands(commands)
     _serve_command(commands)

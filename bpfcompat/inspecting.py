@@ -88,7 +88,7 @@ def _programs(anatomy: Anatomy) -> Iterator[str]:
 
 def _calls(anatomy: Anatomy, program: Program) -> Iterator[str]:
     found = [reference for _, reference in anatomy.references(program)]
-    helpers = sorted({r.number for r in found if r.to is To.HELPER})
+    helpers = sorted(anatomy.helpers(program))
     if helpers:
         yield f"helpers: {_few(f'{helper_name(number)} ({number})' for number in helpers)}"
     for to, words in ((To.KFUNC, "kfuncs"), (To.MAP, "maps"), (To.EXTERN, "kernel's values")):
@@ -208,7 +208,7 @@ def _program_json(anatomy: Anatomy, program: Program) -> dict[str, Any]:
         "target": program.target,
         "autoload": program.autoload,
         "functions": [{"name": f.name, "insns": f.insns} for f in anatomy.functions(program)],
-        "helpers": {str(n): helper_name(n) for n in sorted({r.number for r in found if r.to is To.HELPER})},
+        "helpers": {str(n): helper_name(n) for n in sorted(anatomy.helpers(program))},
         **{
             key: sorted({r.name for r in found if r.to is to})
             for key, to in (("kfuncs", To.KFUNC), ("maps", To.MAP), ("externs", To.EXTERN))

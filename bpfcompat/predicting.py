@@ -7,7 +7,7 @@ nothing is ever called impossible that a real boot found compatible.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from bpfcompat.btfindex import KernelTypes, essential
 from bpfcompat.btftypes import Kind
 from bpfcompat.corelo import GUARDS, Outcome, Resolved, Resolver
 from bpfcompat.flow import Certain
-from bpfcompat.insns import Function, To
+from bpfcompat.insns import Function
 from bpfcompat.since import Since, since, version
 
 NOTICE = "a prediction from the object's bytes and the kernel's types: no kernel was asked, and this is no verdict"
@@ -237,22 +237,21 @@ class _Predictor:
             yield Obstacle("attach-target-missing", program.target, program.name, certain, words)
 
     def _helpers(self, program: Program) -> Iterator[Obstacle]:
-        settled: set[int] = set()
-        for function, reference in self.anatomy.references(program):
-            number = reference.number
-            if reference.to is not To.HELPER or number in settled or number in _REPLACED:
-                continue
-            if not self.target.lacks("bpf_func_id", number):
-                settled.add(number)
-                continue
-            certain = self.certain.at(program.function, function, reference.insn)
-            if certain:
-                settled.add(number)
-            name = helper_name(number)
+        for number, calls in self.anatomy.helpers(program).items():
+            if number not in _REPLACED and self.target.lacks("bpf_func_id", number):
+                yield from self._lacking(program, number, calls)
+
+    def _lacking(self, program: Program, number: int, calls: Sequence[tuple[Function, int]]) -> Iterator[Obstacle]:
+        """The calls of a helper that is not there, up to one that is certain."""
+        name = helper_name(number)
+        for function, insn in calls:
+            certain = self.certain.at(program.function, function, insn)
             guarded = not certain and program.name in self.guarding
             words = f"program '{program.name}' calls {name} (helper {number}), which this kernel does not have"
             words += _unless(certain, guarded)
             yield Obstacle("helper-missing", name, program.name, certain, words, guarded=guarded)
+            if certain:
+                return
 
     # --- relocations
 
@@ -384,10 +383,9 @@ def _needs(anatomy: Anatomy) -> _Places:
             add("program_types", f"BPF_PROG_TYPE_{program.type}")
         if program.attach_type and program.type in _CHECKED:
             add("attach_types", f"BPF_{program.attach_type}")
-        for function, reference in anatomy.references(program):
-            if reference.to is To.HELPER:
-                name = helper_name(reference.number).removeprefix("bpf_")
-                add("helpers", name, (program, function, reference.insn))
+        for number, calls in anatomy.helpers(program).items():
+            places = found.setdefault(("helpers", helper_name(number).removeprefix("bpf_")), [])
+            places.extend((program, function, insn) for function, insn in calls)
     return found
 
 
