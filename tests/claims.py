@@ -131,4 +131,5 @@ def explanation(text: str = "") -> dict[str, Any]:
         "evidence": {"log": text or "verifier", "digest": "sha256:" + "0" * 64, "errno": text or "EINVAL",
                      "lines": lines},
         "fix": [text or "use a bounded loop"],
+        "reproduce": text or "doit forget probe:x@k && doit probe:x@k",
     }  # fmt: skip

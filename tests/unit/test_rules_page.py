@@ -80,7 +80,9 @@ def test_evidence_is_shown(text: str) -> None:
 def test_explained() -> None:
     """A pair that is explained has the source line, what to change and how sure it is in the open, its log folded."""
     text = page.render([row(NO, "x", name="a@k")], {"a@k": explanation()})
-    for words in ("probe.bpf.c:14", "use a bounded loop", "proven: its own words", "upstream Linux 5.17"):
+    for words in ("probe.bpf.c:14", "use a bounded loop", "proven: its own words", "upstream Linux 5.17",
+                  "<dt>helper</dt><dd><code>bpf_loop", "<small>uapi</small>", "sha256:" + "0" * 64,
+                  "doit forget probe:x@k &amp;&amp; doit probe:x@k"):  # fmt: skip
         assert words in text, words
     assert "   7  invalid func bpf_loop#181" in text
 
