@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bpfcompat import building, libbpfs, querying
 from bpfcompat.action import Action
-from bpfcompat.errors import BpfcompatError, Exit
+from bpfcompat.errors import BpfcompatError, Exit, TrustError
 from bpfcompat.files import ensure_dir, write_atomic
 from bpfcompat.gate import decide
 from bpfcompat.process import spawned
@@ -235,8 +235,7 @@ def verify(session: Session) -> None:
     found = checking.verify(source, claims.policy(session), now=int(time.time()))
     session.voice.say(checking.format_verification(found))
     session.exit = found.exit_code
-    if found.problems:
-        trailing.write(session.config, "refusal", what="doit verify", why=found.problems[0])
+    trailing.refused(session.config, "doit verify", *map(TrustError, found.problems), say=session.voice.say)
 
 
 def serve(session: Session) -> None:

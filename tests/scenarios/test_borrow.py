@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bpfcompat.keys import keygen
 from tests.scenarios.conftest import PAIRS, Repo, copy
 from tests.serving import Answer, Server, files, reply, serving
 
@@ -64,6 +65,31 @@ def test_borrowed(lender: Repo, borrower: Repo) -> None:
     assert counts in ran.out and counts in again.out
     assert "borrow:" not in ran.out + again.out
     assert borrower.boots() == {}
+
+
+def trail_of(repo: Repo) -> list[tuple[str, str]]:
+    """Event and facts of each record of the audit trail, whose chain holds."""
+    repo.bpfcompat("trail", "verify")
+    rows = map(json.loads, (repo.root / ".bpfcompat/trail.jsonl").read_text().splitlines())
+    return [(row["event"], json.dumps(row["facts"])) for row in rows]
+
+
+def test_the_trail_of_a_borrower(lender: Repo, borrower: Repo) -> None:
+    """A project that only borrows tells whom it believes, when that changed, and what it did not believe of whom."""
+    with lending(files(tree(lender))) as servers:
+        trusting(borrower, *servers)
+        borrower.doit("matrix")
+        ((event, _),) = trail_of(borrower)
+        assert event == "settings"
+        shutil.rmtree(borrower.root / ".bpfcompat/store")
+        keygen(borrower.root / "keys/b.pem")
+        (borrower.root / "keys/b.pem.pub").replace(borrower.root / "keys/a.pub")  # signed nothing there
+        assert "9 ran, 0 already proved" in borrower.doit("matrix").out
+    _, settings, (event, facts), *later = trail_of(borrower)
+    assert (settings[0], event) == ("settings", "refusal")
+    assert '"what": "borrow"' in facts and f'"why": "{servers[0].url}: ' in facts
+    made = [facts for event, facts in later if event == "key" and "made to try out: " in facts]
+    assert len(made) == 2 and "keys/signing.pem" in made[0] and "keys/log.pem" in made[1]
 
 
 def test_nothing_to_ask_asks_nobody(lender: Repo, borrower: Repo) -> None:
