@@ -60,7 +60,9 @@ class Told:
 
 
 @contextmanager
-def publishing(config: "Config", registry: Path, key: PublicKey, log: "LogSigner") -> Iterator[Told]:
+def publishing(
+    config: "Config", registry: Path, key: PublicKey, log: "LogSigner", waiting: Say | None = None
+) -> Iterator[Told]:
     """Records around a publish: settings and keys before it, what came of it after; and a head, signed for others."""
     settings(config)
     for used, role in ((key, "verdict"), (log.key.public_key(), "log")):
@@ -72,13 +74,13 @@ def publishing(config: "Config", registry: Path, key: PublicKey, log: "LogSigner
         done = told.done
         write(config, "publish", registry=str(registry), manifest=done.manifest, verdicts=done.new, known=done.known,
               conflicts=len(done.conflicts), log_size=done.log.size)  # fmt: skip
-        _leave_head(config, registry, done.log.origin, log.key)
+        leave_head(config, registry, done.log.origin, log.key, waiting)
 
 
-def _leave_head(config: "Config", registry: Path, origin: str, key: LogPrivateKey) -> None:
+def leave_head(config: "Config", registry: Path, origin: str, key: LogPrivateKey, waiting: Say | None = None) -> None:
     """The end of the trail, signed, where readers and mirrors can take it."""
-    # by two publishers at once, under the registry's lock: a head that is there never goes back to an older record
-    with locked(registry / layout.LOCK_FILE):
+    # of two publishers at once the slower one must not put back an older head
+    with locked(registry / layout.LOCK_FILE, waiting):
         last = trail.recent(config.path("paths.trail"))[-1]
         write_atomic(registry / layout.TRAIL, sign_note(trail.head_text(origin, last), origin, key))
 

@@ -156,12 +156,13 @@ def publish(session: Session) -> None:
     key, log = claims.signing_key(session), claims.log_signer(session)
     items, entries = claims.items_of(session, own)
     place = session.config.path("paths.registry")
-    with trailing.publishing(session.config, place, key.public_key(), log) as told:
+    waiting = session.waiting("publish")
+    with trailing.publishing(session.config, place, key.public_key(), log, waiting) as told:
         found = readers(session.config)
         log = signer_for(found, key.public_key(), log)
         done = told.done = put(
             place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
-            inventories=_inventories(session), said=_said(session), waiting=session.waiting("publish"),
+            inventories=_inventories(session), said=_said(session), waiting=waiting,
             explained=explanations(session, own), policy=found[1] if found else None,
         )  # fmt: skip
     for conflict in done.conflicts:

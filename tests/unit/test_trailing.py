@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from bpfcompat import trail, trailing
 from bpfcompat.cli import main
 from bpfcompat.config import load
 from bpfcompat.errors import Exit, KernelError, TrustError
+from bpfcompat.files import locked
 from bpfcompat.keys import load_log_private, public_pem
 from bpfcompat.note import Kind, keygen_named, sign_note
 from bpfcompat.origins import Refused
+from bpfcompat.registry import layout
 from tests import claims
 from tests.hosting import child_python
 
@@ -179,6 +182,20 @@ def test_killed_while_recording(project: Path) -> None:
         assert len(told) == wanted <= before
         trailing.write(load(project), "refusal", what="after", why="a kill")
         assert events(project)[-1] == ("refusal", {"what": "after", "why": "a kill"})
+
+
+def test_head_under_the_registrys_lock(project: Path) -> None:
+    """The head names the trail's end as it is when the registry's lock is ours: none goes back behind a newer one."""
+    config, waits = load(project), threading.Event()
+    trailing.write(config, "settings", digest="one", changed="")
+    given = (config, project / "reg", "results.example", claims.LOG_KEY, lambda who: waits.set())
+    with locked(project / "reg" / layout.LOCK_FILE):
+        slow = threading.Thread(target=trailing.leave_head, args=given)
+        slow.start()
+        assert waits.wait(60)
+        last = trailing.write(config, "settings", digest="two", changed="")
+    slow.join(60)
+    assert trail.head_text("results.example", last) in (project / "reg" / layout.TRAIL).read_bytes()
 
 
 def test_keys_commands(project: Path) -> None:
