@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,42 @@ def test_nobody_there(lender: Repo, borrower: Repo) -> None:
     with lending(files(tree(lender))) as servers:
         trusting(borrower, *servers)
         assert "9 borrowed; all as expected" in borrower.doit("matrix").out
+
+
+def silent(handler: BaseHTTPRequestHandler) -> None:
+    """Say nothing for longer than the reader of `hurried` waits."""
+    time.sleep(4)
+
+
+NOTHING: dict[str, tuple[Answer, str]] = {
+    "404": (lambda handler: reply(handler, 404), "matrix.json: is missing"),
+    "500": (lambda handler: reply(handler, 500), "expected HTTP status 200, got 500"),
+    "timeout": (silent, "matrix.json: cannot fetch: "),
+}
+
+
+def hurried(repo: Repo) -> str:
+    """What `doit borrow` says when it waits a second for a file, and not minutes."""
+    code = "from bpfcompat.registry import client; client.FILE_S = 1.0; " \
+           "from doit.doit_cmd import DoitMain; DoitMain().run(['borrow'])"  # fmt: skip
+    return repo.run("python", "-c", code).out
+
+
+@pytest.mark.parametrize("answer", NOTHING)
+def test_no_answer_is_not_remembered(lender: Repo, borrower: Repo, answer: str) -> None:
+    """V46: 404, 500 and silence hold for one run; the next one asks the same registry anew, and believes it."""
+    broken, words = NOTHING[answer]
+    now = [broken]
+
+    def changing(handler: BaseHTTPRequestHandler) -> None:
+        now[0](handler)
+
+    with lending(changing) as servers:
+        trusting(borrower, *servers)
+        assert words in (said := hurried(borrower)) and "borrowed: 0 of 9 pairs" in said
+        now[0] = files(tree(lender))
+        assert "borrowed: 9 of 9 pairs" in hurried(borrower)
+    assert borrower.boots() == {}
 
 
 def test_garbage_and_good(lender: Repo, borrower: Repo) -> None:
