@@ -14,6 +14,7 @@ import pytest
 from bpfcompat import process
 from bpfcompat.registry import layout
 from tests.claims import registry
+from tests.hosting import cannot
 from tests.peers import ROOT, body, fields, running, snapshot, status, until_closed
 
 pytestmark = pytest.mark.hostile
@@ -34,7 +35,7 @@ def nginx(root: Path) -> Iterator[int]:
     """nginx with the published configuration; its port."""
     tool = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if tool is None:
-        pytest.skip("nginx is absent")
+        cannot("nginx is absent")
     folder = root.with_name("nginx")
     folder.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as sock:

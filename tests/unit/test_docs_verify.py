@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +21,13 @@ from bpfcompat.statement import Claim, verdict_payload
 from tests import independent
 from tests.claims import BAD, KEY, LOG, OBJECT, OTHER, VMLINUZ, claim, item, put, row
 from tests.histories import LOG_PRIVATE
+from tests.hosting import needs
 from tests.logs import logged
 
 TOOLS = ("bash", "jq", "openssl", "base64", "sha256sum", "cut", "sed", "grep")
-ABSENT = [tool for tool in TOOLS if shutil.which(tool) is None]
 DOCS = Path(__file__).parents[2] / "docs"
 
-pytestmark = pytest.mark.skipif(bool(ABSENT), reason=f"absent: {', '.join(ABSENT)}")
+pytestmark = needs(*TOOLS)
 
 
 def blocks(kind: str = "sh") -> list[str]:
