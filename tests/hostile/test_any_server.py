@@ -1,21 +1,16 @@
 """What every server of a registry must do, ours and nginx as docs/nginx.conf sets it up: so nobody depends on ours."""
 
-import contextlib
-import os
 import re
-import shutil
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bpfcompat import process
 from bpfcompat.registry import layout
 from tests.claims import registry
-from tests.hosting import cannot
-from tests.peers import ROOT, body, fields, running, snapshot, status, until_closed
+from tests.peers import ROOT, body, fields, snapshot, status, until_closed
+from tests.servers import nginx, ours
 
 pytestmark = pytest.mark.hostile
 IMMUTABLE = b"Cache-Control: public, max-age=31536000, immutable"
@@ -28,52 +23,6 @@ LOG = {
 }  # fmt: skip
 TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".pem": "application/x-pem-file"}  # fmt: skip
-
-
-@contextlib.contextmanager
-def nginx(root: Path) -> Iterator[int]:
-    """nginx with the published configuration; its port."""
-    tool = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if tool is None:
-        cannot("nginx is absent")
-    folder = root.with_name("nginx")
-    folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    published = (ROOT / "docs/nginx.conf").read_text()
-    assert "127.0.0.1:8081" in published and "/srv/registry" in published
-    (folder / "registry.conf").write_text(
-        published.replace("127.0.0.1:8081", f"127.0.0.1:{port}").replace("/srv/registry", str(root))
-    )
-    temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log stderr crit; events {{}}\n"
-        f"http {{ access_log off; {temporary} include {folder}/registry.conf; }}\n"
-    )
-    argv = [tool, "-p", str(folder), "-c", str(folder / "nginx.conf")]
-    with process.spawned(argv, cwd=folder, env={"PATH": os.environ["PATH"]}) as child:
-        until = time.monotonic() + 20
-        while not _listens(port):
-            assert child.poll() is None and time.monotonic() < until
-            time.sleep(0.05)
-        yield port
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def ours(root: Path) -> Iterator[int]:
-    """Our own; its port."""
-    with running(root) as found:
-        yield found.port
 
 
 @pytest.fixture(scope="module", params=[ours, nginx])

@@ -6,9 +6,11 @@ import pytest
 
 from tests.hosting import NO_SKIP, ROOT, cannot, needs
 
-JUDGES = ("sumdb.py", "independent.py", "hostile/test_any_server.py", "hostile/test_independent.py",
-          "hostile/test_checklog.py", "hostile/test_history.py", "unit/test_docs_verify.py", "unit/test_docs_keys.py",
-          "unit/test_tlog_go.py", "unit/test_wycheproof.py")  # fmt: skip
+JUDGES = (
+    "sumdb.py", "independent.py", "servers.py", "hostile/test_any_server.py", "hostile/test_independent.py",
+    "hostile/test_checklog.py", "hostile/test_history.py", "hostile/test_stranger.py", "unit/test_docs_verify.py",
+    "unit/test_docs_keys.py", "unit/test_tlog_go.py", "unit/test_wycheproof.py",
+)  # fmt: skip
 
 
 def test_without_a_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,5 +36,5 @@ def test_ci_skips_none() -> None:
     """What CI runs says that nothing may be skipped, and installs what is asked."""
     said = (ROOT / ".ci/run").read_text()
     assert re.search(rf"^export {NO_SKIP}=1$", said, re.MULTILINE)
-    for tool in ("golang-go", "golang-golang-x-mod-dev", "nginx-light", "nodejs", "npm"):
+    for tool in ("curl", "golang-go", "golang-golang-x-mod-dev", "nginx-light", "nodejs", "npm"):
         assert re.search(rf"\b{tool}\b", said), tool
