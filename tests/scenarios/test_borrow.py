@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 
 from bpfcompat.keys import keygen
 from tests.scenarios.conftest import PAIRS, Repo, copy
+from tests.servers import nginx, ours
 from tests.serving import Answer, Server, files, reply, serving
 
 pytestmark = pytest.mark.scenario
@@ -65,6 +66,21 @@ def test_borrowed(lender: Repo, borrower: Repo) -> None:
     counts = "9 pairs: 5 compatible, 4 incompatible; 0 ran, 0 already proved, 9 borrowed; all as expected"
     assert counts in ran.out and counts in again.out
     assert "borrow:" not in ran.out + again.out
+    assert borrower.boots() == {}
+
+
+@pytest.mark.parametrize("server", [ours, nginx])
+def test_borrowed_from_a_server(
+    lender: Repo, borrower: Repo, tmp_path: Path, server: Callable[[Path], AbstractContextManager[int]]
+) -> None:
+    """A run borrows all pairs from our own server, and from nginx with the configuration that we publish."""
+    served = Path(shutil.copytree(lender.root / REGISTRY, tmp_path / "served"))
+    with server(served) as port:
+        site = f"127.0.0.1:{port}"
+        given = {"url": [f"http://{site}"], "keys": ["keys/a.pub"]}
+        borrower.settings(lambda s: s.update(substituters=given, fetch={"allow": [site]}))
+        ran = borrower.doit("matrix")
+    assert "0 ran, 0 already proved, 9 borrowed; all as expected" in ran.out and "borrow:" not in ran.out
     assert borrower.boots() == {}
 
 
