@@ -86,7 +86,7 @@ def leaves(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("case", BEFORE)
-def test_killed_at_every_step(place: Path, case: str) -> None:
+def test_killed_at_every_step(place: Path, case: str, record_property: Callable[[str, object], None]) -> None:
     """Readers see the matrix of before or of after, all of it true; the next publish ends it, no leaf is doubled."""
     prepare, claims = BEFORE[case]
     base = place / "base"
@@ -105,6 +105,7 @@ def test_killed_at_every_step(place: Path, case: str) -> None:
         assert len(leaves(folder)) == len(set(leaves(folder))) == len(claims)
         assert not list((folder / layout.PENDING).iterdir())
         shutil.rmtree(folder)
+    record_property("steps", steps)
     assert steps > 80
     assert rows <= {2, len(claims)} and len(claims) in rows
 
