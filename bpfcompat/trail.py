@@ -28,6 +28,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "key": ("key", "role", "use"),
     "refusal": ("what", "why"),
     "settings": ("digest", "changed", "trust"),
+    "logged": ("registry", "number", "head", "bundle"),
     "root": ("registry", "name", "version", "digest", "signed_by"),
     "torn": ("bytes", "digest"),
 }
@@ -259,7 +260,11 @@ def check_head(path: Path, text: bytes) -> Line:
     found = _HEAD.fullmatch(text)
     if found is None:
         raise TrustError("trail head: expected ORIGIN/trail, a number and a digest on three lines")
-    number, digest = int(found[2]), "sha256:" + base64.b64decode(found[3]).hex()
+    return check_line(path, int(found[2]), "sha256:" + base64.b64decode(found[3]).hex())
+
+
+def check_line(path: Path, number: int, digest: str) -> Line:
+    """The record of this number, still there with this digest; TrustError when it is not."""
     line = next((line for line in lines(path) if line.number == number), None)
     if line is None:
         raise TrustError(f"{path}: ends before record {number}, which a kept head names: records were taken away")

@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING
 
 from bpfcompat import trail
 from bpfcompat.digest import digest_json
+from bpfcompat.envelope import pae_digest
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit, TrustError
 from bpfcompat.files import locked, write_atomic
 from bpfcompat.keys import LogPrivateKey, PublicKey, fingerprint
 from bpfcompat.note import sign_note
 from bpfcompat.origins import Refused
 from bpfcompat.registry import layout
+from bpfcompat.trailhead import Head, head_payload
 
 if TYPE_CHECKING:
     from bpfcompat.config import Config
     from bpfcompat.registry.log import LogSigner
     from bpfcompat.registry.publish import Published
 
+DAY_S = 86400
 MAX_REASONS = 10  # of one refusal that are written: a hostile registry must not fill the disk
 Say = Callable[[str], None]
 _UNTOLD = "the refusal is not in the audit trail"
@@ -54,8 +57,9 @@ def settings(config: "Config", trust: str = "") -> None:
 
 @dataclass(slots=True)
 class Told:
-    """What came of a publish, for the record of it."""
+    """What came of a publish, for the record of it.  `head` is what it is to log of the trail, None for nothing."""
 
+    head: bytes | None = None
     done: "Published | None" = None
 
 
@@ -67,14 +71,27 @@ def publishing(
     settings(config)
     for used, role in ((key, "verdict"), (log.key.public_key(), "log")):
         write(config, "key", key=fingerprint(used), role=role, use=f"publish to {registry}")
-    told = Told()
+    last = _head_due(config, registry)
+    told = Told(head_payload(last) if last else None)
     with refusals(config, f"publish to {registry}"):
         yield told
     if told.done is not None:
         done = told.done
+        if last is not None and told.head is not None:
+            write(config, "logged", registry=str(registry), number=last.number, head=last.digest,
+                  bundle=pae_digest(told.head))  # fmt: skip
         write(config, "publish", registry=str(registry), manifest=done.manifest, verdicts=done.new, known=done.known,
               conflicts=len(done.conflicts), log_size=done.log.size)  # fmt: skip
         leave_head(config, registry, done.log.origin, log.key, waiting)
+
+
+def _head_due(config: "Config", registry: Path) -> Head | None:
+    """The trail's end, where none was logged for a day; a new trail has a day before its first."""
+    lines = trail.recent(config.path("paths.trail"))
+    logged = [line.at for line in lines if line.event == "logged" and line.facts.get("registry") == str(registry)]
+    whole = lines[0].number == 1  # else what was logged last lies too far back: a day's worth of records, or more
+    since = logged[-1] if logged else lines[0].at if whole else 0
+    return Head(lines[-1].number, lines[-1].digest) if time.time() - since >= DAY_S else None
 
 
 def leave_head(config: "Config", registry: Path, origin: str, key: LogPrivateKey, waiting: Say | None = None) -> None:

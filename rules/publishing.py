@@ -164,6 +164,7 @@ def publish(session: Session) -> None:
             place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
             inventories=_inventories(session), said=_said(session), waiting=waiting,
             explained=explanations(session, own), policy=found[1] if found else None,
+            head=told.head,
         )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
