@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.attacks import killed, lists, offline, vectors
 from bench.borrowed import borrowed
 from bench.kills import kills
 from bench.logs import log
@@ -173,12 +174,19 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "publish": publishing,
     "fsck": checking,
     "verify": verifying,
+    "cosign": offline,
+    "lists": lists,
+    "vectors": vectors,
+    "publish-kills": killed,
 }
 # One command for each of the tables in docs/performance.md.
 GROUPS = {
     "guests": ("pair", "many", "first", "virtme", "null", "plan-1000", "plan-100000", "growth", "kills"),
-    "trust": ("verify", "borrowed", "serve", "fsck", "publish", "manifest", "log"),
-}
+    "trust": (
+        "verify", "borrowed", "serve", "fsck", "publish", "manifest", "log",
+        "cosign", "vectors", "publish-kills", "lists",
+    ),
+}  # fmt: skip
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpfcompat import verifycommands
-from bpfcompat.errors import ConfigError
+from bpfcompat.errors import ConfigError, TrustError
 
 if TYPE_CHECKING:
     from bpfcompat.registry.audit import Selection
@@ -29,6 +29,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _audit(options: argparse.Namespace) -> int:
+    from bpfcompat import trailing
     from bpfcompat.files import write_named
     from bpfcompat.registry import auditreport
     from bpfcompat.registry.audit import audit
@@ -38,6 +39,7 @@ def _audit(options: argparse.Namespace) -> int:
                   selection=selection, allow_expired=options.allow_expired)  # fmt: skip
     told = auditreport.to_json(found, options.registry, options.release)
     print(auditreport.summary(told))
+    trailing.refused_here(f"audit {options.registry}", *map(TrustError, found.problems))
     for path, data in ((options.html, auditreport.page), (options.json, auditreport.text)):
         if path is not None:
             write_named(path, data(told).encode())

@@ -43,12 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(options.call(options))
     except BpfcompatError as error:
         print(f"bpfcompat: {error}", file=sys.stderr)
+        _tell(args, error)
         return int(error.exit_code)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # or the interpreter complains once more at its end
         return int(Exit.OK)
+
+
+def _tell(args: Sequence[str], error: BpfcompatError) -> None:
+    """A refusal goes into the project's audit trail, whichever command it ended."""
+    from bpfcompat import trailing
+
+    trailing.refused_here(" ".join(args), error)
 
 
 def _parser_for(args: Sequence[str]) -> argparse.ArgumentParser:
@@ -342,16 +350,21 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    from bpfcompat.keys import keygen, passphrase_in
+    from bpfcompat import trailing
+    from bpfcompat.keys import fingerprint, keygen, passphrase_in
     from bpfcompat.note import Kind, keygen_named
 
     secret, log = passphrase_in(options.passphrase_env), options.kind != "verdict"
-    if options.name is None:
-        print(f"{keygen(options.path, secret, log=log)}  {options.path} (private), {options.path}.pub (public)")
-    elif log:
-        print(keygen_named(options.path, Kind[options.kind.upper()], options.name, secret).vkey)
-    else:
+    if options.name is not None and not log:
         raise ConfigError("--name: only a log and a witness have one", hint="add --kind log or --kind witness")
+    if options.name is None:
+        made = keygen(options.path, secret, log=log)
+        said = f"{made}  {options.path} (private), {options.path}.pub (public)"
+    else:
+        named = keygen_named(options.path, Kind[options.kind.upper()], options.name, secret)
+        made, said = fingerprint(named.key), named.vkey
+    trailing.note("key", key=made, role=options.kind, use=f"made: {options.path}")
+    print(said)
     return int(Exit.OK)
 
 

@@ -29,6 +29,7 @@ class BpfcompatError(Exception):
     """Root of all errors that are ours to explain; anything else is a bug and traces."""
 
     exit_code = Exit.INPUT
+    recorded = False  # whether the audit trail has it already: an error passes more than one door on its way up
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

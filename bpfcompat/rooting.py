@@ -46,7 +46,7 @@ def _new(options: argparse.Namespace) -> int:
         made = fingerprint(keygen_named(options.path, Kind[options.role.upper()], options.name, secret).key)
     else:
         raise ConfigError("--name: only a log's and a witness's key has one in its file")
-    _note("key", key=made, role=options.role, use=f"made: {options.path}")
+    trailing.note("key", key=made, role=options.role, use=f"made: {options.path}")
     print(f"{made}  {options.path} (private), {options.path}.pub (public), for the role {options.role} alone")
     return int(Exit.OK)
 
@@ -213,7 +213,7 @@ def _sign(options: argparse.Namespace) -> int:
     keyid = fingerprint(key.public_key())
     where = options.draft.with_name(f"{options.draft.name}.{_short(keyid)}.sig")
     print("\n".join([*lines(found.root, int(time.time())), f"digest {found.digest}"]))
-    _note("key", key=keyid, role="root", use=f"signed version {found.root.version}, {found.digest}")
+    trailing.note("key", key=keyid, role="root", use=f"signed version {found.root.version}, {found.digest}")
     body = {"keyid": keyid, "root": found.digest, "sig": sign(found.payload, key).hex()}
     write_atomic(where, canonical(body) + b"\n")
     if keyid not in map(fingerprint, found.root.holders):
@@ -247,7 +247,7 @@ def _publish(options: argparse.Namespace) -> int:
         new = put(options.registry, data, lambda who: print(f"   waits for {who}", flush=True))
     if new:
         by = ", ".join(signatures)
-        _note("root", registry=place, name=name, version=version, digest=found.digest, signed_by=by)
+        trailing.note("root", registry=place, name=name, version=version, digest=found.digest, signed_by=by)
     print(f"root {version} is {'now' if new else 'already'} in {options.registry}, digest {found.digest}")
     if version == 1 and new:
         print(f"give {options.registry}/root/1.json to readers, by a way that they trust")
@@ -271,13 +271,6 @@ def _signature(path: Path, found: Document) -> tuple[str, bytes]:
         return value["keyid"], bytes.fromhex(value["sig"])
     except ValueError:
         raise TrustError(f"{path}: sig: expected hex") from None
-
-
-def _note(event: str, **facts: str | int) -> None:
-    """A record in the audit trail of the project here; a root holder's machine has none."""
-    config = trailing.here(Path.cwd())
-    if config is not None:
-        trailing.write(config, event, **facts)
 
 
 def _refusals(what: str) -> AbstractContextManager[None]:

@@ -27,7 +27,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "publish": ("registry", "manifest", "verdicts", "known", "conflicts", "log_size"),
     "key": ("key", "role", "use"),
     "refusal": ("what", "why"),
-    "settings": ("digest", "changed"),
+    "settings": ("digest", "changed", "trust"),
+    "logged": ("registry", "number", "head", "bundle"),
     "root": ("registry", "name", "version", "digest", "signed_by"),
     "torn": ("bytes", "digest"),
 }
@@ -36,6 +37,9 @@ MAX_LINE = 8 << 10
 MAX_TEXT = 400
 _MAX_TORN = 64 << 10
 _END_OF_TIME = 253402300800  # the year 10000
+# in an address: USER:PASSWORD, and a query, which may be a signature or a token
+_LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
+_QUERY = re.compile(r"(://[^\s?]*\?)[^\s:]+")
 _HEAD = re.compile(rb"([!-~]{1,260})/trail\n([1-9][0-9]{0,14})\n([A-Za-z0-9+/]{43}=)\n")
 Facts = Mapping[str, str | int]
 
@@ -101,7 +105,7 @@ def _bounded(value: str | int) -> str | int:
         return value
     if "PRIVATE KEY" in value:
         return "(withheld: it looks like a private key)"
-    text = value.encode("utf-8", "replace").decode()
+    text = _QUERY.sub(r"\1…", _LOGIN.sub("…@", value.encode("utf-8", "replace").decode()))
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
@@ -256,7 +260,11 @@ def check_head(path: Path, text: bytes) -> Line:
     found = _HEAD.fullmatch(text)
     if found is None:
         raise TrustError("trail head: expected ORIGIN/trail, a number and a digest on three lines")
-    number, digest = int(found[2]), "sha256:" + base64.b64decode(found[3]).hex()
+    return check_line(path, int(found[2]), "sha256:" + base64.b64decode(found[3]).hex())
+
+
+def check_line(path: Path, number: int, digest: str) -> Line:
+    """The record of this number, still there with this digest; TrustError when it is not."""
     line = next((line for line in lines(path) if line.number == number), None)
     if line is None:
         raise TrustError(f"{path}: ends before record {number}, which a kept head names: records were taken away")

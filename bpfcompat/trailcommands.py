@@ -1,10 +1,11 @@
 """`bpfcompat trail …`: look at a project's audit trail, and check it."""
 
 import argparse
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bpfcompat.errors import ConfigError, Exit
+from bpfcompat.errors import ConfigError, Exit, TrustError
 
 if TYPE_CHECKING:
     from bpfcompat.trail import Line
@@ -17,10 +18,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     verify = each.add_parser("verify", help="check that every record follows from the one before")
     verify.add_argument("--head", type=Path, metavar="NOTE", help="and that a head that was kept is still in it")
     verify.add_argument("--log-key", type=Path, metavar="VKEY", help="the log's key, which signed that head")
+    verify.add_argument("--registry", metavar="REGISTRY", help="and that every head in a registry's log is still in it")
+    verify.add_argument("--key", type=Path, action="append", default=[], help="who signs there (PEM); repeatable")
     verify.set_defaults(call=_verify)
     show = each.add_parser("show", help="print the records")
     show.add_argument("--last", type=int, metavar="N", help="only the last N")
-    show.add_argument("--event", help="only these: publish, key, refusal, settings, root, torn")
+    show.add_argument("--event", help="only these: publish, key, refusal, settings, root, logged, torn")
     show.set_defaults(call=_show)
     for made in (verify, show):
         made.add_argument("path", nargs="?", type=Path, help="the trail; without, that of the project here")
@@ -41,6 +44,8 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"{found.torn_bytes} bytes behind it are no whole record: a kill cut it short, and the next will name it")
     if options.head is not None:
         _kept(path, options)
+    if options.registry is not None:
+        _logged(path, options)
     return int(Exit.OK)
 
 
@@ -54,6 +59,28 @@ def _kept(path: Path, options: argparse.Namespace) -> None:
     note = verify_note(read_bounded(options.head, MAX_NOTE_BYTES, ConfigError), [load_vkey(options.log_key)])
     line = check_head(path, note.text)
     print(f"the kept head, record {line.number}, is still in it")
+
+
+def _logged(path: Path, options: argparse.Namespace) -> None:
+    """Every head that a registry's log has, believed as its verdicts are, is still in the trail."""
+    from bpfcompat.files import read_bounded
+    from bpfcompat.keys import MAX_KEY_BYTES, load_public
+    from bpfcompat.note import load_vkey
+    from bpfcompat.policy import Policy
+    from bpfcompat.registry.client import open_source
+    from bpfcompat.registry.verify import examine
+    from bpfcompat.trail import check_line
+
+    if options.log_key is None or not options.key:
+        raise ConfigError("trail verify --registry: needs --key and --log-key, which signed there")
+    keys = [load_public(read_bounded(place, MAX_KEY_BYTES, ConfigError), str(place)) for place in options.key]
+    policy = Policy(Policy.of_keys(keys).verdict, (load_vkey(options.log_key),))
+    found = examine(open_source(options.registry), policy, now=int(time.time()), allow_expired=True, every=True)
+    if found.problems:
+        raise TrustError(f"{options.registry}: {found.problems[0]}")
+    for head in sorted(found.heads.values()):
+        check_line(path, *head)
+    print(f"all {len(found.heads)} heads in the log of {options.registry} are still in it")
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bpfcompat.errors import ConfigError
+from bpfcompat.errors import ConfigError, TrustError
 
 if TYPE_CHECKING:
     from bpfcompat.policy import Policy
@@ -43,6 +43,7 @@ def add_trust(check: argparse.ArgumentParser) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from bpfcompat import trailing
     from bpfcompat.registry.verify import format_verification, verify
 
     by = reader(options)
@@ -50,6 +51,7 @@ def _verify(options: argparse.Namespace) -> int:
                    kernel_file=options.kernel, allow_expired=options.allow_expired, every=options.all,
                    memory=by.memory)  # fmt: skip
     print(format_verification(found))
+    trailing.refused_here(f"verify {options.registry}", *map(TrustError, found.problems))
     return int(found.exit_code)
 
 

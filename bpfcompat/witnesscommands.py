@@ -49,7 +49,9 @@ def _witness(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace) -> int:
+    from bpfcompat import trailing
     from bpfcompat.files import write_named
+    from bpfcompat.keys import fingerprint
     from bpfcompat.registry.client import open_source
     from bpfcompat.registry.state import state_folder
     from bpfcompat.registry.witness import witness
@@ -58,6 +60,7 @@ def _look(options: argparse.Namespace) -> int:
         hint = "or --add FILE, to take a witness's line"
         raise ConfigError("witness: needs --key, and either --log-key or --root", hint=hint)
     name, key = _own_key(options)
+    trailing.note("key", key=fingerprint(key.public_key()), role="witness", use=f"cosign {options.registry}")
     source, state = open_source(options.registry), options.state or state_folder("witness")
     found = witness(source, _policy(options, source, state), name, key, state, int(time.time()))
     print(_seen(found), file=sys.stderr)

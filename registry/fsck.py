@@ -394,9 +394,10 @@ class _Check:
         """Files that no registry has; temporary and pending ones are said."""
         size = self.checkpoint.size if self.checkpoint is not None else 0
         current = {tile.path for tile in tlog.tiles_of(size)}
-        old, temporary, waiting = [], 0, 0
+        old, temporary, waiting, linked = [], 0, 0, 0
         for path in _files(self.root, ""):
             name = path.rpartition("/")[2]
+            linked += os.lstat(self.root / path).st_nlink > 1
             if name.startswith(TEMP_PREFIX):
                 temporary += 1
             elif path.startswith("tile/") and layout.SERVED.fullmatch(path):
@@ -406,6 +407,8 @@ class _Check:
             elif path != layout.LOCK_FILE and not layout.SERVED.fullmatch(path) and not self._copy(path):
                 self.problems.append(f"{path}: no registry has such a file")
         self.old_tiles(old, size)
+        if linked:
+            self.notes.append(f"{linked} files have a second name (hard link): `bpfcompat serve` sends no such file")
         if waiting:
             self.notes.append(f"{layout.PENDING}/: {waiting} signed verdicts wait for the log: publish again")
         if temporary:

@@ -83,6 +83,7 @@ def publish(
     waiting: Callable[[str], None] | None = None,
     explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     policy: Policy | None = None,
+    head: bytes | None = None,
 ) -> Published:
     """Add verdicts to a registry and make `rows` its matrix; `now` is in Unix seconds.
 
@@ -90,6 +91,7 @@ def publish(
 
     `inventories` are what the builds of the matrix's kernels have, `said` what their guests said, by the kernel's name;
     the matrix signs their digests.
+    `head` is a statement of the audit trail's head, which gets a leaf too.
     `explained`: label of a row → explanation.to_json() of it, for its page.
 
     Each conclusive row names a bundle of `items` or one that is in the registry.  StoreError: another format, a damaged
@@ -101,7 +103,7 @@ def publish(
         _write_once(registry, {layout.evidence_path(item.claim.report): item.report for item in items})
         void = partial(_void, registry, policy, now)
         new = _sign_new(registry, payloads, key, void)
-        pending.settle(registry, book, new)
+        pending.settle(registry, book, [*new, *_sign_head(registry, head, key)])
         conflicts = _index(registry, [item.claim for item in items], list(payloads), void)
         claims = _check_rows(registry, rows, key)
         known = _write_known(registry, rows, inventories or {}, said)
@@ -166,6 +168,14 @@ def _sign_new(registry: Path, payloads: Mapping[str, bytes], key: PrivateKey, vo
     new = [digest for digest in payloads if digest not in left and digest not in known]
     pending.put(registry, {digest: sign(payloads[digest], key) for digest in new})
     return new
+
+
+def _sign_head(registry: Path, head: bytes | None, key: PrivateKey) -> list[str]:
+    """Keep the trail's head for the log, if there is one to be logged; its digest."""
+    if head is None or (registry / layout.bundle_path(pae_digest(head))).exists():
+        return []
+    pending.put(registry, {pae_digest(head): sign(head, key)})
+    return [pae_digest(head)]
 
 
 def _read_bundle(registry: Path, digest: str, key: PrivateKey) -> bytes:

@@ -25,6 +25,7 @@ from bpfcompat.registry.state import Memory
 from bpfcompat.registry.text import plain, when
 from bpfcompat.statement import Claim, pair_id, parse_verdict_statement
 from bpfcompat.tlog import Checkpoint
+from bpfcompat.trailhead import Head, is_head, parse_head
 
 
 class Trust:
@@ -53,7 +54,12 @@ class Trust:
         return self.signed(data, digest, ledger)[0]
 
     def signed(self, data: bytes, digest: str, ledger: Ledger | None = None) -> tuple[Claim, envelope.Envelope]:
-        """The same, and the envelope that it came in, which says who signed it and where it is in the log.
+        """The same, and the envelope that it came in, which says who signed it and where it is in the log."""
+        signed = self.opened(data, digest, ledger)
+        return parse_verdict_statement(signed.payload), signed
+
+    def opened(self, data: bytes, digest: str, ledger: Ledger | None = None) -> envelope.Envelope:
+        """A bundle that is named by this pae digest, whatever its statement is about.
 
         With a `ledger` that log must begin with the checkpoint that the bundle's proof leads to, and its witnesses say
         when the leaf was seen.
@@ -69,7 +75,7 @@ class Trust:
             raise TrustError(f"bundle: is {short(found)}, its name says {short(digest)}")
         # before it is read: what a thief of a key put into the log stays there, whatever it says
         self.policy.allows(signed.keyid, index, ledger.witnessed if ledger is not None else None, self._now)
-        return parse_verdict_statement(signed.payload), signed
+        return signed
 
     def row(self, row: Row, claim: Claim) -> None:
         """A row says just what its bundle says: digests, names, recomputed pair id, answer and cause."""
@@ -100,7 +106,7 @@ class Verification:
     `declared` are the pair ids whose answer is as declared, not the object's as it came.  `log` says what the log is in
     words, "" when no log's key was given; `unborn` counts its newest leaves, whose bundles no matrix can name yet,
     `unseen` those that were too many to look at in one go;
-    `void` counts bundles by a key that does not count for them.
+    `void` counts bundles by a key that does not count for them, `heads` those that are heads of the publisher's trail.
     """
 
     signer: str = ""
@@ -116,6 +122,7 @@ class Verification:
     unborn: int = 0
     void: int = 0
     unseen: int = 0
+    heads: int = 0
 
     @property
     def trusted(self) -> bool:
@@ -139,8 +146,9 @@ class Verification:
 class Check:
     """One run: what was read so far, and what spoke against it.
 
-    `matrix` is None where none is to be believed; `claims` are those that hold, `places` who signed each and its index
-    in the log, `refused` and `void` why others do not; all by bundle digest.
+    `matrix` is None where none is to be believed; `claims` are those that hold, `heads` are of the publisher's audit
+    trail, `places` who signed each and its index in the log, `refused` and `void` why others do not; all by bundle
+    digest.
     """
 
     source: Source
@@ -151,6 +159,7 @@ class Check:
     unborn: int = 0
     unseen: int = 0
     claims: dict[str, Claim] = field(default_factory=dict)
+    heads: dict[str, Head] = field(default_factory=dict)
     places: dict[str, tuple[str, int | None]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     void: dict[str, str] = field(default_factory=dict)
@@ -161,13 +170,17 @@ class Check:
 
         Such a one is a problem only where a row rests on it: it stays in the log, and readers pass it over.
         """
-        if digest not in self.claims and digest not in self.refused and digest not in self.void:
+        if not any(digest in known for known in (self.claims, self.refused, self.void, self.heads)):
             path = layout.bundle_path(digest)
             try:
                 data = self.source.read(path, envelope.MAX_BYTES)
                 if data is None:
                     raise TrustError("is missing")
-                self.claims[digest], signed = self.trust.signed(data, digest, self.ledger)
+                signed = self.trust.opened(data, digest, self.ledger)
+                if is_head(signed.payload):
+                    self.heads[digest] = parse_head(signed.payload)
+                else:
+                    self.claims[digest] = parse_verdict_statement(signed.payload)
                 self.places[digest] = signed.keyid, signed.index
             except Uncounted as error:
                 self.void[digest] = error.message
@@ -182,6 +195,8 @@ class Check:
             return
         claim = self.bundle(row.bundle)
         try:
+            if row.bundle in self.heads:
+                raise TrustError(f"{row.label}: its bundle is the head of an audit trail, and no verdict")
             if row.bundle in self.void:
                 raise TrustError(f"{row.label}: {self.void[row.bundle]}", hint="ask the publisher to publish it anew")
             if claim is not None:
@@ -196,7 +211,8 @@ class Check:
         data = self.source.read(path, layout.MAX_SMALL_BYTES)
         for entry in layout.parse_index(data) if data is not None else ():
             claim = self.bundle(entry.bundle)
-            if claim is not None and (pair_id(claim), claim.verdict.answer) != (pair, entry.answer):
+            said = (pair_id(claim), claim.verdict.answer) if claim is not None else None
+            if entry.bundle in self.heads or (said is not None and said != (pair, entry.answer)):
                 raise TrustError(f"{path}: says {entry.answer}, bundle {short(entry.bundle)} says something else")
 
     def listed(self) -> None:
@@ -230,7 +246,7 @@ class Check:
         for index, digest in self.ledger.digests():
             if index < below:
                 self.bundle(digest)
-            elif digest not in self.claims and digest not in self.void:
+            elif digest not in self.claims and digest not in self.void and digest not in self.heads:
                 self.unborn += self.source.read(layout.bundle_path(digest), envelope.MAX_BYTES) is None
 
     def beside(self, matrix: Matrix, below: int) -> None:
@@ -288,7 +304,7 @@ def verify(
         tuple(check.problems), tuple(check.conflicts()),
         frozenset(pair_id(claim) for claim in check.claims.values() if claim.as_declared),
         {digest: claim.loader for digest, claim in check.claims.items() if "command" in claim.spec},
-        str(check.ledger or ""), check.unborn, len(check.void), check.unseen,
+        str(check.ledger or ""), check.unborn, len(check.void), check.unseen, len(check.heads),
     )  # fmt: skip
 
 
@@ -400,6 +416,8 @@ def format_verification(found: Verification) -> str:
         lines.append(f"{found.unborn} newer leaves of the log have no bundle yet: a publish is running, or was killed")
     if found.unseen:
         lines.append(f"{found.unseen} leaves of the log were not looked at yet: verify again, or with --all")
+    if found.heads:
+        lines.append(f"{found.heads} more bundles are heads of the publisher's audit trail: docs/trail.md")
     if found.void:
         lines.append(f"{found.void} more bundles are by a key that does not count for them: passed over")
     lines.append("trusted, and as expected" if found.as_expected else "trusted, and not as expected")

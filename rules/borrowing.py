@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bpfcompat import borrowing
+from bpfcompat import borrowing, trailing
 from bpfcompat.action import Action
 from bpfcompat.errors import BpfcompatError, ConfigError, KernelError, StoreError, TrustError
 from bpfcompat.files import read_bounded
@@ -43,6 +43,7 @@ def _borrow(session: Session, pairs: Sequence[Pair]) -> None:
     questions = _questions(session, pairs)
     if not questions:
         return
+    trailing.settings(session.config, session.asker.trust)
     lenders, strangers = _lenders(session, int(time.time()))
     if session.asker.trust_anew():  # a root document went on
         strangers.append("the keys that count have changed: the next run asks anew what was borrowed by their word")
@@ -52,8 +53,10 @@ def _borrow(session: Session, pairs: Sequence[Pair]) -> None:
     probes = {pair: action for of in questions.values() for pair, action in of.items()}
     kept, refused = borrowing.keep(session.asker, probes, loans)
     _say(session, kept, loans)
-    for line in borrowing.lines([*told.conflicts.values()], [*strangers, *told.problems, *refused]):
+    conflicts, problems = [*told.conflicts.values()], [*strangers, *told.problems, *refused]
+    for line in borrowing.lines(conflicts, problems):
         session.voice.say(line)
+    trailing.refused(session.config, "borrow", *map(TrustError, [*conflicts, *problems]), say=session.voice.say)
     blind = "" if all(lender.logged for lender in lenders) else "; a log was not checked: [substituters] log_keys"
     session.voice.say(f"   borrowed: {len(kept)} of {len(pairs)} pairs{blind}")
 

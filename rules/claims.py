@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bpfcompat import keys, kmods
+from bpfcompat import keys, kmods, trailing
 from bpfcompat.conditions import keyed
 from bpfcompat.errors import ConfigError
 from bpfcompat.files import locked, read_bounded
@@ -141,6 +141,9 @@ def _development_key(session: Session, path: Path, setting: str) -> None:
     log = setting == "signing.log_key"
     what, command = ("log", "bpfcompat keygen --kind log") if log else ("signing", "bpfcompat keygen")
     print_id = keys.keygen(path, None, held, log)
+    trailing.write(
+        session.config, "key", key=print_id, role="log" if log else "verdict", use=f"made to try out: {path}"
+    )
     session.voice.say(
         f"!! no {what} key: made a DEVELOPMENT key {print_id} at {path}\n"
         f"!! it is not encrypted; for results that others rely on: {command}, and [signing] {setting.partition('.')[2]}"

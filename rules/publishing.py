@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bpfcompat import building, libbpfs, querying
 from bpfcompat.action import Action
-from bpfcompat.errors import BpfcompatError, Exit
+from bpfcompat.errors import BpfcompatError, Exit, TrustError
 from bpfcompat.files import ensure_dir, write_atomic
 from bpfcompat.gate import decide
 from bpfcompat.process import spawned
@@ -156,13 +156,15 @@ def publish(session: Session) -> None:
     key, log = claims.signing_key(session), claims.log_signer(session)
     items, entries = claims.items_of(session, own)
     place = session.config.path("paths.registry")
-    with trailing.publishing(session.config, place, key.public_key(), log) as told:
+    waiting = session.waiting("publish")
+    with trailing.publishing(session.config, place, key.public_key(), log, waiting) as told:
         found = readers(session.config)
         log = signer_for(found, key.public_key(), log)
         done = told.done = put(
             place, items, entries, key, log=log, now=int(time.time()), valid_s=days * 86400,
-            inventories=_inventories(session), said=_said(session), waiting=session.waiting("publish"),
+            inventories=_inventories(session), said=_said(session), waiting=waiting,
             explained=explanations(session, own), policy=found[1] if found else None,
+            head=told.head,
         )  # fmt: skip
     for conflict in done.conflicts:
         session.voice.say(f"!! conflict: {conflict}")
@@ -235,8 +237,7 @@ def verify(session: Session) -> None:
     found = checking.verify(source, claims.policy(session), now=int(time.time()))
     session.voice.say(checking.format_verification(found))
     session.exit = found.exit_code
-    if found.problems:
-        trailing.write(session.config, "refusal", what="doit verify", why=found.problems[0])
+    trailing.refused(session.config, "doit verify", *map(TrustError, found.problems), say=session.voice.say)
 
 
 def serve(session: Session) -> None:

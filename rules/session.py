@@ -82,9 +82,16 @@ class Session:
                 self.halted = self.halted or isinstance(error, ControlError)
             if not known:
                 self.voice.say(f"!! {label}: {error}")
+                self._tell(label, error)
             if not selection.managed():
                 return self._excused(label, error)
         return selection.managed() or not self.exit  # under doit's own commands only a failing task fails a run
+
+    def _tell(self, label: str, error: BpfcompatError) -> None:
+        """A refusal goes into the audit trail, whichever step it ended."""
+        from bpfcompat import trailing  # a run without trouble does not need it
+
+        trailing.refused(self.config, label, error, say=self.voice.say)
 
     def _excused(self, label: str, error: BpfcompatError) -> bool:
         """True for the trouble of an optional object, or of an optional kernel that is not to be had."""

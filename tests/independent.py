@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bpfcompat import process
@@ -23,7 +22,7 @@ from bpfcompat.keys import PublicKey
 from bpfcompat.model import AptSource, LockedFile
 from bpfcompat.origins import NOBODY
 from bpfcompat.statement import VERDICT_TYPE
-from tests.hosting import ROOT
+from tests.hosting import ROOT, cannot
 
 TOOLS = ROOT / ".bpfcompat" / "tools"
 SUITE = "forky"
@@ -64,14 +63,14 @@ def public_pem_file(folder: Path, key: PublicKey) -> Path:
 def cosign_program() -> Path:
     """The program; skips where it cannot be had, or not be cut off from the network."""
     if shutil.which("unshare") is None or process.run(["unshare", "-rn", "true"], cwd=Path("/")).code:
-        pytest.skip("needs unshare, to run cosign without a network")
+        cannot("needs unshare, to run cosign without a network")
     program = TOOLS / COSIGN.digest[7:19] / "cosign"
     try:
         with locked(TOOLS / "cosign.lock"):
             if not program.exists():
                 write_atomic(program, deb_member(_deb(), "usr/bin/cosign", _MAX_PROGRAM), 0o755)
     except BpfcompatError as error:
-        pytest.skip(f"cosign is not to be had: {error}")
+        cannot(f"cosign is not to be had: {error}")
     return program
 
 
@@ -93,7 +92,7 @@ def _deb() -> Path:
 def modules() -> Path:
     """A folder of node modules that has Sigstore's verifier."""
     if absent := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
-        pytest.skip(f"absent: {', '.join(absent)}")
+        cannot(f"absent: {', '.join(absent)}")
     folder = TOOLS / "npm-4.1.3"
     with locked(TOOLS / "npm.lock"):
         if not (folder / "node_modules").is_dir():
@@ -102,5 +101,5 @@ def modules() -> Path:
             done = process.run(argv, cwd=folder, env=dict(os.environ), timeout_s=300)
             if done.code:
                 shutil.rmtree(folder)
-                pytest.skip(f"npm cannot install {NPM}: {done.stderr[-200:]}")
+                cannot(f"npm cannot install {NPM}: {done.stderr[-200:]}")
     return folder / "node_modules"

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from bpfcompat import process
+from tests.hosting import cannot, needs
 
 GOPATH = Path("/usr/share/gocode")  # where Debian's golang-*-dev packages put sources
 SOURCE = Path(__file__).parent / "oracles" / "sumdb.go"
@@ -21,13 +20,13 @@ ABSENT = [
     *(["go"] if shutil.which("go") is None else []),
     *([] if (GOPATH / "src/golang.org/x/mod/sumdb").is_dir() else ["golang-golang-x-mod-dev"]),
 ]
-needed = pytest.mark.skipif(bool(ABSENT), reason=f"absent: {', '.join(ABSENT)}")
+needed = needs(also=ABSENT)
 
 
 def oracle(folder: Path) -> Ask:
     """Questions to Go, answered in order; the program is built in this folder.  Skips where there is no Go."""
     if ABSENT:
-        pytest.skip(f"absent: {', '.join(ABSENT)}")
+        cannot(f"absent: {', '.join(ABSENT)}")
     env = {**os.environ, "GO111MODULE": "off", "GOPATH": str(GOPATH), "GOCACHE": str(folder / "cache"), "GOFLAGS": ""}
     program = folder / "sumdb"
     process.check(["go", "build", "-o", str(program), str(SOURCE)], what="the oracle", cwd=folder, env=env)

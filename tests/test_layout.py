@@ -44,6 +44,7 @@ LAYERS = {
             "verdict",
             "statement",
             "manifest",
+            "trailhead",
             "objects",
             "gate",
         ),

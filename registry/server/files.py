@@ -111,6 +111,11 @@ class Tree:
         if not stat.S_ISREG(info.st_mode):
             os.close(fd)
             raise Refusal(HTTPStatus.NOT_FOUND, close=False)
+        # A second name may be somebody's secret outside.  Not 404: that would say of an honest copy, whose snapshots
+        # are hard links, that its verdicts were taken away.  No name is a file that was replaced a moment ago.
+        if info.st_nlink > 1:
+            os.close(fd)
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, close=False)
         return fd, info
 
     def _folder(self, path: str) -> int:

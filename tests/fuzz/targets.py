@@ -26,6 +26,7 @@ from bpfcompat.predicting import Target
 from bpfcompat.rootchain import signers
 from bpfcompat.rootdoc import document
 from bpfcompat.tlog import entries_bytes, parse_checkpoint, parse_entries, parse_tile
+from bpfcompat.trailhead import Head, head_payload, parse_head
 from bpfcompat.verdict import classify
 from tests.compiling import compiled
 from tests.histories import LOG, LOG_PRIVATE, History
@@ -183,13 +184,15 @@ def note(data: bytes) -> None:
 
 
 def root(data: bytes) -> None:
-    """A root document from a mirror, and a line of an audit trail: taken in their one spelling, or not at all."""
+    """A root document from a mirror, a line of an audit trail, its logged head: taken in their one spelling, or not."""
     with contextlib.suppress(TrustError):
         found = rootdoc.parse(data)
         assert rootdoc.document(found.root, found.signatures) == data
         signers(found.payload, found.signatures, found.root.holders)
         list(rootedit.lines(found.root, 0))
         found.root.policy(FROM)
+    with contextlib.suppress(TrustError):
+        assert head_payload(parse_head(data)) == data
     line = trail._parse(data)
     assert line is None or bytes(line) == data
 
@@ -234,6 +237,7 @@ def seeds(target: str) -> Iterator[bytes]:
         limited = tuple(replace(key, below=7, not_after=UNTIL) for key in KEYS[:2])
         yield from (signed(a_root()), signed(replace(a_root(2), keys=limited)), document(a_root(), {}))
         yield bytes(trail.Line(1, FROM, "key", {"key": "SHA256:x", "role": "log"}, trail.FIRST))
+        yield head_payload(Head(17, trail.FIRST))
     else:
         reports = sorted((GOLDEN / "wire").glob("*.report"), key=lambda path: path.stat().st_size)[:12]
         yield from (b"\n".join(map(canonical, wire._frames(path.read_bytes(), NONCE))) for path in reports)

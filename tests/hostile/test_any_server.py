@@ -1,9 +1,6 @@
 """What every server of a registry must do, ours and nginx as docs/nginx.conf sets it up: so nobody depends on ours."""
 
-import contextlib
-import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -11,15 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from bpfcompat import process
+from bpfcompat import cli
+from bpfcompat.errors import Exit
+from bpfcompat.keys import public_pem
+from bpfcompat.registry import borrow as borrowing
 from bpfcompat.registry import layout
-from tests.claims import registry
-from tests.peers import ROOT, body, fields, running, snapshot, status, until_closed
+from bpfcompat.registry.borrow import Lender, Told, borrow
+from bpfcompat.registry.client import open_source
+from bpfcompat.registry.verify import Trust
+from bpfcompat.statement import pair_id
+from tests.claims import KEY, LOG, POLICY, registry, report, row, two_claims
+from tests.peers import ROOT, body, fields, snapshot, status, until_closed
+from tests.servers import nginx, ours
 
 pytestmark = pytest.mark.hostile
 IMMUTABLE = b"Cache-Control: public, max-age=31536000, immutable"
 HEX = "0" * 64
-LOG = {
+PATHS = {
     "checkpoint": "text/plain; charset=utf-8", "trail": "text/plain; charset=utf-8",
     "root/1.json": "application/json", "tile/0/000": "",
     "tile/0/x001/x234/067": "", "tile/63/000.p/255": "", "tile/entries/000.p/7": "", f"packs/{HEX}.pack": "",
@@ -29,58 +34,12 @@ TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8", ".css
          ".pem": "application/x-pem-file"}  # fmt: skip
 
 
-@contextlib.contextmanager
-def nginx(root: Path) -> Iterator[int]:
-    """nginx with the published configuration; its port."""
-    tool = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if tool is None:
-        pytest.skip("nginx is absent")
-    folder = root.with_name("nginx")
-    folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    published = (ROOT / "docs/nginx.conf").read_text()
-    assert "127.0.0.1:8081" in published and "/srv/registry" in published
-    (folder / "registry.conf").write_text(
-        published.replace("127.0.0.1:8081", f"127.0.0.1:{port}").replace("/srv/registry", str(root))
-    )
-    temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log stderr crit; events {{}}\n"
-        f"http {{ access_log off; {temporary} include {folder}/registry.conf; }}\n"
-    )
-    argv = [tool, "-p", str(folder), "-c", str(folder / "nginx.conf")]
-    with process.spawned(argv, cwd=folder, env={"PATH": os.environ["PATH"]}) as child:
-        until = time.monotonic() + 20
-        while not _listens(port):
-            assert child.poll() is None and time.monotonic() < until
-            time.sleep(0.05)
-        yield port
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def ours(root: Path) -> Iterator[int]:
-    """Our own; its port."""
-    with running(root) as found:
-        yield found.port
-
-
 @pytest.fixture(scope="module", params=[ours, nginx])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
     """A registry with a file of every kind, and things that are none; the server's port.  The tree stays as it was."""
     root = tmp_path_factory.mktemp("served") / "registry"
     registry(root)
-    for name in LOG:
+    for name in PATHS:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode())
     (root / "secret.txt").write_text("secret")
@@ -110,7 +69,7 @@ def test_every_file(served: tuple[Path, int]) -> None:
         assert status(answer) == (200 if known else 404), name
         if known:
             assert body(answer) == (root / name).read_bytes()
-            kind = LOG.get(name) or TYPES.get(Path(name).suffix, "application/octet-stream")
+            kind = PATHS.get(name) or TYPES.get(Path(name).suffix, "application/octet-stream")
             assert f"Content-Type: {kind}".encode() in fields(answer), name
             assert (IMMUTABLE if known["addressed"] else b"Cache-Control: no-cache") in fields(answer)
             assert b"X-Content-Type-Options: nosniff" in fields(answer)
@@ -168,3 +127,63 @@ def test_the_configuration_is_short_and_knows_every_path() -> None:
     assert len([line for line in text.splitlines() if line.strip() and not line.startswith("#")]) <= 20
     folders = set(re.findall(r"[a-z]{4,}", re.sub(r"\(\?P<addressed>", "", layout.SERVED.pattern)))
     assert all(name in text for name in folders), folders
+
+
+@pytest.fixture(params=[ours, nginx])
+def sound(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A registry that was published just now, and the address of a server of it; beside it what a reader has."""
+    root = tmp_path / "registry"
+    registry(root, now=int(time.time()))
+    (tmp_path / "key.pub").write_bytes(public_pem(KEY.public_key()))
+    (tmp_path / "log.vkey").write_text(LOG.vkey)
+    with request.param(root) as port:
+        yield root, f"http://127.0.0.1:{port}/"
+
+
+def trusting(root: Path) -> list[str]:
+    """The options of a reader."""
+    beside = root.parent
+    return ["--key", str(beside / "key.pub"), "--log-key", str(beside / "log.vkey"), "--state", str(beside / "state")]
+
+
+def test_our_reader(sound: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`verify`, every leaf included, and `audit` believe the same of both servers' address as of the folder."""
+    root, url = sound
+    for command in (["verify", "--all"], ["audit"]):
+        said = []
+        for where in (str(root), url):
+            assert cli.main([command[0], where, *command[1:], *trusting(root)]) == Exit.OK
+            said.append(re.sub(r" at \S+", "", capsys.readouterr().out.replace(where, "WHERE")))
+        assert said[0] == said[1] and "trusted" in said[0]
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_our_reader_misses(sound: tuple[Path, str], taken: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bundle that was taken away is missed through both servers, and a changed one is not believed."""
+    root, url = sound
+    place = root / layout.bundle_path(row(two_claims()[taken]).bundle or "")
+    data = place.read_bytes()
+    place.unlink()
+    assert cli.main(["verify", url, "--all", *trusting(root)]) == Exit.UNTRUSTED
+    assert f"{place.relative_to(root)}: is missing" in capsys.readouterr().out
+    place.write_bytes(data.replace(b"eyJ", b"eyK", 1))
+    assert cli.main(["verify", url, "--all", *trusting(root)]) == Exit.UNTRUSTED
+
+
+def test_our_borrower(sound: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From both servers the same is borrowed, by the pack and file by file, and nothing once a bundle was changed."""
+    root, url = sound
+    now = int(time.time())
+    wanted = {pair_id(made): made.kernel_name for made in two_claims()}
+
+    def told() -> Told:
+        return borrow([Lender(url, open_source(url), Trust(POLICY, now), now)], wanted, 1)
+
+    for few in (0, 3):  # pairs up to which no pack is fetched
+        monkeypatch.setattr(borrowing, "FEW", few)
+        assert {pair: loans[0].report for pair, loans in told().loans.items()} == {
+            pair_id(made): report(made) for made in two_claims()
+        }
+    for place in (root / "bundles").iterdir():
+        place.write_bytes(place.read_bytes().replace(b"eyJ", b"eyK", 1))
+    assert not told().loans and len(told().problems) == 2

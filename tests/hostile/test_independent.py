@@ -1,7 +1,6 @@
 """Verifiers that are not ours: they accept every bundle offline with its inclusion in our log, and refuse the rest."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from bpfcompat.rootdoc import Key
 from bpfcompat.statement import verdict_payload
 from tests import independent
 from tests.claims import BAD, GOOD, KEY, LOG, LOG_KEY, OBJECT, ORIGIN, claim, registry
+from tests.hosting import needs
 from tests.logs import logged
 from tests.roots import FROM, root, signed
 
@@ -119,7 +119,7 @@ def test_every_bundle_of_a_registry(tmp_path: Path, files: dict[str, Path]) -> N
     assert [independent.cosign(place, **files).code for place in made] == [0] * len(made)
 
 
-@pytest.mark.skipif(any(shutil.which(tool) is None for tool in ("jq", "openssl")), reason="absent: jq or openssl")
+@needs("jq", "openssl")
 def test_openssl_and_jq(tmp_path: Path, files: dict[str, Path]) -> None:
     """openssl and jq alone verify every signature, and that the leaf in the entry is of that signature."""
     script = """jq -j .dsseEnvelope.payload "$1" | base64 -d >payload

@@ -13,10 +13,12 @@ from bpfcompat.errors import Exit
 from bpfcompat.policy import Policy
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Folder
+from bpfcompat.registry.fsck import fsck
 from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.verify import Trust, Verification, verify
 from bpfcompat.statement import Claim
-from tests.claims import BAD, KEY, NOW, POLICY, claim, registry, two_claims
+from bpfcompat.trailhead import Head, head_payload
+from tests.claims import BAD, KEY, NOW, POLICY, claim, item, put, registry, row, two_claims
 from tests.formats import format_1
 from tests.killing import killed_at
 
@@ -86,7 +88,7 @@ def leaves(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("case", BEFORE)
-def test_killed_at_every_step(place: Path, case: str) -> None:
+def test_killed_at_every_step(place: Path, case: str, record_property: Callable[[str, object], None]) -> None:
     """Readers see the matrix of before or of after, all of it true; the next publish ends it, no leaf is doubled."""
     prepare, claims = BEFORE[case]
     base = place / "base"
@@ -105,6 +107,7 @@ def test_killed_at_every_step(place: Path, case: str) -> None:
         assert len(leaves(folder)) == len(set(leaves(folder))) == len(claims)
         assert not list((folder / layout.PENDING).iterdir())
         shutil.rmtree(folder)
+    record_property("steps", steps)
     assert steps > 80
     assert rows <= {2, len(claims)} and len(claims) in rows
 
@@ -121,3 +124,24 @@ def test_killed_while_another_answer_is_published(place: Path) -> None:
         signed.add(len(leaves(folder)))
         assert verify(Folder(folder), POLICY, now=NOW).trusted
     assert signed == {1, 2}
+
+
+def test_killed_while_a_head_is_logged(place: Path) -> None:
+    """Heads of the audit trail are logged or not, and never half; the next publish, with a newer head, ends it."""
+    base, heads = place / "base", set()
+    registry(base, GOOD)
+
+    def publish(folder: Path, number: int) -> None:
+        payload = head_payload(Head(number, digest_bytes(b"%d" % number)))
+        put(folder, [item(GOOD), item(NEWER)], [row(GOOD), row(NEWER)], head=payload)
+
+    for step, folder in zip(range(0, 400, 7), copies(base), strict=False):
+        if not killed_at(step, lambda folder=folder: publish(folder, 1)):  # type: ignore[misc]
+            break
+        found = seen(folder)
+        assert found is not None and found.trusted, found
+        publish(folder, 2)
+        after = verify(Folder(folder), POLICY, now=NOW)
+        assert (after.trusted, after.bundles, after.unborn, fsck(folder).problems) == (True, 2, 0, ())
+        heads.add(after.heads)
+    assert heads == {1, 2}

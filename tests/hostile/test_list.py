@@ -1,4 +1,4 @@
-"""The list of what a verifier must refuse, V1 to V26 and V36 of our notes, each through the command line: exit code 4.
+"""The list of what a verifier must refuse, V1 to V26, V29 and V36, each through the command line: exit code 4.
 
 A payload of the list is signed by the right key and lies under its right name, so to a reader without the log's key
 nothing but the item itself is wrong.
@@ -21,9 +21,10 @@ from bpfcompat import cli, envelope
 from bpfcompat.digest import canonical, raw_digest
 from bpfcompat.errors import Exit
 from bpfcompat.keys import public_pem
+from bpfcompat.manifest import MAX_MATRIX_BYTES, Row, matrix_payload, parse_matrix_statement
 from bpfcompat.registry import layout
-from bpfcompat.statement import verdict_statement
-from tests.claims import BAD, KEY, LOG, LOG_KEY, OTHER, claim, item, put, registry, row
+from bpfcompat.statement import Claim, verdict_statement
+from tests.claims import BAD, KEY, LOG, LOG_KEY, OBJECT, OTHER, VMLINUZ, claim, item, put, registry, row
 from tests.logs import entries
 
 pytestmark = pytest.mark.hostile
@@ -104,6 +105,30 @@ def swap(old: bytes, new: bytes) -> Callable[[Path], None]:
     return payload(make)
 
 
+def spelled(old: bytes, new: bytes) -> Callable[[Path], None]:
+    """Put other bytes into the bundle itself, which a JSON writer would not write."""
+
+    def apply(folder: Path) -> None:
+        data = (folder / PLACE).read_bytes()
+        assert data.count(old) == 1
+        (folder / PLACE).write_bytes(data.replace(old, new))
+
+    return apply
+
+
+def twice(member: str, first: bool = False) -> Callable[[Path], None]:
+    """A member of the bundle, at whatever level, is there again with an empty text, before or behind the good one."""
+
+    def apply(folder: Path) -> None:
+        data = (folder / PLACE).read_bytes()
+        at = data.index(f'"{member}":'.encode())
+        end = at + len(member) + 3 + json.JSONDecoder().raw_decode(data[at + len(member) + 3 :].decode())[1]
+        good, empty = data[at:end], f'"{member}":""'.encode()
+        (folder / PLACE).write_bytes(data[:at] + (empty + b"," + good if first else good + b"," + empty) + data[end:])
+
+    return apply
+
+
 def malleable(data: bytes) -> bytes:
     """The other signature that holds."""
     r, s = decode_dss_signature(data)
@@ -160,6 +185,12 @@ LIST: dict[str, Callable[[Path], None]] = {
     "V16 newline": dsse(lambda b: sig(b).update(sig=sig(b)["sig"][:8] + "\n" + sig(b)["sig"][8:])),
     "V16 NUL": dsse(lambda b: sig(b).update(sig=sig(b)["sig"][:8] + "\0" + sig(b)["sig"][8:])),
     "V16 url": dsse(lambda b: b["dsseEnvelope"].update(payload=b["dsseEnvelope"]["payload"][:-4] + "-_-_")),
+    **{f"V17 {name} twice{', first' if first else ''}": twice(name, first)
+       for name in ("dsseEnvelope", "payload", "payloadType", "signatures", "sig", "keyid", "verificationMaterial",
+                    "publicKey", "hint", "tlogEntries", "inclusionProof", "mediaType", "canonicalizedBody")
+       for first in (False, True)},
+    "V17 the same twice": spelled(b'"mediaType":', b'"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json",'
+                                  b'"mediaType":'),
     "V17 statement": swap(b'{"_type":', b'{"_type":"x","_type":'),
     "V17 predicate": swap(b'"result":"PASSED"', b'"result":"FAILED","result":"PASSED"'),
     "V17 digest": swap(b'"subject":[{"digest":{', b'"subject":[{"digest":{"sha256":"' + b"0" * 64 + b'",'),
@@ -208,6 +239,83 @@ def test_list(good: Path, attack: Callable[[Path], None], capsys: pytest.Capture
     said = capsys.readouterr()
     assert "not trusted: " in said.out and "Traceback" not in said.out + said.err
     assert code(good, log=False) == Exit.UNTRUSTED
+
+
+def lied(folder: Path, other: Claim, about: Row) -> None:
+    """A claim that holds, signed and logged, in the place of what a signed row is about."""
+    put(folder, [item(GOOD), *([item(other)] if other != GOOD else [])], [row(GOOD)], now=int(time.time()))
+    sign_rows(folder, replace(about, bundle=row(other).bundle))
+
+
+def sign_rows(folder: Path, *rows: Row) -> None:
+    """The matrix with other rows, signed by KEY, whatever its bundles say."""
+    found = envelope.parse((folder / layout.MATRIX).read_bytes(), MAX_MATRIX_BYTES)
+    matrix = replace(parse_matrix_statement(found.payload), rows=rows, pack=None)
+    (folder / layout.MATRIX).write_bytes(envelope.sign(matrix_payload(matrix), KEY, MAX_MATRIX_BYTES))
+
+
+SWAPPED = claim(object_digest=GOOD.vmlinuz, vmlinuz=GOOD.object_digest)
+
+
+def test_the_list_of_rows_is_sound(good: Path) -> None:
+    """What V21 and V29 do to rows is refused for what it changes: a matrix signed anew without a change is trusted."""
+    lied(good, GOOD, row(GOOD))
+    assert code(good) == code(good, log=False) == Exit.OK
+
+
+@pytest.mark.parametrize("pair", ["of the row", "of the bundle"])
+def test_swapped_object_and_kernel(good: Path, pair: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """V29: a verdict whose subject is the kernel and whose kernel is the object is none on that object and kernel."""
+    about = row(GOOD) if pair == "of the row" else replace(row(GOOD), pair=row(SWAPPED).pair)
+    lied(good, SWAPPED, about)
+    capsys.readouterr()
+    assert code(good) == code(good, log=False) == Exit.UNTRUSTED
+    assert f"{about.label}: object_digest: the matrix says {GOOD.object_digest}" in capsys.readouterr().out
+
+
+def test_swapped_is_no_answer_about_the_files(good: Path) -> None:
+    """V29: by itself such a verdict holds, and says nothing of the object or the kernel at hand."""
+    put(good, [item(SWAPPED)], [row(SWAPPED)], now=int(time.time()))
+    (good.parent / "probe.bpf.o").write_bytes(OBJECT)
+    (good.parent / "vmlinuz").write_bytes(VMLINUZ)
+    assert code(good) == Exit.OK
+    assert code(good, "--object", str(good.parent / "probe.bpf.o")) == Exit.UNTRUSTED
+    assert code(good, "--kernel", str(good.parent / "vmlinuz")) == Exit.UNTRUSTED
+
+
+NAMES = {"NFD for NFC": ("caf\u00e9", "cafe\u0301"), "Cyrillic": ("probe", "рrobе"), "RLO": ("probe", "\u202eprobe"),
+         "zero width": ("probe", "pro\u200bbe"), "another case": ("probe", "Probe")}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "alike"), NAMES.values(), ids=NAMES.keys())
+def test_names_that_look_alike(good: Path, name: str, alike: str) -> None:
+    """V21: names are bytes: a row is not about a bundle whose object's name only looks like its own."""
+    lied(good, claim(object_name=alike), row(claim(object_name=name)))
+    assert code(good) == code(good, log=False) == Exit.UNTRUSTED
+    lied(good, claim(object_name=alike), row(claim(object_name=alike)))
+    assert code(good) == Exit.OK  # and as themselves they are names
+
+
+EVIL = "a\u202e\x1b[2J\x9b31m\rb\u2066\u200f\x00<script>"
+
+
+def test_names_that_move_the_cursor(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """V21: whatever programs, sections and causes are called, no command's line turns, hides or moves for it."""
+    tests = tuple(replace(one, name=EVIL + str(n), section=EVIL, cause=EVIL) for n, one in enumerate(BAD.programs))
+    verdict = replace(BAD, programs=tests, cause=EVIL, subject=EVIL, hint=EVIL, sentence=EVIL)
+    odd = claim(object_name=EVIL, kernel_name=EVIL, kernel_release=EVIL, verdict=verdict, config=None)
+    put(good, [item(odd)], [row(odd)], now=int(time.time()))
+    page = good.parent / "audit.html"
+    trust = ["--key", str(good.parent / "key.pub"), "--log-key", str(good.parent / "log.vkey")]
+    trust += ["--state", str(good.parent / "state")]
+    assert cli.main(["verify", str(good), *trust]) == Exit.OK
+    assert cli.main(["audit", str(good), *trust, "--html", str(page)]) in (Exit.OK, Exit.INCONCLUSIVE)
+    assert cli.main(["fsck", str(good)]) == Exit.OK
+    said = capsys.readouterr()
+    pages = [page.read_text(), *(place.read_text() for place in good.rglob("*.html"))]
+    for text in (said.out, said.err, *pages):
+        assert all(char.isprintable() or char == "\n" for char in text)
+    assert len(pages) > 2 and "<script" not in "".join(pages)
 
 
 def spki(key: Any) -> bytes:

@@ -41,6 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     root = tmp_path_factory.mktemp("served") / "registry"
     registry(root)
     (root / "secret.txt").write_text("secret")
+    for name in (".tmp-0123", "bundles/.tmp-0123"):  # of a write in progress
+        (root / name).write_text("secret")
     (root.parent / "outside.json").write_text("secret")
     before = snapshot(root)
     with running(root) as found:
@@ -78,6 +80,7 @@ PATHS = [
     "/.lock", "/secret.txt", "/%2e%2e/outside.json", "/%252e%252e/outside.json", "/..%5coutside.json",
     "/..\\outside.json",
     "/matrix.json%00", "/%6datrix.json", "/matrix.json?x=1", "/matrix.json/", "/matrix.json;x", "/MATRIX.JSON",
+    "/bundles/.tmp-0123", "/.tmp-0123",
     "/" + "a/" * 300, "/" + "a" * 4000, "/%c0%ae%c0%ae/outside.json", "/bundles/" + "A" * 64 + ".json",
     "/bundles/" + "0" * 63 + ".json", "/bundles/" + "0" * 64 + ".json", "/favicon.ico", "/health",
 ]  # fmt: skip
@@ -119,6 +122,7 @@ REQUESTS: dict[str, tuple[bytes, set[int]]] = {
     "CL list": (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 0\r\n\r\n", {400}),
     "space before colon": (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\n\r\n", {400}),
     "obs-fold": (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", {400}),
+    "space in name": (b"GET / HTTP/1.1\r\nHost: x\r\nA b: c\r\n\r\n", {400}),
     "NUL in name": (b"GET / HTTP/1.1\r\nHost: x\r\nA\0: b\r\n\r\n", {400}),
     "NUL in value": (b"GET / HTTP/1.1\r\nHost: x\r\nA: \0\r\n\r\n", {400}),
     "no colon": (b"GET / HTTP/1.1\r\nHost: x\r\nA\r\n\r\n", {400}),
@@ -244,6 +248,24 @@ def own(tmp_path: Path) -> Iterator[Running]:
     registry(tmp_path / "registry")
     with running(tmp_path / "registry") as found:
         yield found
+
+
+def test_hard_links(own: Running, tmp_path: Path) -> None:
+    """H4: a file with a second name, which may be anybody's, is not sent, as itself or as a compressed copy."""
+    (tmp_path / "secret").write_text("secret")
+    name = "evidence/" + "e" * 64 + ".json"
+    (own.root / name).hardlink_to(tmp_path / "secret")
+    for method in (b"GET", b"HEAD"):
+        answer = own.get("/" + name, method)
+        assert status(answer) == 503 and b"secret" not in answer
+    (tmp_path / "secret").unlink()
+    assert body(own.get("/" + name)) == b"secret"  # now it is nobody else's
+    page = own.root / "index.html"
+    page.write_bytes(b"<p>a page</p>\n" * 5000)
+    assert refresh(own.root) == 1
+    (tmp_path / "copy").hardlink_to(own.root / "index.html.gz")
+    answer = ask_gzip(own, b"gzip")
+    assert (status(answer), body(answer)) == (200, page.read_bytes()) and b"Content-Encoding" not in answer
 
 
 def test_odd_files(own: Running, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from bpfcompat.registry.serve import address, serve
 from bpfcompat.registry.server.access import AccessLog, line, loggable
 from bpfcompat.registry.server.tls import certificate
 from tests.claims import registry
+from tests.hosting import cannot
 from tests.peers import Running, body, eventually, fields, running, status, until_closed
 
 pytestmark = pytest.mark.hostile
@@ -32,7 +33,7 @@ Pair = tuple[Path, Path]
 def pair(folder: Path, name: str) -> Pair:
     """A certificate for the name x and its key."""
     if shutil.which("openssl") is None:
-        pytest.skip("openssl is absent")
+        cannot("openssl is absent")
     cert, key = folder / f"{name}.pem", folder / f"{name}.key"
     argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
             "-keyout", str(key), "-out", str(cert), "-subj", "/CN=x", "-addext", "subjectAltName=DNS:x"]  # fmt: skip

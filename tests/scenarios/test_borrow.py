@@ -4,13 +4,15 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from bpfcompat.keys import keygen
 from tests.scenarios.conftest import PAIRS, Repo, copy
+from tests.servers import nginx, ours
 from tests.serving import Answer, Server, files, reply, serving
 
 pytestmark = pytest.mark.scenario
@@ -65,6 +67,46 @@ def test_borrowed(lender: Repo, borrower: Repo) -> None:
     assert counts in ran.out and counts in again.out
     assert "borrow:" not in ran.out + again.out
     assert borrower.boots() == {}
+
+
+@pytest.mark.parametrize("server", [ours, nginx])
+def test_borrowed_from_a_server(
+    lender: Repo, borrower: Repo, tmp_path: Path, server: Callable[[Path], AbstractContextManager[int]]
+) -> None:
+    """A run borrows all pairs from our own server, and from nginx with the configuration that we publish."""
+    served = Path(shutil.copytree(lender.root / REGISTRY, tmp_path / "served"))
+    with server(served) as port:
+        site = f"127.0.0.1:{port}"
+        given = {"url": [f"http://{site}"], "keys": ["keys/a.pub"]}
+        borrower.settings(lambda s: s.update(substituters=given, fetch={"allow": [site]}))
+        ran = borrower.doit("matrix")
+    assert "0 ran, 0 already proved, 9 borrowed; all as expected" in ran.out and "borrow:" not in ran.out
+    assert borrower.boots() == {}
+
+
+def trail_of(repo: Repo) -> list[tuple[str, str]]:
+    """Event and facts of each record of the audit trail, whose chain holds."""
+    repo.bpfcompat("trail", "verify")
+    rows = map(json.loads, (repo.root / ".bpfcompat/trail.jsonl").read_text().splitlines())
+    return [(row["event"], json.dumps(row["facts"])) for row in rows]
+
+
+def test_the_trail_of_a_borrower(lender: Repo, borrower: Repo) -> None:
+    """A project that only borrows tells whom it believes, when that changed, and what it did not believe of whom."""
+    with lending(files(tree(lender))) as servers:
+        trusting(borrower, *servers)
+        borrower.doit("matrix")
+        ((event, _),) = trail_of(borrower)
+        assert event == "settings"
+        shutil.rmtree(borrower.root / ".bpfcompat/store")
+        keygen(borrower.root / "keys/b.pem")
+        (borrower.root / "keys/b.pem.pub").replace(borrower.root / "keys/a.pub")  # signed nothing there
+        assert "9 ran, 0 already proved" in borrower.doit("matrix").out
+    _, settings, (event, facts), *later = trail_of(borrower)
+    assert (settings[0], event) == ("settings", "refusal")
+    assert '"what": "borrow"' in facts and f'"why": "{servers[0].url}: ' in facts
+    made = [facts for event, facts in later if event == "key" and "made to try out: " in facts]
+    assert len(made) == 2 and "keys/signing.pem" in made[0] and "keys/log.pem" in made[1]
 
 
 def test_nothing_to_ask_asks_nobody(lender: Repo, borrower: Repo) -> None:
@@ -207,6 +249,42 @@ def test_nobody_there(lender: Repo, borrower: Repo) -> None:
     with lending(files(tree(lender))) as servers:
         trusting(borrower, *servers)
         assert "9 borrowed; all as expected" in borrower.doit("matrix").out
+
+
+def silent(handler: BaseHTTPRequestHandler) -> None:
+    """Say nothing for longer than the reader of `hurried` waits."""
+    time.sleep(4)
+
+
+NOTHING: dict[str, tuple[Answer, str]] = {
+    "404": (lambda handler: reply(handler, 404), "matrix.json: is missing"),
+    "500": (lambda handler: reply(handler, 500), "expected HTTP status 200, got 500"),
+    "timeout": (silent, "matrix.json: cannot fetch: "),
+}
+
+
+def hurried(repo: Repo) -> str:
+    """What `doit borrow` says when it waits a second for a file, and not minutes."""
+    code = "from bpfcompat.registry import client; client.FILE_S = 1.0; " \
+           "from doit.doit_cmd import DoitMain; DoitMain().run(['borrow'])"  # fmt: skip
+    return repo.run("python", "-c", code).out
+
+
+@pytest.mark.parametrize("answer", NOTHING)
+def test_no_answer_is_not_remembered(lender: Repo, borrower: Repo, answer: str) -> None:
+    """V46: 404, 500 and silence hold for one run; the next one asks the same registry anew, and believes it."""
+    broken, words = NOTHING[answer]
+    now = [broken]
+
+    def changing(handler: BaseHTTPRequestHandler) -> None:
+        now[0](handler)
+
+    with lending(changing) as servers:
+        trusting(borrower, *servers)
+        assert words in (said := hurried(borrower)) and "borrowed: 0 of 9 pairs" in said
+        now[0] = files(tree(lender))
+        assert "borrowed: 9 of 9 pairs" in hurried(borrower)
+    assert borrower.boots() == {}
 
 
 def test_garbage_and_good(lender: Repo, borrower: Repo) -> None:

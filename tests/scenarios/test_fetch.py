@@ -11,7 +11,7 @@ pytestmark = pytest.mark.scenario
 
 
 def test_inner_host(repo: Repo) -> None:
-    """A kernel on an inner host is refused with the line to add, the host is not asked, and the line is enough."""
+    """A kernel on an inner host is refused with the line to add, told of, never asked; the line is enough."""
     image = make_kernel()
     with serving(files({"/vmlinuz": image})) as server:
         source = {"vmlinuz": f"{server.url}/vmlinuz", "sha256": hex_of(digest_bytes(image))}
@@ -22,8 +22,15 @@ def test_inner_host(repo: Repo) -> None:
         assert f"{site}: plain http is for hosts that were named" in ran.out
         assert f'if it is meant, add "{site}" to [fetch] allow in bpfcompat.toml' in ran.out
         assert server.seen == []
+        shown = repo.bpfcompat("trail", "show").out.splitlines()
+        assert len(shown) == 1 and "refusal" in shown[0]  # told once, though more than one step asks for it
+        assert (
+            f"what kernel:inner  why kernel 'inner': {server.url}/vmlinuz: {site}: plain http is for hosts that were"
+            in shown[0]
+        )
         repo.settings(lambda s: s.update(fetch={"allow": [site]}))
         repo.doit("kernel:inner")
+        assert repo.bpfcompat("trail", "show").out.splitlines() == shown
         assert [request["path"] for request in server.seen] == ["/vmlinuz"]
 
 

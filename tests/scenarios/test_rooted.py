@@ -1,10 +1,12 @@
 """A project with a root document: what its runs publish, refuse, and write into the audit trail."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from bpfcompat import trail
 from tests.scenarios.conftest import Repo
 
 pytestmark = pytest.mark.scenario
@@ -70,6 +72,38 @@ def test_publish_and_read(rooted: Repo) -> None:
     vkey = f"keys/log-records/{name(rooted)}.vkey"
     head = rooted.bpfcompat("trail", "verify", "--head", f"{REGISTRY}/trail", "--log-key", vkey)
     assert f"the kept head, record {len(told)}, is still in it" in head.out
+
+
+def leaves(repo: Repo) -> int:
+    """How many leaves the registry's log has."""
+    return int((repo.root / REGISTRY / "checkpoint").read_text().split("\n")[1])
+
+
+def test_the_trail_is_logged_once_a_day(rooted: Repo) -> None:
+    """A day after the last one a publish logs the trail's head; every reader believes it, and it stays in the trail."""
+    trail_file, count = rooted.root / ".bpfcompat/trail.jsonl", leaves(rooted)
+    for n in range(2):  # a trail that is new has a day's time, and one record a day is enough
+        rooted.object("alpha", f"rejected alpha{n}")
+        rooted.doit("matrix", code=1)
+        assert "logged" not in [line.partition(" ")[0] for line in events(rooted)]
+    count = leaves(rooted)
+    trail_file.unlink()
+    trail.record(trail_file, "settings", {"digest": "of the day before yesterday"}, int(time.time()) - 2 * 86400)
+    for n in range(2):
+        rooted.object("alpha", f"rejected alpha{n + 2}")
+        rooted.doit("matrix", code=1)
+    assert [line.partition(" ")[0] for line in events(rooted)].count("logged") == 1
+    assert leaves(rooted) == count + 2 * 3 + 1  # alpha on three kernels, twice, and the head
+    trust = ["--key", "keys/signing.pem.pub", "--log-key", f"keys/log-records/{name(rooted)}.vkey"]
+    said = rooted.bpfcompat("verify", REGISTRY, *trust, code=1).out
+    assert "1 more bundles are heads of the publisher's audit trail" in said and "trusted, and not as expected" in said
+    assert "whole: " in rooted.bpfcompat("fsck", REGISTRY).out
+    asked = ["trail", "verify", "--registry", REGISTRY, *trust]
+    assert f"all 1 heads in the log of {REGISTRY} are still in it" in rooted.bpfcompat(*asked).out
+    trail_file.unlink()  # written anew, a chain as sound as the other
+    for n in range(12):
+        trail.record(trail_file, "settings", {"digest": str(n)}, int(time.time()))
+    assert "the trail was written anew" in rooted.bpfcompat(*asked, code=4).err
 
 
 def test_key_that_is_not_listed(rooted: Repo) -> None:

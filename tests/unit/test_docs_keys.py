@@ -1,21 +1,18 @@
 """The commands of docs/keys.md, run as they are printed, one after the other."""
 
 import re
-import shutil
 import sys
 from pathlib import Path
-
-import pytest
 
 from bpfcompat import process
 from bpfcompat.rootchain import newest, pinned
 from tests.histories import History
+from tests.hosting import needs
 
-ABSENT = [tool for tool in ("bash", "rm") if shutil.which(tool) is None]
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.skipif(bool(ABSENT), reason=f"absent: {', '.join(ABSENT)}")
+@needs("bash", "rm")
 def test_a_life_of_keys(tmp_path: Path) -> None:
     """Every command of the page does what it says: five versions, each believed through the one before."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "keys.md").read_text(), re.MULTILINE | re.DOTALL)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +21,15 @@ from bpfcompat.statement import Claim, verdict_payload
 from tests import independent
 from tests.claims import BAD, KEY, LOG, OBJECT, OTHER, VMLINUZ, claim, item, put, row
 from tests.histories import LOG_PRIVATE
+from tests.hosting import needs
 from tests.logs import logged
 
 TOOLS = ("bash", "jq", "openssl", "base64", "sha256sum", "cut", "sed", "grep")
-ABSENT = [tool for tool in TOOLS if shutil.which(tool) is None]
 DOCS = Path(__file__).parents[2] / "docs"
 
-pytestmark = pytest.mark.skipif(bool(ABSENT), reason=f"absent: {', '.join(ABSENT)}")
+GET, SIGNATURE, IN_LOG, FETCH_COSIGN, COSIGN, NPM, GO = range(7)  # the blocks of the page
+
+pytestmark = needs(*TOOLS)
 
 
 def blocks(kind: str = "sh") -> list[str]:
@@ -38,8 +39,8 @@ def blocks(kind: str = "sh") -> list[str]:
 
 
 def recipe() -> str:
-    """The first block: openssl and jq about signature, result, object and kernel."""
-    return blocks()[0]
+    """The block of openssl and jq about signature, result, object and kernel."""
+    return blocks()[SIGNATURE]
 
 
 def files(folder: Path, bundle: bytes) -> None:
@@ -60,7 +61,8 @@ def run(folder: Path, made: Claim, key: PrivateKey = KEY, bundle: bytes | None =
 
 def test_all_blocks() -> None:
     """The page has these commands and no other; each is run by a test of this file, or of test_checklog.py."""
-    assert [block.split()[0] for block in blocks()] == ["jq", "jq", "cosign", "npm", "sudo"]
+    begins = ["curl", "jq", "jq", "from=$(apt-get", "unshare", "npm", "sudo"]
+    assert [block.split()[0] for block in blocks()] == begins
     assert [block.split()[:2] for block in blocks("")] == [["bpfcompat", "verify"], ["log", "results.example:"]]
 
 
@@ -107,7 +109,7 @@ def in_log(folder: Path, bundle: bytes) -> process.Completed:
     """How the second block ends, after the lines of the first that it builds on."""
     files(folder, bundle)
     before = "".join(line + "\n" for line in recipe().splitlines()[:3])
-    return process.run(["bash", "-c", before + blocks()[1]], cwd=folder)
+    return process.run(["bash", "-c", before + blocks()[IN_LOG]], cwd=folder)
 
 
 def bundles(count: int) -> list[bytes]:
@@ -175,7 +177,7 @@ def test_entry_of_another_signature(tmp_path: Path) -> None:
 def test_another_logs_key(tmp_path: Path) -> None:
     """A checkpoint by another key than the one in log.vkey is refused, whatever name it has."""
     files(tmp_path, bundles(1)[0])
-    block = "".join(line + "\n" for line in recipe().splitlines()[:3]) + blocks()[1]
+    block = "".join(line + "\n" for line in recipe().splitlines()[:3]) + blocks()[IN_LOG]
     (tmp_path / "log.vkey").write_text(NoteKey(LOG.name, LOG_PRIVATE.public_key()).vkey + "\n")
     assert process.run(["bash", "-c", block], cwd=tmp_path).code != 0
 
@@ -187,16 +189,15 @@ def test_another_logs_key(tmp_path: Path) -> None:
 def test_cosign(tmp_path: Path, verdict: dict[str, Any], said: bytes) -> None:
     """cosign's line as it is printed, without a network, and what the result is: a FAILED is Verified OK too."""
     files(tmp_path, logged(verdict_payload(claim(**verdict)))[0])
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "cosign").symlink_to(independent.cosign_program())
-    env = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-    done = process.run(["unshare", "-rn", "bash", "-c", blocks()[2]], cwd=tmp_path, env=env, timeout_s=120)
+    (tmp_path / "cosign/usr/bin").mkdir(parents=True)
+    (tmp_path / "cosign/usr/bin/cosign").symlink_to(independent.cosign_program())
+    done = process.run(["bash", "-c", blocks()[COSIGN]], cwd=tmp_path, timeout_s=120)
     assert (done.code, done.stdout.split()[-1], "Verified OK" in done.stderr + done.stdout.decode()) == (0, said, True)
 
 
 def test_npm(tmp_path: Path) -> None:
     """The line of Sigstore's JavaScript verifier as it is printed; the version is the one that was installed."""
-    install, command = blocks()[3].splitlines()
+    install, command = blocks()[NPM].splitlines()
     assert install.split()[-1] == independent.NPM
     (tmp_path / "node_modules").symlink_to(independent.modules())
     (tmp_path / "docs").symlink_to(DOCS)

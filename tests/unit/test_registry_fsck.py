@@ -163,6 +163,14 @@ def test_left_over(folder: Path) -> None:
     assert "1 signed verdicts wait" in said and "1 temporary files" in said and "1 tiles beyond" in said
 
 
+def test_hard_links(folder: Path) -> None:
+    """A file with a second name, as a snapshot of links makes it, is said, and is no damage."""
+    assert "second name" not in "".join(lines(fsck(folder)))
+    (folder.parent / "snapshot").hardlink_to(folder / layout.MATRIX)
+    found = fsck(folder)
+    assert not found.problems and "1 files have a second name" in "".join(lines(found))
+
+
 def test_format_1(folder: Path) -> None:
     """A registry without a log is looked at as far as there is something to see."""
     format_1(folder)

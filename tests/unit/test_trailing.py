@@ -1,5 +1,9 @@
 """What a project writes into its audit trail, and `bpfcompat trail`."""
 
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -7,9 +11,14 @@ import pytest
 from bpfcompat import trail, trailing
 from bpfcompat.cli import main
 from bpfcompat.config import load
-from bpfcompat.errors import Exit, TrustError
-from bpfcompat.keys import load_log_private
+from bpfcompat.errors import Exit, KernelError, TrustError
+from bpfcompat.files import locked
+from bpfcompat.keys import load_log_private, public_pem
 from bpfcompat.note import Kind, keygen_named, sign_note
+from bpfcompat.origins import Refused
+from bpfcompat.registry import layout
+from tests import claims
+from tests.hosting import child_python
 
 
 @pytest.fixture
@@ -19,6 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '[signing]\nvalid_days = 30\n[mirror]\ndebian = "http://u:secret@mirror"\n'
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BPFCOMPAT_PATHS_TRAIL")
     return tmp_path
 
 
@@ -51,6 +61,141 @@ def test_refusals(project: Path) -> None:
     with pytest.raises(TrustError, match="forged"), trailing.refusals(config, "publish"):
         raise TrustError("forged", hint="look")
     assert events(project) == [("refusal", {"what": "publish", "why": "forged"})]
+
+
+def registry_of(folder: Path) -> list[str]:
+    """A registry there, and the options that believe it; the key stands there too, as `key.pub`."""
+    claims.registry(folder / "reg", now=int(time.time()))
+    (folder / "key.pub").write_bytes(public_pem(claims.KEY.public_key()))
+    return ["reg", "--key", "key.pub"]
+
+
+def damage(folder: Path) -> Path:
+    """A bundle of that registry, which does not hold any more."""
+    bundle = min((folder / "reg/bundles").iterdir())
+    bundle.write_bytes(bundle.read_bytes().replace(b"eyJ", b"eyK", 1))
+    return bundle
+
+
+@pytest.mark.parametrize("command", ["verify", "audit"])
+def test_what_readers_refuse(project: Path, command: str) -> None:
+    """`verify` and `audit` tell of each reason not to believe; of a registry that holds they tell nothing."""
+    asked = registry_of(project)
+    main([command, *asked])
+    assert not (project / ".bpfcompat").exists()
+    bundle = damage(project)
+    assert main([command, *asked]) == Exit.UNTRUSTED
+    assert {(event, facts["what"]) for event, facts in events(project)} == {("refusal", f"{command} reg")}
+    assert any(bundle.name in str(facts["why"]) for _, facts in events(project))
+
+
+def test_what_reproduce_refuses(project: Path) -> None:
+    """`reproduce` of a bundle that is not believed stands in the trail, with the command, once."""
+    registry_of(project)
+    asked = ["reproduce", str(damage(project)), "--key", "key.pub"]
+    assert main(asked) == Exit.UNTRUSTED
+    ((event, facts),) = events(project)
+    assert (event, facts["what"]) == ("refusal", " ".join(asked))
+
+
+def test_what_the_guard_refuses(project: Path) -> None:
+    """Where the guard does not go stands in the trail, and the address's password and query do not."""
+    secret = "http://me:hunter2@10.1.2.3/a?token=hunter3"
+    trailing.refused(load(project), "kernel:k", Refused(f"{secret}: not from here"), KernelError("just gone"))
+    assert events(project) == [
+        ("refusal", {"what": "kernel:k", "why": "http://…@10.1.2.3/a?…: not from here"}),
+    ]  # fmt: skip
+
+
+def test_many_reasons(project: Path) -> None:
+    """Of many reasons MAX_REASONS are written, and how many more there were; an error is told once."""
+    errors = [TrustError(f"reason {n}") for n in range(1000)]
+    for _ in range(2):
+        trailing.refused(load(project), "verify", *errors)
+    why = [facts["why"] for _, facts in events(project)]
+    assert why == [*(f"reason {n}" for n in range(trailing.MAX_REASONS)), f"{1000 - trailing.MAX_REASONS} more reasons"]
+
+
+@pytest.mark.parametrize("breaks", ["trail", "settings"])
+def test_refusal_without_a_trail(project: Path, breaks: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A refusal that cannot be written down is one all the same, and that it was not is said."""
+    asked = registry_of(project)
+    damage(project)
+    if breaks == "trail":
+        (project / ".bpfcompat/trail.jsonl").mkdir(parents=True)
+    else:
+        (project / "bpfcompat.toml").write_text("[nonsense]\n")
+    assert main(["verify", *asked]) == Exit.UNTRUSTED
+    assert "the refusal is not in the audit trail: " in capsys.readouterr().err
+
+
+def test_keys_that_are_made_and_used(project: Path) -> None:
+    """`keygen` and `witness` tell which key was made, and which cosigned what, before it did."""
+    registry_of(project)
+    (project / "log.vkey").write_text(claims.LOG.vkey)
+    assert main(["keygen", "v"]) == main(["keygen", "w", "--kind", "witness", "--name", "w.example"]) == Exit.OK
+    asked = ["witness", "reg", "--log-key", "log.vkey", "--key", "w", "--state", "s", "--out"]
+    assert main([*asked, "line"]) == Exit.OK
+    told = [(facts["role"], facts["use"]) for _, facts in events(project)]
+    assert told == [("verdict", "made: v"), ("witness", "made: w"), ("witness", "cosign reg")]
+    (project / ".bpfcompat/trail.jsonl").unlink()
+    (project / ".bpfcompat/trail.jsonl").mkdir()
+    assert main([*asked, "second"]) == Exit.INPUT
+    assert not Path("second").exists()
+
+
+def test_whom_a_borrower_believes(project: Path) -> None:
+    """Key files that change under their names are a change of the settings of whoever borrows by them."""
+    config = load(project)
+    for trust in ("one", "one", "", "two", "two", ""):
+        trailing.settings(config, trust)
+    assert [facts.get("trust") for _, facts in events(project)] == ["one", "two"]
+
+
+def test_two_at_once(project: Path) -> None:
+    """Processes that record at the same time leave one whole chain with all of it."""
+    code = (
+        "from pathlib import Path; from bpfcompat import trailing; from bpfcompat.errors import TrustError\n"
+        "for n in range(20): trailing.refused_here('w', TrustError(f'{n}'))"
+    )
+    argv = [sys.executable, "-c", code]
+    children = [subprocess.Popen(argv, env=child_python(), cwd=project) for _ in range(3)]
+    assert [child.wait(60) for child in children] == [0, 0, 0]
+    assert sorted(str(facts["why"]) for _, facts in events(project)) == sorted(
+        str(n) for n in range(20) for _ in range(3)
+    )
+
+
+def test_killed_while_recording(project: Path) -> None:
+    """Whenever a recorder is killed, what is there is a chain, and the next record goes on from it."""
+    code = (
+        "import itertools; from bpfcompat import trailing; from bpfcompat.errors import TrustError\n"
+        "for n in itertools.count(): trailing.refused_here('w', TrustError('x' * 300)); print(n, flush=True)"
+    )
+    for wanted in range(1, 6):
+        argv = [sys.executable, "-c", code]
+        with subprocess.Popen(argv, env=child_python(), cwd=project, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            told = [child.stdout.readline() for _ in range(wanted)]
+            child.kill()
+        before = len(events(project))
+        assert len(told) == wanted <= before
+        trailing.write(load(project), "refusal", what="after", why="a kill")
+        assert events(project)[-1] == ("refusal", {"what": "after", "why": "a kill"})
+
+
+def test_head_under_the_registrys_lock(project: Path) -> None:
+    """The head names the trail's end as it is when the registry's lock is ours: none goes back behind a newer one."""
+    config, waits = load(project), threading.Event()
+    trailing.write(config, "settings", digest="one", changed="")
+    given = (config, project / "reg", "results.example", claims.LOG_KEY, lambda who: waits.set())
+    with locked(project / "reg" / layout.LOCK_FILE):
+        slow = threading.Thread(target=trailing.leave_head, args=given)
+        slow.start()
+        assert waits.wait(60)
+        last = trailing.write(config, "settings", digest="two", changed="")
+    slow.join(60)
+    assert trail.head_text("results.example", last) in (project / "reg" / layout.TRAIL).read_bytes()
 
 
 def test_keys_commands(project: Path) -> None:
