@@ -39,7 +39,7 @@ _MAX_TORN = 64 << 10
 _END_OF_TIME = 253402300800  # the year 10000
 # in an address: USER:PASSWORD, and a query, which may be a signature or a token
 _LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
-_QUERY = re.compile(r"(://[^\s?]*\?)[^\s:]+")
+_QUERY = re.compile(r"(://[^\s?]*\?)\S+?(?=:?(?:\s|$))")
 _HEAD = re.compile(rb"([!-~]{1,260})/trail\n([1-9][0-9]{0,14})\n([A-Za-z0-9+/]{43}=)\n")
 Facts = Mapping[str, str | int]
 

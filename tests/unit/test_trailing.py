@@ -100,7 +100,7 @@ def test_what_reproduce_refuses(project: Path) -> None:
 
 def test_what_the_guard_refuses(project: Path) -> None:
     """Where the guard does not go stands in the trail, and the address's password and query do not."""
-    secret = "http://me:hunter2@10.1.2.3/a?token=hunter3"
+    secret = "http://me:hunter2@10.1.2.3/a?token=hunter3:hunter4"
     trailing.refused(load(project), "kernel:k", Refused(f"{secret}: not from here"), KernelError("just gone"))
     assert events(project) == [
         ("refusal", {"what": "kernel:k", "why": "http://…@10.1.2.3/a?…: not from here"}),
