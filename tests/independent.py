@@ -22,7 +22,7 @@ from bpfcompat.keys import PublicKey
 from bpfcompat.model import AptSource, LockedFile
 from bpfcompat.origins import NOBODY
 from bpfcompat.statement import VERDICT_TYPE
-from tests.hosting import ROOT, cannot
+from tests.hosting import ROOT, beyond, cannot
 
 TOOLS = ROOT / ".bpfcompat" / "tools"
 SUITE = "forky"
@@ -63,14 +63,14 @@ def public_pem_file(folder: Path, key: PublicKey) -> Path:
 def cosign_program() -> Path:
     """The program; skips where it cannot be had, or not be cut off from the network."""
     if shutil.which("unshare") is None or process.run(["unshare", "-rn", "true"], cwd=Path("/")).code:
-        cannot("needs unshare, to run cosign without a network")
+        beyond("needs unshare, to run cosign without a network")
     program = TOOLS / COSIGN.digest[7:19] / "cosign"
     try:
         with locked(TOOLS / "cosign.lock"):
             if not program.exists():
                 write_atomic(program, deb_member(_deb(), "usr/bin/cosign", _MAX_PROGRAM), 0o755)
     except BpfcompatError as error:
-        cannot(f"cosign is not to be had: {error}")
+        beyond(f"cosign is not to be had: {error}")
     return program
 
 
@@ -101,5 +101,5 @@ def modules() -> Path:
             done = process.run(argv, cwd=folder, env=dict(os.environ), timeout_s=300)
             if done.code:
                 shutil.rmtree(folder)
-                cannot(f"npm cannot install {NPM}: {done.stderr[-200:]}")
+                beyond(f"npm cannot install {NPM}: {done.stderr[-200:]}")
     return folder / "node_modules"

@@ -52,7 +52,8 @@ def bash(command: str, folder: Path) -> process.Completed:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the page's own commands have put cosign and npm's verifier."""
-    independent.cosign_program()  # says why, where there is no network
+    independent.cosign_program()  # these say why, where there is no network
+    independent.modules()
     folder = tmp_path_factory.mktemp("installed")
     for name, left in INSTALLS.items():
         done = bash(blocks()[name].partition("NODE_PATH")[0], folder)
