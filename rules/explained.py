@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bpfcompat import elf, kmods, libbpfs
+from bpfcompat import building, elf, kmods, libbpfs
 from bpfcompat.action import Action
 from bpfcompat.asking import CLASSIFIER_SOURCES, HERE
 from bpfcompat.beside import OBJECT, log_name
@@ -48,7 +48,8 @@ class Explainer:
         if program and program not in (names := [p.name for p in report.programs]):
             raise ConfigError(f"{pair}: no program {program[:80]!r}", hint=", ".join(names[:8]))
         attach = AttachMode(self.session.matrix.objects[pair.object].attach)
-        refusal = refusal_of(report, facts, attach, kmods.homes(asker, kernel), program)
+        build = building.if_readable(asker, kernel)
+        refusal = refusal_of(report, facts, attach, kmods.homes(asker, kernel), program, build)
         beside = self.beside(pair, self._results(pair, program)) if results is None else tuple(results)
         log = self._whole_log(pair, report, refusal)
         known = Known(pair.object, kernel, report, verdict, refusal, blob.digest, program, log, results=beside)
@@ -57,7 +58,7 @@ class Explainer:
         return explain(
             replace(
                 known,
-                build=self.build(kernel),
+                build=build,
                 near=partial(self._near, kernel),
                 functions=partial(self._functions, kernel),
                 attach_type=self._attach_type,
