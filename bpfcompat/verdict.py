@@ -40,6 +40,7 @@ from bpfcompat.model import (
     Attach,
     AttachMode,
     Creation,
+    MapReport,
     MapVerdict,
     Measures,
     ProgramReport,
@@ -117,6 +118,22 @@ def refusal_of(
         return None if otherwise else asker.refusal(attach)
     found = next((p for p in report.programs if p.name == program), None)
     return asker.refused(found, attach) if found else None
+
+
+def refusals(
+    report: Report, facts: ObjectFacts | str, attach: AttachMode, homes: Mapping[str, str], build: Build | None = None
+) -> Iterator[tuple[str, Refusal]]:
+    """All that was refused, by a breadcrumb: the object (""), each program asked alone, each map asked alone."""
+    asker, whole = _Asker(report, facts, homes, build), refusal_of(report, facts, attach, homes, "", build)
+    if whole is not None:
+        yield "", whole
+    for program in report.programs:
+        refused = asker.refused(program, attach)
+        if refused is not None:
+            yield f"program '{clip(program.name)}'", refused
+    for made in report.maps:
+        if made.errno and made.libbpf.text:
+            yield f"map '{clip(made.name)}'", asker.map(made)
 
 
 def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> Verdict:
@@ -237,6 +254,10 @@ class _Asker:
     def mode(self, program: ProgramReport, attach: AttachMode) -> AttachMode:
         """How far this program was asked to go: as declared for it, else as its object."""
         return as_declared.attach_mode(self.report, program, attach)
+
+    def map(self, found: MapReport) -> Refusal:
+        """Why a map is not made."""
+        return self._ask(Phase.LOAD, found.errno, found.libbpf.text, "", None)
 
     def _whole(self, load_errno: int) -> Refusal:
         words = self.report.load_log.text

@@ -13,7 +13,6 @@ from bpfcompat.action import Action
 from bpfcompat.asking import CLASSIFIER_SOURCES, HERE
 from bpfcompat.beside import OBJECT, log_name
 from bpfcompat.btftypes import Types
-from bpfcompat.builds import Build
 from bpfcompat.digest import canonical
 from bpfcompat.errors import BpfcompatError, ConfigError, ObjectError
 from bpfcompat.explanation import Explanation, Known, Result, Source, explain, to_json
@@ -92,13 +91,6 @@ class Explainer:
             "sources": {name: memo.digest(HERE / name) for name in SOURCES},
         }
         return Action("explanation", str(pair), inputs)
-
-    def build(self, kernel: str) -> Build | None:
-        """A kernel's inventory; None for one without BTF, or whose BTF cannot be read."""
-        try:
-            return self.session.asker.build(kernel)
-        except (BpfcompatError, NotThere):
-            return None
 
     def types(self, kernel: str) -> Types | None:
         """The types of a kernel's BTF, for what an inventory does not hold; None where there are none to be read."""
