@@ -837,7 +837,7 @@ def _too_long(case: Case) -> Finding | None:
     return Finding(
         f"{case.who}: {own.insns} instructions, {case.kernel} takes 1 to {limit} at a time (E2BIG, no log)",
         last_lines(case.libbpf, 3),
-        "split it: tail calls or global functions, less unrolling and inlining",
+        "split it by tail calls, or let the compiler unroll and inline less",
     )
 
 
