@@ -67,7 +67,9 @@ def _since(kind: str, name: str, otherwise: str = "") -> tuple[str, str]:
     found = upstream(kind, name)
     if found is None:
         return otherwise, _TABLE if otherwise else ""
-    return (f"{found.version} (not in {found.after})" if found.after else found.version), found.source
+    ends = [f"not in {found.after}"] if found.after else []
+    ends += [f"gone by {found.until}"] if found.until else []
+    return f"{found.version} ({', '.join(ends)})" if ends else found.version, found.source
 
 
 def _backported(kind: str, name: str, release: str) -> str:
