@@ -781,8 +781,13 @@ def _locked_down(case: Case) -> Finding | None:
 
 
 def _helper_not_allowed(case: Case) -> Finding | None:
-    # Until 6.12 both are worded "unknown func", but only a helper that the kernel has comes with its name.
-    said = case.find(r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w*)#(\d{1,9})$")
+    # Until 6.12 both are worded "unknown func", but only a helper that the kernel has comes with its name.  Some are
+    # given to a type and refused to its way to attach, in words of their own; the last do not name the helper again.
+    said = (
+        case.find(r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w*)#(\d{1,9})$")
+        or case.find(r"^func ([a-z]\w*)#(\d{1,9}) (?:not supported for program type \d+|supported only for .*)$")
+        or case.find(r"^\d+: \(85\) call ([a-z]\w*)#(\d{1,9})\nhelper call is not allowed in probe$")
+    )
     if not said:
         return None
     kind = f" of type {case.program.type}" if case.program else ""

@@ -200,6 +200,18 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ),
     (
         "helper-not-allowed",
+        "bpf_d_path (#147)",
+        report(refused(22, "4: (85) call bpf_d_path#147\nhelper call is not allowed in probe\nprocessed 5 insns\n")),
+        FACTS,
+    ),
+    (
+        "helper-not-allowed",
+        "bpf_get_func_ret (#184)",
+        report(refused(22, "func bpf_get_func_ret#184 supported only for fentry/fexit/fmod_ret programs\n")),
+        FACTS,
+    ),
+    (
+        "helper-not-allowed",
         "bpf_probe_read_kernel",
         report(refused(22, "unknown func bpf_probe_read_kernel#113\n"), guest={"lockdown": "integrity"}),
         FACTS,
