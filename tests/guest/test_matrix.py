@@ -13,6 +13,7 @@ from bench.predictions import foretold, refuted
 from bpfcompat import kmods
 from bpfcompat.asking import Asker
 from bpfcompat.btfindex import KernelTypes
+from bpfcompat.causes import Certainty
 from bpfcompat.contradictions import Around, Said, contradictions
 from bpfcompat.corelo import Resolver, relocations
 from bpfcompat.elf import facts_or_fault
@@ -28,6 +29,8 @@ from bpfcompat.verdict import refusals
 pytestmark = pytest.mark.guest
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+ABSENT = ("map-type-missing", "prog-type-missing", "attach-type-missing", "config-disabled", "helper-missing",
+          "kfunc-missing")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,22 @@ def test_no_contradictions(first: subprocess.CompletedProcess[str], asker: Asker
         wrong += [f"{pair}: {line}" for line in contradictions(build, told, report, Around(homes, attach_type))]
     assert wrong == []
     assert held > len(asker.shop.matrix.pairs) / 2  # objects, programs and maps that were refused
+
+
+def test_absent_is_proven(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
+    """Of all objects, programs and maps of the matrix, what an inventory can know to be absent is proven by it.
+
+    It knows nothing of which struct_ops a kernel registers.
+    """
+    sure: dict[str, set[Certainty]] = {}
+    for pair in asker.shop.matrix.pairs:
+        report, facts = asker.report(pair), facts_or_fault(asker.shop.store.read(asker.object(pair.object)))
+        attach, homes = AttachMode(asker.shop.matrix.objects[pair.object].attach), kmods.homes(asker, pair.kernel)
+        for _, found in refusals(report, facts, attach, homes, asker.build(pair.kernel)):
+            if found.cause.slug in ABSENT and not found.finding.subject.startswith("struct_ops"):
+                certainty = found.finding.certainty or found.cause.certainty
+                sure.setdefault(found.cause.slug, set()).add(certainty)
+    assert sure == {slug: {Certainty.PROVEN} for slug in ABSENT}
 
 
 def test_one_frame_of_truth(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
