@@ -251,7 +251,8 @@ class Asker(Assurer):
         """Digest of everything that turns a report into a verdict."""
         if self._classifier is None:
             files = {n: self.shop.memo.digest(HERE / n) for n in CLASSIFIER_SOURCES}
-            self._classifier = digest_json(files)
+            # a proved pair is believed without its verdict's key, so who reads inventories must be in here too
+            self._classifier = digest_json({**files, "inventory": plan.INVENTORY, "extractor": plan.EXTRACTOR})
         return self._classifier
 
     def presentation(self) -> str:

@@ -17,7 +17,7 @@ from bpfcompat.errors import ConfigError
 from bpfcompat.since import PREFIXES, full_name, version
 
 MAX_HEADER = 4 << 20
-_BTF = "BTF of "
+BEFORE_KFUNCS = "5.12"  # commit e6ac2450d6de ("bpf: Support bpf program calling kernel function") (in v5.13)
 LAST = {2: 6, 3: 19, 4: 20, 5: 19, 6: 19}  # the last release of each major number
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _NAME = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?:=\s*([^,]+?)\s*)?$")
@@ -29,13 +29,14 @@ _NO_NAME = re.compile(r"_*MAX_|__|unspec$|.*_UNSPEC$")
 class Header:
     """The names of one release's uapi header, by kind; of helpers with their ids.
 
-    `source` says where it is from, and `builds` where its kfuncs are, which no header has.
+    `source` says where it is from.  `builds` are the releases (`6.12.95+deb12-cloud-amd64`) of kernels whose kfuncs
+    were looked at, which no header has; a kfunc's value are those that have it.
     """
 
     series: str
     source: str
     names: Mapping[str, Mapping[str, Any]]
-    builds: str = ""
+    builds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +113,29 @@ def _of_ids(text: str, by_id: Mapping[int, str]) -> list[str]:
 
 def of_builds(series: str, builds: Sequence[Build]) -> Header:
     """What the builds of a release have, for where no header of it can be had; flags stand in the header alone."""
-    names = {kind: {n: v for build in builds for n, v in build.names(kind).items()} for kind in (*ENUMS, "kfuncs")}
-    source = f"{_BTF}{', '.join(sorted(build.release for build in builds))}"
-    return Header(series, source, names, source)
+    names: dict[str, dict[str, Any]] = {
+        kind: {n: v for build in builds for n, v in build.names(kind).items()} for kind in ENUMS
+    }
+    releases = tuple(sorted({build.release for build in builds}))
+    every = sorted({name for build in builds for name in build.kfuncs})
+    names["kfuncs"] = {n: tuple(sorted({b.release for b in builds if n in b.kfuncs})) for n in every}
+    return Header(series, _btf_of(releases), names, releases)
+
+
+def _btf_of(releases: Sequence[str]) -> str:
+    return f"BTF of {', '.join(releases)}"
+
+
+def flavour(release: str) -> str:
+    """`cloud-amd64` of `6.12.95+deb12-cloud-amd64`: what a flavour leaves out, no release of it has."""
+    return re.sub(r"^[0-9][0-9.]*(\+deb\d+)?(-\d+)?-?", "", release)
 
 
 def with_kfuncs(header: Header, builds: Header | None) -> Header:
     """A header beside the builds of its release: no header has kfuncs."""
     if builds is None:
         return header
-    return Header(header.series, header.source, {**header.names, "kfuncs": builds.names["kfuncs"]}, builds.source)
+    return Header(header.series, header.source, {**header.names, "kfuncs": builds.names["kfuncs"]}, builds.builds)
 
 
 def make(headers: Sequence[Header], seed: Table) -> dict[str, dict[str, Row]]:
@@ -138,8 +152,9 @@ def make(headers: Sequence[Header], seed: Table) -> dict[str, dict[str, Row]]:
 def _row(kind: str, name: str, headers: Sequence[Header], said: Row | None) -> Row | None:
     first = next(n for n, header in enumerate(headers) if name in header.names[kind])
     header = headers[first]
-    before = headers[first - 1].series if first else ""
-    source = _of_kfunc(headers, first) if kind == "kfuncs" else header.source
+    before, source = headers[first - 1].series if first else "", header.source
+    if kind == "kfuncs":
+        before, source = _of_kfunc(name, headers, first)
     if said and not (version(before or "0.0") < version(said.version) <= version(header.series)):
         hint = f"what was looked at before is {before or 'nothing'}: correct since_seed.toml"
         raise ConfigError(f"since: {kind} {name}: the seed says {said.version}, the first to have it is {source}", hint)
@@ -152,21 +167,34 @@ def _row(kind: str, name: str, headers: Sequence[Header], said: Row | None) -> R
     return Row(header.series, source, before) if before else None
 
 
-def _of_kfunc(headers: Sequence[Header], first: int) -> str:
-    """The builds that have a kfunc first, and those before that lack it."""
-    before = headers[first - 1].builds.removeprefix(_BTF) if first else ""
-    return f"{headers[first].builds}; not in that of {before}" if before else headers[first].builds
+def _of_kfunc(name: str, headers: Sequence[Header], first: int) -> tuple[str, str]:
+    """The newest release before that was looked at and lacks a kfunc, and the builds that have it and lack it.
+
+    Only a build of a flavour that has it later tells that upstream had not; another one may leave it out.
+    """
+    has = headers[first].names["kfuncs"][name]
+    for header in reversed(headers[:first]):
+        lacks = _of_flavours(header.builds, has)
+        if lacks:
+            return header.series, f"{_btf_of(has)}; not in that of {', '.join(lacks)}"
+    return BEFORE_KFUNCS, f"{_btf_of(has)}; no older one of its flavour was looked at, and 5.13 brought kfuncs"
+
+
+def _of_flavours(releases: Sequence[str], like: Sequence[str]) -> list[str]:
+    wanted = {flavour(release) for release in like}
+    return [release for release in releases if flavour(release) in wanted]
 
 
 def _ended(kind: str, name: str, headers: Sequence[Header], row: Row) -> Row:
     """A row with its end, where all releases from one on lack the name; ConfigError for what is never taken away."""
     last = max(n for n, header in enumerate(headers) if name in header.names[kind])
-    if last + 1 == len(headers):
-        return row
-    header = headers[last + 1]
-    if kind != "kfuncs":
-        raise ConfigError(f"since: {kind} {name}: {header.source} no longer has it, and it is part of the uapi")
-    return replace(row, until=header.series, gone=header.builds)
+    for header in headers[last + 1 :]:
+        if kind != "kfuncs":
+            raise ConfigError(f"since: {kind} {name}: {header.source} no longer has it, and it is part of the uapi")
+        lacks = _of_flavours(header.builds, headers[last].names[kind][name])
+        if lacks:
+            return replace(row, until=header.series, gone=_btf_of(lacks))
+    return row
 
 
 def is_next(old: str, new: str) -> bool:

@@ -14,6 +14,7 @@ from bpfcompat.errors import ConfigError
 from bpfcompat.sincetable import (
     Header,
     Row,
+    flavour,
     is_next,
     make,
     of_builds,
@@ -85,10 +86,11 @@ def test_neighbours() -> None:
 
 
 GONE = ("6.13", "BTF of 6.13.1")
+UNSEEN = "no older one of its flavour was looked at, and 5.13 brought kfuncs"
 
 
 def test_kfuncs() -> None:
-    """Kfuncs are from builds alone, also beside a header; one that all builds have, and no seed, has no row.
+    """Kfuncs are from builds alone, also beside a header; one that all builds have came with 5.13 or later.
 
     A row names the builds that have it and those before that lack it; it ends where all later ones lack it.
     """
@@ -103,20 +105,43 @@ def test_kfuncs() -> None:
     assert rows == {
         "a": Row("6.0", "seed", "", *GONE),
         "b": Row("6.2", "seed", "", *GONE),
-        "c": Row("6.12", "BTF of 6.12.1, 6.12.1, 6.12.1; not in that of 6.1.1, 6.1.1", "6.1", *GONE),
-        "d": Row("6.13", "BTF of 6.13.1; not in that of 6.12.1, 6.12.1, 6.12.1"),
+        "c": Row("6.12", "BTF of 6.12.1; not in that of 6.1.1", "6.1", *GONE),
+        "d": Row("6.13", "BTF of 6.13.1; not in that of 6.12.1"),
+        "z": Row("6.1", f"BTF of 6.1.1; {UNSEEN}", "5.12", "6.12", "BTF of 6.12.1"),
     }
     assert with_kfuncs(header("6.12"), None) == header("6.12")
 
 
+def flavours(series: str, **kfuncs: str) -> Header:
+    """Builds of a release, by flavour, each with its kfuncs."""
+    return of_builds(series, [
+        Build(f"{series}.3+deb13-{f}-amd64", helpers={"x": 1}, kfuncs={n: frozenset() for n in names})
+        for f, names in kfuncs.items()
+    ])  # fmt: skip
+
+
 def test_gone() -> None:
     """A kfunc that is away for a while is not gone; a name of the uapi that goes is refused."""
-    there = {s: with_kfuncs(header(s), Header(s, s, {"kfuncs": dict.fromkeys(n)})) for s, n in
-             (("6.1", ""), ("6.12", "ab"), ("6.13", "b"), ("6.14", "a"))}  # fmt: skip
-    rows = make(list(there.values()), {})["kfuncs"]
-    assert {n: (r.until, r.gone) for n, r in rows.items()} == {"a": ("", ""), "b": ("6.14", "6.14")}
+    looked = [flavours(s, cloud=n) for s, n in (("6.1", ""), ("6.12", "ab"), ("6.13", "b"), ("6.14", "a"))]
+    rows = make(looked, {"helpers": {"x": Row("3.18", "seed")}})["kfuncs"]
+    assert {n: (r.until, r.gone) for n, r in rows.items()} == {
+        "a": ("", ""), "b": ("6.14", "BTF of 6.14.3+deb13-cloud-amd64"),
+    }  # fmt: skip
     with pytest.raises(ConfigError, match="no longer has it"):
         make([header("6.12"), header("6.13", "A"), header("6.14")], {})
+
+
+def test_flavours() -> None:
+    """What a flavour never has tells nothing of upstream: neither that it was not there yet, nor that it went."""
+    looked = [flavours("6.12", rt="", cloud=""), flavours("6.13", cloud=""),
+              flavours("6.14", cloud="", rt="r", big="b"), flavours("6.15", cloud="")]  # fmt: skip
+    rows = make(looked, {"helpers": {"x": Row("3.18", "seed")}})["kfuncs"]
+    has = "BTF of 6.14.3+deb13-{}-amd64; "
+    assert rows == {
+        "r": Row("6.14", has.format("rt") + "not in that of 6.12.3+deb13-rt-amd64", "6.12"),
+        "b": Row("6.14", has.format("big") + UNSEEN, "5.12"),
+    }
+    assert flavour("5.10.0-32-cloud-amd64") == "cloud-amd64" and flavour("7.3.4+deb13-amd64") == "amd64"
 
 
 def test_ranges() -> None:
@@ -212,11 +237,18 @@ def test_generated() -> None:
         assert seeded == {name: seed[kind][name] for name in seeded}
 
 
+def series(release: str) -> str:
+    return ".".join(release.split(".")[:2])
+
+
 def test_a_kfunc_is_bounded_on_both_sides() -> None:
-    """A row of a kfunc that no seed has names builds that have it and older ones that lack it."""
+    """A row of a kfunc that no seed has names builds that have it and older ones that lack it, where any was seen."""
     for (kind, name), row in since.table().items():
         if kind == "kfuncs" and row.source.startswith("BTF of "):
             has, _, lacks = row.source.partition("; not in that of ")
-            assert has.startswith(f"BTF of {row.version}.") and lacks, name
-            assert row.after and lacks.startswith(f"{row.after}."), name
+            if not lacks:
+                assert row.after == "5.12" and row.source.endswith(UNSEEN), name
+                continue
+            assert has.startswith(f"BTF of {row.version}."), name
+            assert lacks.startswith(f"{row.after}.") if row.after else is_next(series(lacks), row.version), name
             assert not row.gone or row.gone.startswith(f"BTF of {row.until}."), name
