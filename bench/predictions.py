@@ -22,7 +22,7 @@ from bench.measure import ROOT
 from bpfcompat.asking import Asker
 from bpfcompat.digest import hex_of
 from bpfcompat.foreseeing import predicted
-from bpfcompat.model import Answer, Verdict
+from bpfcompat.model import Answer, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.predicting import Prediction, Word
 from bpfcompat.rules.session import open_session
@@ -97,6 +97,20 @@ def table(title: str, asker: Asker) -> list[tuple[Pair, Word, Answer]]:
 def too_pessimistic(word: Word, answer: Answer) -> bool:
     """What may never be: called impossible, and a kernel takes it."""
     return (word, answer) == (Word.IMPOSSIBLE, Answer.COMPATIBLE)
+
+
+def foretold(found: Prediction) -> dict[str, str]:
+    """The programs that cannot load by a prediction, and why: what is certain about them and not asked for first."""
+    return {o.program: o.words for o in found.obstacles if o.program and o.certain and not o.guarded}
+
+
+def refuted(found: Prediction, answer: Answer, report: Report) -> list[str]:
+    """Where a kernel took what it cannot take by a prediction: the object, or one of its programs asked alone."""
+    sure = foretold(found)
+    wrong = [
+        f"program '{p.name}' loads: {sure[p.name]}" for p in report.programs if p.name in sure and not p.load_errno
+    ]
+    return [*(["the object is compatible"] if too_pessimistic(found.word, answer) else []), *wrong]
 
 
 def gathered() -> tuple[Shelf, list[Item]]:

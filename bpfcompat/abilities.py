@@ -13,9 +13,12 @@ from bpfcompat.digest import canonical
 from bpfcompat.errors import KernelError
 from bpfcompat.model import ProgramReport, Report
 
-ASKED = 1  # raise when the objects or the reading of answers change
+ASKED = 2  # raise when the objects or the reading of answers change
 
-# Program types, and a section of libbpf's for each that needs nothing else to load.
+# Program types, and a section of libbpf's for each that needs nothing else to load; of tracing and lsm also the ways to
+# attach that change what may be called (bpf_tracing_prog_func_proto, bpf_lsm_func_proto).  Not asked are two types that
+# load for nothing without a second program or a map of theirs: ext has the helpers of the type that it replaces, and
+# struct_ops those of the member that it stands for.
 SECTIONS = {
     "socket_filter": "socket", "kprobe": "kprobe", "sched_cls": "tc", "sched_act": "action",
     "tracepoint": "tracepoint", "xdp": "xdp", "perf_event": "perf_event", "cgroup_skb": "cgroup_skb/egress",
@@ -24,16 +27,21 @@ SECTIONS = {
     "raw_tracepoint": "raw_tp", "cgroup_sock_addr": "cgroup/connect4", "lwt_seg6local": "lwt_seg6local",
     "lirc_mode2": "lirc_mode2", "sk_reuseport": "sk_reuseport", "flow_dissector": "flow_dissector",
     "cgroup_sysctl": "cgroup/sysctl", "raw_tracepoint_writable": "raw_tp.w", "cgroup_sockopt": "cgroup/getsockopt",
-    "tracing": "fentry/vfs_read", "lsm": "lsm/file_open", "sk_lookup": "sk_lookup", "syscall": "syscall",
+    "tracing": "fentry/vfs_read", "tracing/tp_btf": "tp_btf/sched_switch", "tracing/iter": "iter/task",
+    "tracing/fmod_ret": "fmod_ret/security_file_open", "lsm": "lsm/file_open", "lsm/sleepable": "lsm.s/file_open",
+    "lsm/cgroup": "lsm_cgroup/socket_bind", "sk_lookup": "sk_lookup", "syscall": "syscall",
     "netfilter": "netfilter",
 }  # fmt: skip
-# The verifier's words for a helper that this type may not call: until 6.12 "unknown func" for both.
+# The verifier's words for a helper that this type may not call: until 6.12 "unknown func" for both.  Of a few that it
+# takes for one of the type's own it says later that this way to attach has them not.
 _REFUSED = re.compile(
     r"^(?:unknown func |invalid func |program of this type cannot use helper |cannot call GPL-restricted function"
-    r"|helper call (?:might sleep|is not allowed))",
+    r"|helper call (?:might sleep|is not allowed)|sleepable helper \S+ in"
+    r"|func \S+ (?:not supported for program type|supported only for) )",
     re.M,
 )
-_WALKED = re.compile(r"^(?:0: |func#0 @0|processed \d+ insns)", re.M)
+# The call was read; what is refused before that, such as a hook that is not sleepable, says "processed 0 insns".
+_WALKED = re.compile(r"^(?:0: |processed [1-9]\d* insns)", re.M)
 _CALL, _ZERO, _EXIT = 0x85, 0xB7, 0x95
 _INSN = struct.Struct("<BBhi")
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpfcompat import borrowing, kmods, plan
+from bpfcompat import borrowing, building, kmods, plan
 from bpfcompat.action import Action
 from bpfcompat.assuring import Assurer
 from bpfcompat.digest import canonical, digest_json
@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
 
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "refusals.py", "commanded.py", "fates.py", "elf.py", "declared.py",
-                      "as_declared.py", "twins.py", "judging.py", "costs.py", "since.py", "data/helpers.json",
-                      "data/since.json")  # fmt: skip
+                      "as_declared.py", "twins.py", "judging.py", "costs.py", "since.py", "builds.py",
+                      "data/helpers.json", "data/since.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")
 
@@ -259,7 +259,8 @@ class Asker(Assurer):
         """Digest of everything that turns a report into a verdict."""
         if self._classifier is None:
             files = {n: self.shop.memo.digest(HERE / n) for n in CLASSIFIER_SOURCES}
-            self._classifier = digest_json(files)
+            # a proved pair is believed without its verdict's key, so who reads inventories must be in here too
+            self._classifier = digest_json({**files, "inventory": plan.INVENTORY, "extractor": plan.EXTRACTOR})
         return self._classifier
 
     def presentation(self) -> str:
@@ -274,8 +275,10 @@ class Asker(Assurer):
         """The action of classifying a report of a pair, whoever brought it."""
         attach, digest = self.shop.matrix.objects[pair.object].attach, self.object(pair.object, make).digest
         expected, modules = self.expected(pair.object), kmods.digest_of(self, pair.kernel, make)
-        command = self.command(pair.object, make)
-        return plan.verdict_action(pair, report, digest, attach, self.classifier(), expected, modules, command)
+        command, inventory = self.command(pair.object, make), building.key_of(self, pair.kernel, make)
+        return plan.verdict_action(
+            pair, report, digest, attach, self.classifier(), expected, modules, command, inventory
+        )
 
     def verdict_entry(self, pair: Pair, make: bool = True) -> Entry:
         """The stored verdict of a pair: output `verdict`; facts answer and cause."""
@@ -305,7 +308,8 @@ class Asker(Assurer):
         )
         attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
         tests, homes = self._tests(pair), kmods.homes(self, pair.kernel)
-        return verdict.classify(report, facts, attach, tests, homes, self.command(pair.object))
+        build = building.if_readable(self, pair.kernel)
+        return verdict.classify(report, facts, attach, tests, homes, self.command(pair.object), build)
 
     def report(self, pair: Pair) -> Report:
         """A pair's report, from the store."""

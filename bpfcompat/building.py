@@ -24,6 +24,19 @@ def build(steps: Realiser, name: str, make: bool = True) -> Build:
     return steps.planned(f"inventory:{blob.digest}", lambda: from_json(steps.shop.store.read(blob)))
 
 
+def if_readable(steps: Realiser, name: str) -> Build | None:
+    """A kernel's inventory; None where its files do not say what it has, which is the same on every machine."""
+    try:
+        return build(steps, name)
+    except KernelError:
+        return None
+
+
+def key_of(steps: Realiser, name: str, make: bool = True) -> str | None:
+    """The key of a kernel's inventory, whether or not it was read; None for a kernel without BTF."""
+    return action_of(steps, name, make).key() if steps.kernel(name, make).btf else None
+
+
 def blob_of(steps: Realiser, name: str, make: bool = True) -> Blob:
     """A kernel's inventory as it lies in the store."""
     return steps.have(action_of(steps, name, make), lambda work: _make(steps, name), make).outputs["inventory"]

@@ -16,10 +16,11 @@ from importlib import resources
 from typing import Any
 
 from bpfcompat import refusals
+from bpfcompat.builds import Build
 from bpfcompat.declared import inner_line, off_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
-from bpfcompat.since import Since, since, version
+from bpfcompat.since import Since, full_name, since, version
 from bpfcompat.twins import has_twin, placeholder, split, variant_line
 
 MAX_LINES = 14
@@ -70,6 +71,17 @@ ATTACH_TYPES = {
     "uretprobe.multi": "TRACE_UPROBE_MULTI", "uprobe.session": "TRACE_UPROBE_SESSION",
     "sk_skb/verdict": "SK_SKB_VERDICT",
 }  # fmt: skip
+# The attach types of further sections, which a kernel without them refuses while loading, or says EOPNOTSUPP to.
+LOADED_AS = {
+    "kprobe.multi": "TRACE_KPROBE_MULTI", "kretprobe.multi": "TRACE_KPROBE_MULTI",
+    "kprobe.session": "TRACE_KPROBE_SESSION", "cgroup/connect_unix": "CGROUP_UNIX_CONNECT",
+    "cgroup/sendmsg_unix": "CGROUP_UNIX_SENDMSG", "cgroup/recvmsg_unix": "CGROUP_UNIX_RECVMSG",
+    "cgroup/getpeername_unix": "CGROUP_UNIX_GETPEERNAME", "cgroup/getsockname_unix": "CGROUP_UNIX_GETSOCKNAME",
+    "lsm_cgroup/": "LSM_CGROUP", "netfilter": "NETFILTER", "sk_lookup": "SK_LOOKUP",
+    "sk_reuseport/migrate": "SK_REUSEPORT_SELECT_OR_MIGRATE", "fsession": "TRACE_FSESSION",
+}  # fmt: skip
+# Sections that are loaded with a flag beside their attach type, which an older kernel refuses.
+LOADED_WITH = {"xdp.frags": "BPF_F_XDP_HAS_FRAGS"}
 # Sections that an older libbpf has no type for, with the first of Debian's packages (1.1, 1.4, 1.5, 1.7) whose table of
 # sections has them: what is 1.4 here came in upstream's 1.2, 1.3 or 1.4.
 SECTION_SINCE = {
@@ -105,7 +117,7 @@ class Case:
 
     `program` is None for the object as a whole.  `facts` is None when the object could not be read as ELF, and
     `fault` then says why.  `errno` is positive; `libbpf` and `verifier` are their words.  `homes`: kfunc → the module
-    of this kernel that holds it.
+    of this kernel that holds it.  `build` is the inventory of this very build, None where nothing says what it has.
     """
 
     phase: Phase
@@ -118,6 +130,7 @@ class Case:
     maps: tuple[MapReport, ...] = ()
     program: ProgramReport | None = None
     homes: Mapping[str, str] = field(default_factory=dict)
+    build: Build | None = None
 
     @property
     def who(self) -> str:
@@ -150,12 +163,27 @@ class Case:
         found = since(kind, name)
         return found if found and found.newer_than(str(self.guest.get("release", ""))) else None
 
+    def lacks(self, kind: str, name: str) -> bool | None:
+        """Whether this very build has no such name, as `lacks` below."""
+        return lacks(self.build, kind, name)
+
+    def switched_off(self, kind: str, name: str) -> str | None:
+        """The option without which this very build has the name compiled out."""
+        return self.build.switched_off(kind, full_name(kind, name)) if self.build else None
+
+    def inventory_says(self, kind: str, name: str) -> tuple[str, ...]:
+        """A line of evidence for a name that this build lacks."""
+        if self.build is None or not self.lacks(kind, name):
+            return ()
+        count, what = len(self.build.names(kind)), kind.replace("_", " ")
+        return (f"inventory of {clip(self.build.release, 64)}: no {full_name(kind, name)} among its {count} {what}",)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Why: a sentence for people, lines of the report that prove it, one thing to do, the thing it is about.
 
-    `certainty` is None where it is that of the row, or lower than that.
+    `certainty` is None where it is that of the row, else lower than that.
     """
 
     sentence: str
@@ -174,6 +202,17 @@ class Cause:
     phases: tuple[Phase, ...]
     explain: Callable[[Case], Finding | None]
     certainty: Certainty
+
+
+def lacks(build: Build | None, kind: str, name: str) -> bool | None:
+    """Whether a build has no such name; None where no inventory says it, or nobody has heard of the name.
+
+    What distributions took back from a newer Linux is in its BTF like anything else.
+    """
+    names, full = build.names(kind) if build else {}, full_name(kind, name)
+    if not names or (full not in names and since(kind, name) is None):
+        return None
+    return full not in names
 
 
 def errno_name(number: int) -> str:
@@ -231,6 +270,12 @@ def attach_since(section: str) -> str | None:
     kind = next((kind for prefix, kind in ATTACH_TYPES.items() if name.startswith(prefix)), None)
     found = since("attach_types", kind) if kind else None
     return found.version if found and not found.after else None
+
+
+def attach_type(section: str) -> str:
+    """The attach type of a section that newer kernels brought, without `BPF_`; "" for any other."""
+    name = section.removeprefix("?")
+    return next((kind for prefix, kind in {**ATTACH_TYPES, **LOADED_AS}.items() if name.startswith(prefix)), "")
 
 
 def deciding_lines(log: str) -> tuple[str, ...]:
@@ -519,6 +564,9 @@ def _needs_choice(case: Case) -> Finding | None:
     )
 
 
+_NO_SUCH = (errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP)
+
+
 def _failed_map(case: Case) -> tuple[re.Match[str] | None, MapReport | None]:
     said = case.find(r"^.*map '(.*)': failed to create(?: inner map)?: .*$")
     return said, next((m for m in case.maps if said and m.name == said[1]), None)
@@ -526,17 +574,18 @@ def _failed_map(case: Case) -> tuple[re.Match[str] | None, MapReport | None]:
 
 def _map_type_missing(case: Case) -> Finding | None:
     said, found = _failed_map(case)
-    if not said or not found or case.errno not in (errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP):
+    if not said or not found or case.errno not in _NO_SUCH:
         return None
-    row = case.too_old("map_types", found.type)
-    if case.errno == errno.EINVAL and row is None:
+    absent, row = case.lacks("map_types", found.type), case.too_old("map_types", found.type)
+    if absent is False or (absent is None and case.errno == errno.EINVAL and row is None):
         return None
     came = f"; upstream has it since {row.words}" if row else ""
     return Finding(
         f"map '{clip(found.name)}': {case.kernel} has no maps of type {found.type} ({case.code}){came}",
-        _line(case, said),
+        (*_line(case, said), *case.inventory_says("map_types", found.type)),
         "use an older map type, or turn the map off with bpf_map__set_autocreate() on such kernels",
         found.name,
+        None if absent else Certainty.INFERRED,
     )
 
 
@@ -687,15 +736,17 @@ def _helper_missing(case: Case) -> Finding | None:
     # A kernel that knows no pointers to functions does not count a callback among the subprograms, and gives up
     # before it comes to the call; the helpers that take one came with or after such pointers.
     said = case.find(r"^number of funcs in func_info doesn't match number of subprogs$")
-    numbers = sorted(CALLBACK_HELPERS.intersection(case.facts.helpers)) if case.facts else []
+    called = sorted(CALLBACK_HELPERS.intersection(case.facts.helpers)) if case.facts else []
+    numbers = [n for n in called if case.lacks("helpers", helper_names()[n]) is not False]
     if not said or not numbers:
         return None
+    first = helper_names()[numbers[0]]
     return Finding(
         f"{case.who}: {case.kernel} knows no callbacks, so it has no helper {', '.join(map(helper, numbers))} either",
-        _line(case, said),
+        (*_line(case, said), *case.inventory_says("helpers", first)),
         'make the program optional (SEC("?…")) and load a variant with a plain loop on such kernels',
-        helper_names()[numbers[0]],
-        Certainty.INFERRED,
+        first,
+        None if case.lacks("helpers", first) else Certainty.INFERRED,
     )
 
 
@@ -730,8 +781,13 @@ def _locked_down(case: Case) -> Finding | None:
 
 
 def _helper_not_allowed(case: Case) -> Finding | None:
-    # Until 6.12 both are worded "unknown func", but only a helper that the kernel has comes with its name.
-    said = case.find(r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w*)#(\d{1,9})$")
+    # Until 6.12 both are worded "unknown func", but only a helper that the kernel has comes with its name.  Some are
+    # given to a type and refused to its way to attach, in words of their own; the last do not name the helper again.
+    said = (
+        case.find(r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w*)#(\d{1,9})$")
+        or case.find(r"^func ([a-z]\w*)#(\d{1,9}) (?:not supported for program type \d+|supported only for .*)$")
+        or case.find(r"^\d+: \(85\) call ([a-z]\w*)#(\d{1,9})\nhelper call is not allowed in probe$")
+    )
     if not said:
         return None
     kind = f" of type {case.program.type}" if case.program else ""
@@ -756,6 +812,10 @@ def _licence_refused(case: Case) -> Finding | None:
 
 
 def _too_complex(case: Case) -> Finding | None:
+    return _gave_up(case) or _too_long(case)
+
+
+def _gave_up(case: Case) -> Finding | None:
     said = case.find(
         r"^(?:BPF program is too large|The sequence of \d+ jumps is too complex|too many (?:subprograms|states)"
         r"|combined stack size of|the call stack of \d+ frames is too deep).*$"
@@ -766,6 +826,41 @@ def _too_complex(case: Case) -> Finding | None:
         f"{case.who}: too much for the verifier of {case.kernel}: {clip(said[0].rstrip('.'), 200)}",
         (*_line(case, said), *(_line(case, spent) if (spent := case.find(r"^processed \d+ insns.*$")) else ())),
         "split the program, bound its loops more tightly, or use bpf_loop() where it exists",
+    )
+
+
+def _too_long(case: Case) -> Finding | None:
+    """The kernel counts the instructions before it reads one: E2BIG, and no log.
+
+    It takes 4096 of a user without capabilities, and took no more of anybody before commit c04c0d2b968a ("bpf: increase
+    complexity limit and maximum program size") (in v5.2); a million of others since.
+    """
+    own = case.program.measures if case.program else None
+    limit = 4096 if case.older_than("5.2") or _under(case, "user=unprivileged") else 1_000_000
+    if case.errno != errno.E2BIG or not _unheard(case) or own is None or 0 < own.insns <= limit:
+        return None
+    return Finding(
+        f"{case.who}: {own.insns} instructions, {case.kernel} takes 1 to {limit} at a time (E2BIG, no log)",
+        last_lines(case.libbpf, 3),
+        "split it by tail calls, or let the compiler unroll and inline less",
+    )
+
+
+def _attribute_unknown(case: Case) -> Finding | None:
+    """What a kernel knows no attribute for must be zero: bpf_check_uarg_tail_zero() of kernel/bpf/syscall.c.
+
+    It says so with E2BIG, before anything is looked at; where the instructions were counted, nothing else is left.
+    """
+    if case.errno != errno.E2BIG or not _unheard(case):
+        return None
+    counted = case.program is not None and case.program.measures is not None
+    or_long = "" if counted else ", or too many instructions"
+    return Finding(
+        f"{case.who}: {case.kernel} does not read the program (E2BIG, no log): the loader hands over an attribute that "
+        f"it does not know{or_long}",
+        last_lines(case.libbpf, 3),
+        "do without what needs it on such kernels, such as a kfunc of a module or a token",
+        certainty=Certainty.INFERRED if counted else Certainty.GUESSED,
     )
 
 
@@ -827,42 +922,86 @@ def _unheard(case: Case) -> bool:
     return asked and bool(case.find(r"^.*prog '.*': BPF program load failed: .*$"))
 
 
-def _config_disabled(case: Case) -> Finding | None:
-    """Refused as something unknown is, by a kernel that is new enough to know it, and it is an option of the build."""
+@dataclass(frozen=True, slots=True)
+class _Unmade:
+    """What was refused as something unknown is: its kind and name, the words for it, and the option it may hang on."""
+
+    kind: str
+    name: str
+    words: str
+    subject: str
+    option: str = ""
+
+
+def _unmade(case: Case) -> _Unmade | None:
+    """A map, program or way to attach that the kernel refuses as it does what it does not know."""
+    _, made = _failed_map(case)
+    if made and case.phase is Phase.LOAD and case.errno in _NO_SUCH:
+        words = f"map '{clip(made.name)}': {case.kernel} makes no maps of type {made.type} ({case.code})"
+        return _Unmade("map_types", made.type, words, made.name)
     if not case.program:
         return None
+    name, section = case.program.type, case.program.section
     if case.phase is Phase.LOAD and case.errno == errno.EINVAL and _unheard(case):
-        kind, name, option = "program_types", case.program.type, PROGRAM_OPTION.get(case.program.type, "")
-        words, subject = f"has no programs of type {name} ({case.code}, empty verifier log)", name
-    elif case.phase is Phase.ATTACH and case.errno in (errno.EOPNOTSUPP, ENOTSUPP):
-        subject = case.program.section
-        name, option = ATTACH_OPTION.get(subject.removeprefix("?").partition("/")[0].removesuffix(".s"), ("", ""))
-        kind, words = "attach_types", f"does not attach section '{clip(subject)}' ({case.code})"
-    else:
+        words = f"{case.who}: {case.kernel} has no programs of type {name} ({case.code}, empty verifier log)"
+        return _Unmade("program_types", name, words, name, PROGRAM_OPTION.get(name, ""))
+    if case.phase is not Phase.ATTACH or not _no_such_way(case):
         return None
-    upstream = since(kind, name) if option else None
-    if upstream is None or upstream.newer_than(str(case.guest.get("release", ""))):
+    words = f"{case.who}: {case.kernel} does not attach section '{clip(section)}' ({case.code})"
+    _, option = ATTACH_OPTION.get(section.removeprefix("?").partition("/")[0].removesuffix(".s"), ("", ""))
+    return _Unmade("attach_types", attach_type(section), words, section, option if case.errno != errno.EINVAL else "")
+
+
+def _config_disabled(case: Case) -> Finding | None:
+    """Refused as something unknown is, and known to this build: an option that is off compiles it out.
+
+    Without an inventory: by a kernel that is new enough to know it, where it is an option of the build.
+    """
+    found = _unmade(case)
+    if found is None:
         return None
+    there = case.lacks(found.kind, found.name) is False
+    off, upstream = case.switched_off(found.kind, found.name) if there else None, since(found.kind, found.name)
+    if not off and not _by_option(case, found, upstream):
+        return None
+    option = off or found.option
+    proof = (f"inventory of {clip(case.build.release, 64)}: {off} is not set",) if off and case.build else ()
+    came = f"; upstream has it since {upstream.words}, with {option}" if upstream else f"; {option} is not set"
     return Finding(
-        f"{case.who}: {case.kernel} {words}; upstream has it since {upstream.words}, with {option}",
-        last_lines(case.libbpf, 3),
+        f"{found.words}{came}",
+        (*last_lines(case.libbpf, 3), *proof),
         f"use a kernel with {option}=y, or a fallback that needs no such option",
-        subject,
+        found.subject,
+        None if off else Certainty.INFERRED,
     )
+
+
+def _by_option(case: Case, found: _Unmade, upstream: Since | None) -> bool:
+    """True where the tables leave nothing but an option of the build, and no inventory knows better."""
+    if not found.option or upstream is None or _configured(case) or case.lacks(found.kind, found.name):
+        return False
+    return not upstream.newer_than(str(case.guest.get("release", "")))
+
+
+def _configured(case: Case) -> bool:
+    """True where the inventory has this build's configuration."""
+    return case.build is not None and case.build.options is not None
 
 
 def _prog_type_missing(case: Case) -> Finding | None:
     if not case.program or not _unheard(case) or case.errno != errno.EINVAL:
         return None
-    row = case.too_old("program_types", case.program.type)
-    if row is None:
+    absent, row = case.lacks("program_types", case.program.type), case.too_old("program_types", case.program.type)
+    if absent is False or (absent is None and row is None):
         return None
+    came = f"; upstream has it since {row.words}" if row else ""
     return Finding(
         f"{case.who}: {case.kernel} has no programs of type {case.program.type} "
-        f"({case.code}, empty verifier log); upstream has it since {row.words}",
-        last_lines(case.libbpf, 3),
+        f"({case.code}, empty verifier log){came}",
+        (*last_lines(case.libbpf, 3), *case.inventory_says("program_types", case.program.type)),
         'make the program optional (SEC("?…")) and load it only where the type exists',
         case.program.type,
+        None if absent else Certainty.INFERRED,
     )
 
 
@@ -875,13 +1014,34 @@ def _attach_type_missing(case: Case) -> Finding | None:
         sentence = f"{where}: {case.kernel} refuses this attach type without reading the program ({case.code}, no log)"
     elif case.phase is Phase.ATTACH and case.program.type == "struct_ops" and unsupported:
         sentence = f"{where}: loads, but {case.kernel} registers no struct_ops of this type ({case.code})"
-    elif case.phase is Phase.ATTACH and (unsupported or (case.errno == errno.EINVAL and _by_newer_way(case))):
+    elif case.phase is Phase.ATTACH and _no_such_way(case):
         sentence = f"{where}: loads, but {case.kernel} has no such way to attach, or has it switched off ({case.code})"
     else:
         return None
+    kind, name = _way(case)
     hint = "fall back to an older way to attach on such kernels, or enable the option in that kernel"
-    sure = Certainty.INFERRED if unsupported or _by_newer_way(case) else Certainty.GUESSED
-    return Finding(sentence, last_lines(case.libbpf, 3), hint, case.program.section, sure)
+    proof = case.inventory_says(kind, name)
+    return Finding(sentence, (*last_lines(case.libbpf, 3), *proof), hint, case.program.section, _sure_of_way(case))
+
+
+def _sure_of_way(case: Case) -> Certainty | None:
+    """How sure it is that the way to attach is missing: this build lacks it, or has it, or only a table speaks."""
+    absent = case.lacks(*_way(case))
+    if absent is not None:
+        return None if absent else Certainty.GUESSED
+    return Certainty.GUESSED if case.errno == errno.EINVAL and not _by_newer_way(case) else Certainty.INFERRED
+
+
+def _way(case: Case) -> tuple[str, str]:
+    """What a build must have to load and attach a section: kind and name; the name "" for what all have."""
+    section = case.program.section.removeprefix("?") if case.program else ""
+    flag = next((flag for prefix, flag in LOADED_WITH.items() if section.startswith(prefix)), "")
+    return ("flags", flag) if flag and case.phase is Phase.LOAD else ("attach_types", attach_type(section))
+
+
+def _no_such_way(case: Case) -> bool:
+    """The words for a way to attach that is not known: EOPNOTSUPP, or EINVAL where a newer kernel brought it."""
+    return case.errno in (errno.EOPNOTSUPP, ENOTSUPP) or (case.errno == errno.EINVAL and _by_newer_way(case))
 
 
 def _by_newer_way(case: Case) -> bool:
@@ -1066,13 +1226,14 @@ CAUSES: Sequence[Cause] = (
     Cause("kfunc-changed", _NO, _L, _kfunc_changed, _SAID),
     Cause("extern-unresolved", _NO, _L, _extern_unresolved, _SAID),
     Cause("map-memlock", _ASK, _L, _map_memlock, _SAID),
-    Cause("map-type-missing", _NO, _L, _map_type_missing, _TABLE),
+    Cause("config-disabled", _NO, _L + _A, _config_disabled, _SAID),
+    Cause("map-type-missing", _NO, _L, _map_type_missing, _SAID),
     Cause("map-create-failed", _NO, _L, _map_create_failed, _TABLE),
     Cause("core-relocation-unresolved", _NO, _L, _core_unresolved, _SAID),
     Cause("attach-target-missing", _NO, _L + _A, _attach_target_missing, _SAID),
-    Cause("config-disabled", _NO, _L + _A, _config_disabled, _TABLE),
-    Cause("prog-type-missing", _NO, _L, _prog_type_missing, _TABLE),
-    Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing, _TABLE),
+    Cause("attribute-unknown", _NO, _L, _attribute_unknown, _TABLE),
+    Cause("prog-type-missing", _NO, _L, _prog_type_missing, _SAID),
+    Cause("attach-type-missing", _NO, _L + _A, _attach_type_missing, _SAID),
     Cause("helper-missing", _NO, _L, _helper_missing, _SAID),
     Cause("locked-down", _NO, _L, _locked_down, _SAID),
     Cause("helper-not-allowed", _NO, _L, _helper_not_allowed, _SAID),

@@ -1,13 +1,15 @@
 """Where a verdict and an inventory of the same build say what cannot both be so: one of the two has a fault.
 
-Pure.  The kernel's answer stands either way; a line here is work for us, never a change of a verdict.
+What is held is the cause of the object, of each program and of each map.  Pure.  The kernel's answer stands either way;
+a line here is work for us, never a change of a verdict.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bpfcompat.builds import Build
-from bpfcompat.model import Attach, Creation, Report, Verdict
+from bpfcompat.causes import LOADED_WITH
+from bpfcompat.model import Attach, Creation, Report
 from bpfcompat.since import full_name
 
 # Causes that say something is not there, and the kind of a Build that would have it.
@@ -17,8 +19,6 @@ _ABSENT = {
     "prog-type-missing": "program_types",
     "kfunc-missing": "kfuncs",
 }
-# Sections that are loaded with a flag beside their attach type, which an older kernel refuses.
-_LOADED_WITH = {"xdp.frags": "BPF_F_XDP_HAS_FRAGS"}
 # Causes that say something is there, but not for this caller.
 _PRESENT = {"helper-not-allowed": "helpers", "locked-down": "helpers", "kfunc-not-allowed": "kfuncs"}
 
@@ -31,49 +31,68 @@ class Around:
     attach_type: Callable[[str], str] = lambda section: ""
 
 
-def contradictions(build: Build, verdict: Verdict, report: Report, around: Around) -> list[str]:
-    """Each contradiction in words."""
-    rules = (_of_release, _of_cause, _of_attach_type, _of_option, _of_types, _of_attached)
-    return [line for rule in rules for line in rule(build, verdict, report, around)]
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A cause that is claimed: of whom (a breadcrumb, "" for the object), and what it is about."""
+
+    who: str
+    cause: str
+    subject: str
 
 
-def _of_release(build: Build, _verdict: Verdict, report: Report, _around: Around) -> Iterator[str]:
-    said = report.guest.get("release")
-    if said is not None and said != build.release:
-        yield f"the guest is {said}, the inventory is of {build.release}"
+def contradictions(build: Build, said: Iterable[Said], report: Report, around: Around) -> list[str]:
+    """Each contradiction in words, once."""
+    of_causes, of_report = (_of_cause, _of_attach_type, _of_option), (_of_release, _of_types, _of_attached)
+    found = [
+        f"{claim.who}: {line}" if claim.who else line
+        for claim in said
+        for rule in of_causes
+        for line in rule(build, claim, report, around)
+    ]
+    return list(dict.fromkeys([*found, *(line for rule in of_report for line in rule(build, report, around))]))
 
 
-def _of_cause(build: Build, verdict: Verdict, report: Report, around: Around) -> Iterator[str]:
-    absent, present = _ABSENT.get(verdict.cause), _PRESENT.get(verdict.cause)
+def _of_release(build: Build, report: Report, _around: Around) -> Iterator[str]:
+    told = report.guest.get("release")
+    if told is not None and told != build.release:
+        yield f"the guest is {told}, the inventory is of {build.release}"
+
+
+def _of_cause(build: Build, said: Said, report: Report, around: Around) -> Iterator[str]:
+    absent, present = _ABSENT.get(said.cause), _PRESENT.get(said.cause)
     kind = absent or present
-    if not kind or not verdict.subject:
+    if not kind or not said.subject:
         return
-    name = full_name(kind, _type_of(verdict, report) if kind in ("map_types", "program_types") else verdict.subject)
+    name = full_name(kind, _type_of(said, report) if kind in ("map_types", "program_types") else said.subject)
     there = name in build.names(kind)
     if absent and there and not build.switched_off(kind, name) and not (kind == "kfuncs" and name in around.modules):
-        yield f"{verdict.cause}: the build has {name}"
+        yield f"{said.cause}: the build has {name}"
     if present and not there and name not in around.modules:
-        yield f"{verdict.cause}: the build has no {name}"
+        yield f"{said.cause}: the build has no {name}"
 
 
-def _of_attach_type(build: Build, verdict: Verdict, _report: Report, around: Around) -> Iterator[str]:
+def _of_attach_type(build: Build, said: Said, _report: Report, around: Around) -> Iterator[str]:
     """A way to attach that is missing: its type is not in the build or compiled out, or what it loads with is not."""
-    name = _attach_type(around, verdict.subject) if verdict.cause == "attach-type-missing" else ""
-    asked_with = next((flag for prefix, flag in _LOADED_WITH.items() if verdict.subject.startswith(prefix)), None)
+    name = _attach_type(around, said.subject) if said.cause == "attach-type-missing" else ""
+    asked_with = next((flag for prefix, flag in LOADED_WITH.items() if said.subject.startswith(prefix)), None)
     if asked_with and asked_with not in build.flags:
         return
     if name in build.attach_types and not build.switched_off("attach_types", name):
-        yield f"{verdict.cause}: the build has {name}"
+        yield f"{said.cause}: the build has {name}"
 
 
-def _of_option(build: Build, verdict: Verdict, _report: Report, around: Around) -> Iterator[str]:
+def _of_option(build: Build, said: Said, report: Report, around: Around) -> Iterator[str]:
     """What is said to be compiled out, and is not: the option is set, or the build has never heard of it."""
-    if verdict.cause != "config-disabled":
+    if said.cause != "config-disabled":
         return
-    kind = "attach_types" if "." in verdict.subject or "/" in verdict.subject else "program_types"
-    name = _attach_type(around, verdict.subject) if kind == "attach_types" else full_name(kind, verdict.subject)
+    if any(m.name == said.subject for m in report.maps):
+        kind, name = "map_types", full_name("map_types", _type_of(said, report))
+    elif "." in said.subject or "/" in said.subject:
+        kind, name = "attach_types", _attach_type(around, said.subject)
+    else:
+        kind, name = "program_types", full_name("program_types", said.subject)
     if name and not build.switched_off(kind, name):
-        yield f"{verdict.cause}: no option of the build switches {name} off"
+        yield f"{said.cause}: no option of the build switches {name} off"
 
 
 def _attach_type(around: Around, section: str) -> str:
@@ -82,12 +101,12 @@ def _attach_type(around: Around, section: str) -> str:
     return "" if name == "BPF_CGROUP_INET_INGRESS" and not section.removeprefix("?").startswith("cgroup") else name
 
 
-def _type_of(verdict: Verdict, report: Report) -> str:
+def _type_of(said: Said, report: Report) -> str:
     """The subject of a missing map type may be the map."""
-    return next((m.type for m in report.maps if m.name == verdict.subject), verdict.subject)
+    return next((m.type for m in report.maps if m.name == said.subject), said.subject)
 
 
-def _of_types(build: Build, _verdict: Verdict, report: Report, _around: Around) -> Iterator[str]:
+def _of_types(build: Build, report: Report, _around: Around) -> Iterator[str]:
     """What was created or loaded must be of a type that the build has."""
     used = {("map_types", m.type) for m in report.maps if m.outcome is Creation.CREATED}
     used |= {("program_types", p.type) for p in report.programs if p.autoload and p.load_errno == 0}
@@ -99,7 +118,7 @@ def _of_types(build: Build, _verdict: Verdict, report: Report, _around: Around) 
             yield f"{name} works there, and {option} is not set"
 
 
-def _of_attached(build: Build, _verdict: Verdict, report: Report, around: Around) -> Iterator[str]:
+def _of_attached(build: Build, report: Report, around: Around) -> Iterator[str]:
     """What attached did so by a type that the build has; libbpf does without one that an older kernel lacks."""
     for program in report.programs:
         name = _attach_type(around, program.section) if program.attach is Attach.ATTACHED else ""

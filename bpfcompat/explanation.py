@@ -20,7 +20,7 @@ from bpfcompat.fixes import Ground, fixes
 from bpfcompat.inventoried import Here
 from bpfcompat.model import Answer, Report, Verdict
 from bpfcompat.nearby import Near
-from bpfcompat.verdict import Refusal
+from bpfcompat.verdict import INACTIVE, Refusal
 
 FORMAT = 1
 MAX_OTHERS = 12
@@ -185,12 +185,17 @@ def explain(known: Known) -> Explanation:
         source=_source(known),
         nearest_pass=nearest_pass(known.results, known.kernel),
         evidence=_evidence(known, told),
-        fix=fixes(ground) if told.slug else (),
+        fix=fixes(ground) if told.slug else fixes(Ground("lsm-inactive")) if _inactive(known) else (),
         others=tuple(_others(known))[:MAX_OTHERS],
         notes=known.verdict.notes,
         report=known.report_digest,
         reproduce=again(f"{known.object}@{known.kernel}"),
     )
+
+
+def _inactive(known: Known) -> bool:
+    """True where LSM programs attach and nothing will call them."""
+    return any(note.startswith(INACTIVE) for note in known.verdict.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +261,7 @@ def _subject(refusal: Refusal | None) -> Subject:
         "map-create-failed": "map", "map-memlock": "map", "core-relocation-unresolved": "relocation",
         "attach-target-missing": "target",
     }  # fmt: skip
-    field = names.get(slug)
+    field = "map" if any(m.name == about for m in refusal.case.maps) and slug == "config-disabled" else names.get(slug)
     return replace(found, **{field: about}) if field and about != clip(own) else found
 
 

@@ -213,6 +213,18 @@ FIXES: Sequence[Fix] = (
         lambda g: bool(g.section),
         _autoload_off,
     ),
+    Fix(
+        ("lsm-inactive",),
+        _always,
+        lambda g: "start the kernel with bpf at the end of its list of security modules: `lsm=…,bpf` with those of "
+        "/sys/kernel/security/lsm, or CONFIG_LSM",
+    ),
+    Fix(
+        ("lsm-inactive",),
+        _always,
+        lambda g: "let the application look for bpf in /sys/kernel/security/lsm, and say so where it is not: "
+        "attaching succeeds all the same",
+    ),
     Fix(("verifier-bounds",), lambda g: not g.said and bool(g.hint), lambda g: g.hint),
     Fix(
         ("verifier-rejected", "verifier-bounds"),

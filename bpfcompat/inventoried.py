@@ -67,7 +67,9 @@ def _since(kind: str, name: str, otherwise: str = "") -> tuple[str, str]:
     found = upstream(kind, name)
     if found is None:
         return otherwise, _TABLE if otherwise else ""
-    return (f"{found.version} (not in {found.after})" if found.after else found.version), found.source
+    ends = [f"not in {found.after}"] if found.after else []
+    ends += [f"gone by {found.until}"] if found.until else []
+    return f"{found.version} ({', '.join(ends)})" if ends else found.version, found.source
 
 
 def _backported(kind: str, name: str, release: str) -> str:
@@ -129,6 +131,8 @@ def _attach_type(case: Case, section: str, asked: Asked) -> Here:
 
 
 def _disabled(case: Case, section: str, asked: Asked) -> Here:
+    if any(m.name == section for m in case.maps):
+        return _map(case, section, asked)
     return (_program_type if case.phase is Phase.LOAD else _attach_type)(case, section, asked)
 
 

@@ -376,11 +376,13 @@ def verdict_action(
     expected: Sequence[Any] = (),
     modules: str | None = None,
     command: Mapping[str, Any] | None = None,
+    inventory: str | None = None,
 ) -> Action:
     """Classify one report; needs no boot.
 
     `expected` is what behaviour tests are held against, `modules` the index that tells in which module a kfunc is,
-    `command` what was asked of the project's own loader.
+    `command` what was asked of the project's own loader, `inventory` the key under which the kernel's inventory is
+    read: it stands for the files and the reader, so that this key is known before anything is read.
     """
     inputs: dict[str, Any] = {"report": report, "object": object_digest, "attach": attach, "classifier": classifier}
     if expected:
@@ -389,6 +391,8 @@ def verdict_action(
         inputs["modules"] = modules
     if command:
         inputs["command"] = dict(command)
+    if inventory:
+        inputs["inventory"] = inventory
     return Action("verdict", str(pair), inputs)
 
 

@@ -6,10 +6,10 @@ A version words an explanation and decides nothing: distributions take back what
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PREFIXES = {
     "helpers": "",
@@ -26,12 +26,15 @@ PREFIXES = {
 class Since(NamedTuple):
     """`version` had it, by `source`.
 
-    Where `after` is not empty nobody looked between: a release after that one and up to `version` brought it.
+    Where `after` is not empty nobody looked between: a release after that one and up to `version` brought it.  Where
+    `until` is not empty it is gone again: that release was looked at and lacks it, by `gone`.  Only kfuncs go.
     """
 
     version: str
     source: str
     after: str = ""
+    until: str = ""
+    gone: str = ""
 
     @property
     def words(self) -> str:
@@ -71,10 +74,16 @@ def table() -> Mapping[tuple[str, str], Since]:
     raw = json.loads(text)
     sources = raw["sources"]
     return {
-        (kind, name): Since(str(row[0]), str(sources[row[1]]), str(row[2]) if len(row) > 2 else "")
+        (kind, name): Since(str(row[0]), str(sources[row[1]]), *_ends(row[2:], sources))
         for kind, rows in raw["rows"].items()
         for name, row in rows.items()
     }
+
+
+def _ends(rest: Sequence[Any], sources: Sequence[Any]) -> tuple[str, str, str]:
+    """The optional rest of a row: what was looked at before, and what lacks it again, by which source."""
+    after, until = str(rest[0]) if rest else "", str(rest[1]) if rest[1:] else ""
+    return after, until, str(sources[rest[2]]) if until else ""
 
 
 def version(text: str) -> tuple[int, int]:

@@ -1,13 +1,14 @@
 """The since table, made: uapi headers of releases and a reviewed seed in, rows out.  Pure; refuses what contradicts.
 
 A name is of the first header that has it.  Where the header before is of the release before, that is the answer; where
-releases lie between, the seed says which, and must lie within.  Without either the row says both ends.
+releases lie between, the seed says which, and must lie within.  Without either the row says both ends.  Kfuncs are in
+no header and no promise: a row names builds that have one, those before that had not, and those after that have not.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from bpfcompat.errors import ConfigError
 from bpfcompat.since import PREFIXES, full_name, version
 
 MAX_HEADER = 4 << 20
+BEFORE_KFUNCS = "5.12"  # commit e6ac2450d6de ("bpf: Support bpf program calling kernel function") (in v5.13)
 LAST = {2: 6, 3: 19, 4: 20, 5: 19, 6: 19}  # the last release of each major number
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _NAME = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?:=\s*([^,]+?)\s*)?$")
@@ -27,22 +29,28 @@ _NO_NAME = re.compile(r"_*MAX_|__|unspec$|.*_UNSPEC$")
 class Header:
     """The names of one release's uapi header, by kind; of helpers with their ids.
 
-    `source` says where it is from, and `builds` where its kfuncs are, which no header has.
+    `source` says where it is from.  `builds` are the releases (`6.12.95+deb12-cloud-amd64`) of kernels whose kfuncs
+    were looked at, which no header has; a kfunc's value are those that have it.
     """
 
     series: str
     source: str
     names: Mapping[str, Mapping[str, Any]]
-    builds: str = ""
+    builds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table: the release, its source, and the newest release that was looked at and lacks it."""
+    """A row of the table: the release, its source, and the newest release before that was looked at and lacks it.
+
+    `until` is the first release from which on all that was looked at lack it again, by `gone`.
+    """
 
     version: str
     source: str
     after: str = ""
+    until: str = ""
+    gone: str = ""
 
 
 Table = Mapping[str, Mapping[str, Row]]
@@ -105,16 +113,29 @@ def _of_ids(text: str, by_id: Mapping[int, str]) -> list[str]:
 
 def of_builds(series: str, builds: Sequence[Build]) -> Header:
     """What the builds of a release have, for where no header of it can be had; flags stand in the header alone."""
-    names = {kind: {n: v for build in builds for n, v in build.names(kind).items()} for kind in (*ENUMS, "kfuncs")}
-    source = f"BTF of {', '.join(sorted(build.release for build in builds))}"
-    return Header(series, source, names, source)
+    names: dict[str, dict[str, Any]] = {
+        kind: {n: v for build in builds for n, v in build.names(kind).items()} for kind in ENUMS
+    }
+    releases = tuple(sorted({build.release for build in builds}))
+    every = sorted({name for build in builds for name in build.kfuncs})
+    names["kfuncs"] = {n: tuple(sorted({b.release for b in builds if n in b.kfuncs})) for n in every}
+    return Header(series, _btf_of(releases), names, releases)
+
+
+def _btf_of(releases: Sequence[str]) -> str:
+    return f"BTF of {', '.join(releases)}"
+
+
+def flavour(release: str) -> str:
+    """`cloud-amd64` of `6.12.95+deb12-cloud-amd64`: what a flavour leaves out, no release of it has."""
+    return re.sub(r"^[0-9][0-9.]*(\+deb\d+)?(-\d+)?-?", "", release)
 
 
 def with_kfuncs(header: Header, builds: Header | None) -> Header:
     """A header beside the builds of its release: no header has kfuncs."""
     if builds is None:
         return header
-    return Header(header.series, header.source, {**header.names, "kfuncs": builds.names["kfuncs"]}, builds.source)
+    return Header(header.series, header.source, {**header.names, "kfuncs": builds.names["kfuncs"]}, builds.builds)
 
 
 def make(headers: Sequence[Header], seed: Table) -> dict[str, dict[str, Row]]:
@@ -124,15 +145,16 @@ def make(headers: Sequence[Header], seed: Table) -> dict[str, dict[str, Row]]:
         those = [header for header in headers if kind in header.names]
         every = dict.fromkeys(name for header in those for name in header.names[kind])
         rows = {name: _row(kind, name, those, seed.get(kind, {}).get(name)) for name in every}
-        found[kind] = {name: row for name, row in rows.items() if row}
+        found[kind] = {name: _ended(kind, name, those, row) for name, row in rows.items() if row}
     return found
 
 
 def _row(kind: str, name: str, headers: Sequence[Header], said: Row | None) -> Row | None:
     first = next(n for n, header in enumerate(headers) if name in header.names[kind])
     header = headers[first]
-    source = header.builds if kind == "kfuncs" else header.source
-    before = headers[first - 1].series if first else ""
+    before, source = headers[first - 1].series if first else "", header.source
+    if kind == "kfuncs":
+        before, source = _of_kfunc(name, headers, first)
     if said and not (version(before or "0.0") < version(said.version) <= version(header.series)):
         hint = f"what was looked at before is {before or 'nothing'}: correct since_seed.toml"
         raise ConfigError(f"since: {kind} {name}: the seed says {said.version}, the first to have it is {source}", hint)
@@ -143,6 +165,36 @@ def _row(kind: str, name: str, headers: Sequence[Header], said: Row | None) -> R
     if not before and kind in ENUMS:  # older than all that was looked at
         raise ConfigError(f"since: {kind} {name}: no header is without it, and the seed has no row")
     return Row(header.series, source, before) if before else None
+
+
+def _of_kfunc(name: str, headers: Sequence[Header], first: int) -> tuple[str, str]:
+    """The newest release before that was looked at and lacks a kfunc, and the builds that have it and lack it.
+
+    Only a build of a flavour that has it later tells that upstream had not; another one may leave it out.
+    """
+    has = headers[first].names["kfuncs"][name]
+    for header in reversed(headers[:first]):
+        lacks = _of_flavours(header.builds, has)
+        if lacks:
+            return header.series, f"{_btf_of(has)}; not in that of {', '.join(lacks)}"
+    return BEFORE_KFUNCS, f"{_btf_of(has)}; no older one of its flavour was looked at, and 5.13 brought kfuncs"
+
+
+def _of_flavours(releases: Sequence[str], like: Sequence[str]) -> list[str]:
+    wanted = {flavour(release) for release in like}
+    return [release for release in releases if flavour(release) in wanted]
+
+
+def _ended(kind: str, name: str, headers: Sequence[Header], row: Row) -> Row:
+    """A row with its end, where all releases from one on lack the name; ConfigError for what is never taken away."""
+    last = max(n for n, header in enumerate(headers) if name in header.names[kind])
+    for header in headers[last + 1 :]:
+        if kind != "kfuncs":
+            raise ConfigError(f"since: {kind} {name}: {header.source} no longer has it, and it is part of the uapi")
+        lacks = _of_flavours(header.builds, headers[last].names[kind][name])
+        if lacks:
+            return replace(row, until=header.series, gone=_btf_of(lacks))
+    return row
 
 
 def is_next(old: str, new: str) -> bool:
@@ -161,14 +213,20 @@ def unordered(table: Table, ids: Mapping[str, int]) -> list[str]:
     ]
 
 
+def _listed(row: Row, place: Mapping[str, int]) -> list[str | int]:
+    end = [row.after, row.until, place[row.gone]] if row.until else [row.after] if row.after else []
+    return [row.version, place[row.source], *end]
+
+
 def rendered(table: Table) -> bytes:
-    """The table as JSON: `rows` by kind and name as [version, source, after?]; a source is its place in `sources`."""
-    sources = list(dict.fromkeys(row.source for rows in table.values() for row in rows.values()))
+    """The table as JSON, of `rows` by kind and name; a source is its place in `sources`.
+
+    A row is [version, source], [version, source, after], or [version, source, after or "", until, gone].
+    """
+    every = [row for rows in table.values() for row in rows.values()]
+    sources = list(dict.fromkeys([*(row.source for row in every), *(row.gone for row in every if row.gone)]))
     place = {source: n for n, source in enumerate(sources)}
-    rows = {
-        kind: {n: [r.version, place[r.source], *([r.after] if r.after else [])] for n, r in found.items()}
-        for kind, found in table.items()
-    }
+    rows = {kind: {n: _listed(row, place) for n, row in found.items()} for kind, found in table.items()}
     head = {"about": "written by `doit since`; do not edit it", "sources": sources}
     body = ",\n".join(
         f" {json.dumps(kind)}: {{\n"

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from bpfcompat import as_declared, costs, judging
 from bpfcompat.behaviour import BehaviourTest, Outcome, TestVerdict
+from bpfcompat.builds import Build
 from bpfcompat.causes import (
     CAUSES,
     Case,
@@ -21,9 +22,11 @@ from bpfcompat.causes import (
     Finding,
     Phase,
     attach_since,
+    attach_type,
     clip,
     errno_name,
     explain,
+    lacks,
     older,
 )
 from bpfcompat.commanded import SLUGS as COMMANDED
@@ -37,6 +40,7 @@ from bpfcompat.model import (
     Attach,
     AttachMode,
     Creation,
+    MapReport,
     MapVerdict,
     Measures,
     ProgramReport,
@@ -45,8 +49,9 @@ from bpfcompat.model import (
     Verdict,
 )
 
-CLASSIFIER = 4  # raise it whenever the same report may give another verdict
+CLASSIFIER = 5  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
+INACTIVE = "ATTACHED BUT INACTIVE"  # begins the note on LSM programs that nothing calls
 SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *COMMANDED,
          *(cause.slug for cause in CAUSES))  # fmt: skip
 MAX_NOTES = 50
@@ -75,15 +80,19 @@ def classify(
     tests: Sequence[BehaviourTest] = (),
     homes: Mapping[str, str] = MappingProxyType({}),
     command: Mapping[str, Any] | None = None,
+    build: Build | None = None,
 ) -> Verdict:
     """The verdict of a report.
 
     `facts` is what elf.facts_or_fault() says of the same object: it words the verdict and is asked which programs
     the report must speak of; it never decides against the loader.  `tests` are held against what the report tells of
     them once the object loads and attaches.  `homes`: kfunc → the module of this kernel that holds it.  `command` is
-    what was asked of the project's own loader, of the probe's spec, if that was asked instead of libbpf.
+    what was asked of the project's own loader, of the probe's spec, if that was asked instead of libbpf.  `build` is
+    the inventory of this kernel's exact build, where its files say what it has: it tells causes apart, and decides no
+    answer; without one a table of releases does.
     """
-    found = replace(_of_object(report, facts, attach, homes, command), maps=costs.map_verdicts(report))
+    asker = _Asker(report, facts, homes, build)
+    found = replace(_of_object(report, facts, attach, asker, command), maps=costs.map_verdicts(report))
     if not tests or found.cause == CONTRADICTORY:
         return found
     if found.answer is not Answer.COMPATIBLE:
@@ -95,15 +104,36 @@ def classify(
 
 
 def refusal_of(
-    report: Report, facts: ObjectFacts | str, attach: AttachMode, homes: Mapping[str, str], program: str = ""
+    report: Report,
+    facts: ObjectFacts | str,
+    attach: AttachMode,
+    homes: Mapping[str, str],
+    program: str = "",
+    build: Build | None = None,
 ) -> Refusal | None:
     """What decides against an object, or against one of its programs asked alone; None when no kernel refused it."""
-    asker = _Asker(report, facts, homes)
+    asker = _Asker(report, facts, homes, build)
     if not program:
         otherwise = report.command is not None or report.ending is not None or as_declared.objection(report) is not None
         return None if otherwise else asker.refusal(attach)
     found = next((p for p in report.programs if p.name == program), None)
     return asker.refused(found, attach) if found else None
+
+
+def refusals(
+    report: Report, facts: ObjectFacts | str, attach: AttachMode, homes: Mapping[str, str], build: Build | None = None
+) -> Iterator[tuple[str, Refusal]]:
+    """All that was refused, by a breadcrumb: the object (""), each program asked alone, each map asked alone."""
+    asker, whole = _Asker(report, facts, homes, build), refusal_of(report, facts, attach, homes, "", build)
+    if whole is not None:
+        yield "", whole
+    for program in report.programs:
+        refused = asker.refused(program, attach)
+        if refused is not None:
+            yield f"program '{clip(program.name)}'", refused
+    for made in report.maps:
+        if made.errno and made.libbpf.text:
+            yield f"map '{clip(made.name)}'", asker.map(made)
 
 
 def _behaved(report: Report, found: Verdict, tests: Sequence[BehaviourTest]) -> Verdict:
@@ -125,10 +155,9 @@ def _of_object(
     report: Report,
     facts: ObjectFacts | str,
     attach: AttachMode,
-    homes: Mapping[str, str],
+    asker: "_Asker",
     command: Mapping[str, Any] | None,
 ) -> Verdict:
-    asker = _Asker(report, facts, homes)
     programs = tuple(asker.program(program, attach) for program in report.programs)
     if report.ending is not None:
         return fate_verdict(report, report.ending, programs)
@@ -173,9 +202,11 @@ def _objected(
 class _Asker:
     """Turns each refusal of a report into a case and asks the table."""
 
-    def __init__(self, report: Report, facts: ObjectFacts | str, homes: Mapping[str, str]) -> None:
+    def __init__(
+        self, report: Report, facts: ObjectFacts | str, homes: Mapping[str, str], build: Build | None = None
+    ) -> None:
         self.report = report
-        self.homes = homes
+        self.homes, self.build = homes, build
         self.facts = None if isinstance(facts, str) else facts
         self.fault = facts if isinstance(facts, str) else ""
 
@@ -224,6 +255,10 @@ class _Asker:
         """How far this program was asked to go: as declared for it, else as its object."""
         return as_declared.attach_mode(self.report, program, attach)
 
+    def map(self, found: MapReport) -> Refusal:
+        """Why a map is not made."""
+        return self._ask(Phase.LOAD, found.errno, found.libbpf.text, "", None)
+
     def _whole(self, load_errno: int) -> Refusal:
         words = self.report.load_log.text
         return self._ask(Phase.LOAD, load_errno, words, words, None)
@@ -234,7 +269,7 @@ class _Asker:
     def _ask(self, phase: Phase, number: int, libbpf: str, verifier: str, program: ProgramReport | None) -> Refusal:
         report = self.report
         case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program,
-                    self.homes)  # fmt: skip
+                    self.homes, self.build)  # fmt: skip
         return Refusal(case, *explain(case))
 
 
@@ -308,7 +343,7 @@ def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
         yield "attaching was not asked for"
     else:
         yield from _not_attempted(
-            report, [p for p in expected if p.attach is Attach.NOT_ATTEMPTED and not p.load_errno]
+            report, [p for p in expected if p.attach is Attach.NOT_ATTEMPTED and not p.load_errno], asker.build
         )
     for program in report.programs:
         if not program.autoload and program.load_errno:
@@ -330,7 +365,7 @@ def _inactive(report: Report, expected: list[ProgramReport]) -> Iterator[str]:
     names = [p.name for p in expected if p.type == "lsm" and p.attach is Attach.ATTACHED]
     if names and isinstance(active, list | tuple) and "bpf" not in active:
         listed = clip(",".join(map(str, active)))
-        yield f"ATTACHED BUT INACTIVE: {_named(names)}: bpf is not among the active LSMs ({listed}): never called"
+        yield f"{INACTIVE}: {_named(names)}: bpf is not among the active LSMs ({listed}): never called"
 
 
 def _not_loaded(report: Report) -> Iterator[str]:
@@ -342,11 +377,11 @@ def _not_loaded(report: Report) -> Iterator[str]:
             yield f"module {clip(module['name'], 64)}: not loaded: {errno_name(module['errno'])}"
 
 
-def _not_attempted(report: Report, programs: list[ProgramReport]) -> Iterator[str]:
+def _not_attempted(report: Report, programs: list[ProgramReport], build: Build | None) -> Iterator[str]:
     reasons: dict[str, list[str]] = {}
     for program in programs:
-        since = attach_since(program.section)
-        if older(report.guest, since):
+        since, absent = attach_since(program.section), lacks(build, "attach_types", attach_type(program.section))
+        if absent or (absent is None and older(report.guest, since)):
             where, release = f"{_named([program.name])}: {program.section}", report.guest.get("release")
             yield clip(f"LOADS, BUT WILL HARDLY ATTACH: {where} attaches since Linux {since}, this kernel is {release}")
         reasons.setdefault(program.attach_reason or "no reason given", []).append(program.name)

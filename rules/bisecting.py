@@ -161,7 +161,7 @@ def _names(builds: Sequence[Listed]) -> list[str]:
 def _asker(session: Session, spec: ObjectSpec, builds: dict[str, Listed], voice: Voice) -> Controller:
     """An asker that knows the builds as kernels; each is asked once, so none is frozen for later."""
     shop = session.asker.shop
-    kernels = {name: _kernel(name, build.locked) for name, build in builds.items()}
+    kernels = {name: kernel_of(name, build.locked) for name, build in builds.items()}
     lock = replace(shop.lock, kernels={**shop.lock.kernels, **{n: b.locked for n, b in builds.items()}})
     matrix = plan.Matrix(
         {**shop.matrix.objects, spec.name: spec},
@@ -181,7 +181,8 @@ def sites_of(packages: Iterable[LockedPackage], mirror: Callable[[], str], sites
     return (*sites, target(mirror()).site)
 
 
-def _kernel(name: str, package: LockedPackage) -> KernelSpec:
+def kernel_of(name: str, package: LockedPackage) -> KernelSpec:
+    """A kernel of the archive that is in no catalogue."""
     about = f"{package.package} {package.version} of {package.suite}"
     return KernelSpec(name, ARCH, AptSource(package.suite, ARCH, package.package), optional=True, about=about)
 

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bpfcompat import elf, kmods, libbpfs
+from bpfcompat import building, elf, kmods, libbpfs
 from bpfcompat.action import Action
 from bpfcompat.asking import CLASSIFIER_SOURCES, HERE
 from bpfcompat.beside import OBJECT, log_name
 from bpfcompat.btftypes import Types
-from bpfcompat.builds import Build
 from bpfcompat.digest import canonical
 from bpfcompat.errors import BpfcompatError, ConfigError, ObjectError
 from bpfcompat.explanation import Explanation, Known, Result, Source, explain, to_json
@@ -48,7 +47,8 @@ class Explainer:
         if program and program not in (names := [p.name for p in report.programs]):
             raise ConfigError(f"{pair}: no program {program[:80]!r}", hint=", ".join(names[:8]))
         attach = AttachMode(self.session.matrix.objects[pair.object].attach)
-        refusal = refusal_of(report, facts, attach, kmods.homes(asker, kernel), program)
+        build = building.if_readable(asker, kernel)
+        refusal = refusal_of(report, facts, attach, kmods.homes(asker, kernel), program, build)
         beside = self.beside(pair, self._results(pair, program)) if results is None else tuple(results)
         log = self._whole_log(pair, report, refusal)
         known = Known(pair.object, kernel, report, verdict, refusal, blob.digest, program, log, results=beside)
@@ -57,7 +57,7 @@ class Explainer:
         return explain(
             replace(
                 known,
-                build=self.build(kernel),
+                build=build,
                 near=partial(self._near, kernel),
                 functions=partial(self._functions, kernel),
                 attach_type=self._attach_type,
@@ -91,13 +91,6 @@ class Explainer:
             "sources": {name: memo.digest(HERE / name) for name in SOURCES},
         }
         return Action("explanation", str(pair), inputs)
-
-    def build(self, kernel: str) -> Build | None:
-        """A kernel's inventory; None for one without BTF, or whose BTF cannot be read."""
-        try:
-            return self.session.asker.build(kernel)
-        except (BpfcompatError, NotThere):
-            return None
 
     def types(self, kernel: str) -> Types | None:
         """The types of a kernel's BTF, for what an inventory does not hold; None where there are none to be read."""

@@ -32,7 +32,7 @@ def capture() -> None:
 
     session = asking.session_of(ROOT, Terminal(sys.stderr))
     asking.ask_all(session)
-    for kernel in asking.KERNELS:
+    for kernel in asking.ALL:
         found = asking.capture(session, kernel, say)
         text = json.dumps(asking.file_of(session, kernel, found), indent=0, sort_keys=True)
         (score.CASES / f"{kernel}.json").write_text(text + "\n")
@@ -53,6 +53,10 @@ def lines(found: dict[str, list[Answer]]) -> Iterator[str]:
         yield from ("", f"**Labelled: {name}**", "", *score.table(rows))
     every = [a for rows in found.values() for a in rows]
     yield from ("", "**All, by cause**", "", *score.by_cause(every), "")
+    yield from ("**Causes of which no log of a kernel is kept**", "", "| causes | kernels | why |", "|---|---|---|")
+    for row in score.absent():
+        yield f"| {', '.join(f'`{c}`' for c in row.causes)} | {', '.join(f'`{k}`' for k in row.on)} | {row.why} |"
+    yield ""
     right, unknown = sum(a.right for a in every), sum(a.unknown for a in every)
     yield f"{len(every)} failures on {len({a.case.kernel for a in every})} kernels: " + (
         f"right {100 * right / len(every):.1f} %, unknown {100 * unknown / len(every):.1f} %, "
@@ -83,8 +87,9 @@ def main() -> int:
             (score.CASES / f"{real.CORPUS}-{kernel}.json").write_text(text + "\n")
     if args.examples:
         from bench.labels.goldens import keep
+        from bpfcompat.voice import Terminal
 
-        keep(ROOT, say)
+        keep(ROOT, Terminal(sys.stderr), say)
     if args.causes:
         from bench.labels import goldens
         from bpfcompat.voice import Terminal

@@ -6,9 +6,11 @@ reports of examples/.  Nothing is booted.
 """
 
 import json
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from bpfcompat.behave import parse_tests
 from bpfcompat.behaviour import BehaviourTest
 from bpfcompat.causes import Certainty
 from bpfcompat.elf import ObjectFacts, facts_from_json
+from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
 from bpfcompat.model import AttachMode, Report, Verdict
 from bpfcompat.verdict import classify, refusal_of
 from bpfcompat.wire import report_from_json
@@ -111,6 +114,37 @@ def examples(folder: Path = EXAMPLES) -> Iterator[Case]:
             why = kept["expect"].get("why", "as bpfcompat.toml expects")
             report, asked = report_from_json(kept["report"]), Asked.from_json(kept.get("asked", {}))
             yield Case(kept["kernel"], kept["object"], "", kept["expect"]["cause"], why, report, facts, asked=asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Causes of which no log of some kernels is kept, and why not."""
+
+    causes: tuple[str, ...]
+    why: str
+    on: tuple[str, ...] = ("*",)
+
+    def tells(self, cause: str, kernel: str) -> bool:
+        """True where it is about this pair."""
+        return cause in self.causes and any(fnmatchcase(kernel, p) for p in self.on)
+
+
+def absent() -> tuple[Absent, ...]:
+    """All of absent.toml."""
+    rows = tomllib.loads((Path(__file__).parent / "absent.toml").read_text())["absent"]
+    return tuple(Absent(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows)
+
+
+def kept() -> set[tuple[str, str]]:
+    """Each cause and build of which a log of a real kernel is kept."""
+    return {(case.cause, build_of(case.kernel)) for case in (*cases(), *examples())}
+
+
+def build_of(kernel: str) -> str:
+    """The kernel of the catalogue that is the same build without conditions, variant or another loader."""
+    plain, catalogue = kernel.partition("+")[0], load_catalogue([SHIPPED])
+    base = catalogue[plain].base if plain in catalogue else plain.rpartition("-")[0]
+    return base or plain
 
 
 def answer(case: Case) -> Answer:

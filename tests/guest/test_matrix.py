@@ -9,22 +9,28 @@ from pathlib import Path
 
 import pytest
 
+from bench.predictions import foretold, refuted
 from bpfcompat import kmods
 from bpfcompat.asking import Asker
 from bpfcompat.btfindex import KernelTypes
-from bpfcompat.contradictions import Around, contradictions
+from bpfcompat.causes import Certainty
+from bpfcompat.contradictions import Around, Said, contradictions
 from bpfcompat.corelo import Resolver, relocations
+from bpfcompat.elf import facts_or_fault
 from bpfcompat.foreseeing import predicted
 from bpfcompat.insns import read_code
 from bpfcompat.libbpf import section_type
 from bpfcompat.lineinfo import Debug
-from bpfcompat.model import Answer, Blob
+from bpfcompat.model import Answer, AttachMode, Blob
 from bpfcompat.plan import Pair
 from bpfcompat.predicting import Word
+from bpfcompat.verdict import refusals
 
 pytestmark = pytest.mark.guest
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+ABSENT = ("map-type-missing", "prog-type-missing", "attach-type-missing", "config-disabled", "helper-missing",
+          "kfunc-missing")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,10 @@ def test_trusted(first: subprocess.CompletedProcess[str], outputs: Path) -> None
 
 
 def test_no_contradictions(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
-    """No verdict of the matrix says what the inventory of the same build denies, or the other way round."""
+    """No cause that the matrix has of an object, a program or a map says what the inventory of that build denies.
+
+    Neither does one that is found without the inventory, by the tables alone; nor the inventory what a kernel showed.
+    """
     library = asker.shop.store.checked(asker.validator().outputs["libbpf.so"])
 
     @cache
@@ -84,12 +93,36 @@ def test_no_contradictions(first: subprocess.CompletedProcess[str], asker: Asker
         found = section_type(library, section)
         return f"BPF_{found[1].upper()}" if found else ""
 
-    wrong = []
+    wrong, held = [], 0
     for pair in asker.shop.matrix.pairs:
-        build, around = asker.build(pair.kernel), Around(kmods.homes(asker, pair.kernel), attach_type)
-        wrong += [f"{pair}: {line}" for line in
-                  contradictions(build, asker.verdict(pair), asker.report(pair), around)]  # fmt: skip
+        build, homes, report = asker.build(pair.kernel), kmods.homes(asker, pair.kernel), asker.report(pair)
+        facts = facts_or_fault(asker.shop.store.read(asker.object(pair.object)))
+        attach = AttachMode(asker.shop.matrix.objects[pair.object].attach)
+        told = {
+            Said(who, refusal.cause.slug, refusal.finding.subject)
+            for known in (build, None)
+            for who, refusal in refusals(report, facts, attach, homes, known)
+        }
+        held += len(told)
+        wrong += [f"{pair}: {line}" for line in contradictions(build, told, report, Around(homes, attach_type))]
     assert wrong == []
+    assert held > len(asker.shop.matrix.pairs) / 2  # objects, programs and maps that were refused
+
+
+def test_absent_is_proven(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
+    """Of all objects, programs and maps of the matrix, what an inventory can know to be absent is proven by it.
+
+    It knows nothing of which struct_ops a kernel registers.
+    """
+    sure: dict[str, set[Certainty]] = {}
+    for pair in asker.shop.matrix.pairs:
+        report, facts = asker.report(pair), facts_or_fault(asker.shop.store.read(asker.object(pair.object)))
+        attach, homes = AttachMode(asker.shop.matrix.objects[pair.object].attach), kmods.homes(asker, pair.kernel)
+        for _, found in refusals(report, facts, attach, homes, asker.build(pair.kernel)):
+            if found.cause.slug in ABSENT and not found.finding.subject.startswith("struct_ops"):
+                certainty = found.finding.certainty or found.cause.certainty
+                sure.setdefault(found.cause.slug, set()).add(certainty)
+    assert sure == {slug: {Certainty.PROVEN} for slug in ABSENT}
 
 
 def test_one_frame_of_truth(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
@@ -119,12 +152,18 @@ def test_relocations_as_reported(first: subprocess.CompletedProcess[str], asker:
 
 
 def test_never_more_pessimistic(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
-    """What is called impossible no kernel found compatible; most of what is called possible works."""
+    """What is called impossible no kernel found compatible; most of what is called possible works.
+
+    That goes for each program too: one that cannot load does not, asked alone.
+    """
     counted: dict[tuple[Word, Answer], int] = {}
+    programs = 0
     for pair, found in predicted(asker):
-        answer = asker.verdict(pair).answer
-        assert (found.word, answer) != (Word.IMPOSSIBLE, Answer.COMPATIBLE), f"{pair}: {found.obstacles}"
+        answer, report = asker.verdict(pair).answer, asker.report(pair)
+        assert refuted(found, answer, report) == [], str(pair)
         counted[found.word, answer] = counted.get((found.word, answer), 0) + 1
-    print(counted)
+        programs += sum(p.name in foretold(found) for p in report.programs)
+    print(counted, programs)
+    assert programs >= 25
     assert counted[Word.IMPOSSIBLE, Answer.INCOMPATIBLE] >= 38
     assert counted[Word.POSSIBLE, Answer.COMPATIBLE] >= 4 * counted[Word.POSSIBLE, Answer.INCOMPATIBLE]

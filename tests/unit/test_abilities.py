@@ -31,12 +31,25 @@ def test_object() -> None:
     assert facts.licence == "GPL" and set(facts.helpers) == {1, 4, 181}
 
 
-@pytest.mark.parametrize("refusal", [UNKNOWN, CANNOT, "func#0 @0\n0: helper call\nhelper call might sleep in a x\n"])
+WALKED = "0: R1=ctx() R10=fp0\n0: (85) call bpf_probe_read#4\n"
+UNREAD = "bpf_lsm_file_open is not sleepable\nprocessed 0 insns (limit 1000000) max_states_per_insn 0\n"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        UNKNOWN, CANNOT, "func#0 @0\n0: helper call\nhelper call might sleep in a x\n",
+        WALKED + "sleepable helper bpf_probe_read#4 in non-sleepable prog\n",
+        WALKED + "func bpf_probe_read#4 not supported for program type 17\n",
+        WALKED + "func bpf_probe_read#4 supported only for fentry/fexit/fsession/fmod_ret programs\n",
+    ],
+)  # fmt: skip
 def test_answers(refusal: str) -> None:
     """Loaded, or refused for its arguments, is allowed; refused for the helper is not; never walked is no answer."""
     told = report(h1=(13, ARGUMENT), h4=(22, refusal), h181=(0, ""), main=(22, ""))
     assert allowed(told, HELPERS) == ("map_lookup_elem", "loop")
     assert allowed(report(h1=(22, ""), h4=(22, "")), HELPERS) is None
+    assert allowed(report(h1=(22, UNREAD), h4=(22, UNREAD)), HELPERS) is None
     assert allowed(report(), HELPERS) is None
 
 

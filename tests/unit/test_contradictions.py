@@ -1,12 +1,15 @@
 """A verdict and an inventory that cannot both be right are found, and those that can are left alone."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bpfcompat.builds import Build
-from bpfcompat.contradictions import Around, contradictions
-from bpfcompat.model import Answer, Attach, Creation, Log, MapReport, ProgramReport, Report, Verdict
+from bpfcompat.contradictions import Around, Said, contradictions
+from bpfcompat.elf import ObjectFacts
+from bpfcompat.model import Attach, AttachMode, Creation, Log, MapReport, ProgramReport, Report
+from bpfcompat.verdict import refusals
 
 BUILD = Build(
     "6.1.0-x", helpers={"loop": 181}, map_types={"BPF_MAP_TYPE_HASH": 1, "BPF_MAP_TYPE_XSKMAP": 17},
@@ -22,7 +25,7 @@ AROUND = Around({"bpf_ct": "nf"}, lambda section: SECTIONS.get(section, ""))
 
 def found(cause: str, subject: str, **more: Any) -> list[str]:
     report = Report({"release": more.pop("release", "6.1.0-x")}, 0, Log(""), 0, Log(""), **more)
-    return contradictions(BUILD, Verdict(Answer.INCOMPATIBLE, cause, "", subject=subject), report, AROUND)
+    return contradictions(BUILD, [Said("", cause, subject)], report, AROUND)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,43 @@ def test_types() -> None:
     ]
     refused = MapReport("n", "hash", 4, 4, 1, Creation.FAILED)
     assert found("map-type-missing", "n", maps=(refused,)) == ["map-type-missing: the build has BPF_MAP_TYPE_HASH"]
+
+
+def test_compiled_out_map() -> None:
+    """A map type that is said to be compiled out is held against its own option."""
+    maps = (MapReport("m", "xskmap", 4, 4, 1), MapReport("n", "hash", 4, 4, 1))
+    assert found("config-disabled", "m", maps=maps) == []
+    assert found("config-disabled", "n", maps=maps) == [
+        "config-disabled: no option of the build switches BPF_MAP_TYPE_HASH off"
+    ]
+
+
+def test_each_program_and_map() -> None:
+    """Every program and map that was refused makes a claim of its own, and each is held; one line a contradiction."""
+    gone = "9: (85) call unknown#181\ninvalid func unknown#181\n"
+    programs = tuple(
+        ProgramReport(name, "xdp", "xdp", True, 22, Log(gone), Attach.NOT_ATTEMPTED) for name in ("one", "two")
+    )
+    maps = (MapReport("m", "arena", 4, 4, 1, Creation.FAILED, 22, "", Log("map 'm': failed to create: -EINVAL\n")),)
+    report = Report({"release": "6.1.0-x"}, 0, Log(""), 22, Log(""), programs, maps)
+    facts = ObjectFacts("little", "EM_BPF", (), (), (), (), (181,), "GPL", True)
+    said = [
+        Said(who, refusal.cause.slug, refusal.finding.subject)
+        for who, refusal in refusals(report, facts, AttachMode.ATTACH, {})
+    ]
+    assert [(s.who, s.cause, s.subject) for s in said] == [
+        ("", "helper-missing", "bpf_loop"),
+        ("program 'one'", "helper-missing", "bpf_loop"),
+        ("program 'two'", "helper-missing", "bpf_loop"),
+        ("map 'm'", "map-type-missing", "m"),
+    ]
+    has = replace(BUILD, map_types={**BUILD.map_types, "BPF_MAP_TYPE_ARENA": 33})
+    assert contradictions(has, said + said, report, AROUND) == [
+        "helper-missing: the build has loop",
+        "program 'one': helper-missing: the build has loop",
+        "program 'two': helper-missing: the build has loop",
+        "map 'm': map-type-missing: the build has BPF_MAP_TYPE_ARENA",
+    ]
 
 
 def test_attached() -> None:

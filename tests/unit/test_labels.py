@@ -3,6 +3,7 @@
 from bench.labels import score
 from bench.labels.__main__ import PAGE, answers, page
 from bench.labels.capture import labels
+from bench.labels.goldens import KERNELS
 from bpfcompat.causes import Certainty
 from bpfcompat.slugs import SLUGS
 
@@ -27,6 +28,24 @@ def test_labels_name_causes() -> None:
     told = {row.cause for row in labels()} | {case.cause for case in score.cases()}
     assert told <= SLUGS
     assert all(len(row.why) > 10 for row in labels())
+
+
+def test_each_cause_of_each_kernel() -> None:
+    """Of each cause and kernel a log is kept, or it is written why not; never both, and no reason is for nothing."""
+    kept, rows = score.kept(), score.absent()
+    pairs = {(cause, kernel) for cause in SLUGS for kernel in KERNELS}
+    reasons = {pair: [row for row in rows if row.tells(*pair)] for pair in pairs}
+    assert {pair for pair in pairs if (pair in kept) == bool(reasons[pair])} == set()
+    assert all(len(found) <= 1 for found in reasons.values())
+    assert {row.why for found in reasons.values() for row in found} == {row.why for row in rows}
+
+
+def test_builds() -> None:
+    """A kernel under conditions, a variant of a case, and one with another loader are the build of their base."""
+    names = ("debian-12-lockdown", "debian-12-refusing", "debian-13-6.18-bare", "debian-13+libbpf-1.1", "debian-13-rt")
+    assert [score.build_of(n) for n in names] == [
+        "debian-12", "debian-12", "debian-13-6.18", "debian-13", "debian-13-rt",
+    ]  # fmt: skip
 
 
 def test_a_wrong_answer_counts() -> None:

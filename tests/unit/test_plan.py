@@ -166,7 +166,13 @@ ARGUMENTS: dict[str, tuple[Callable[..., Action], tuple[st.SearchStrategy[Any], 
         lambda r, c, v: plan.initramfs_action(replace(KERNEL, release=r, config=c), v),
         (TEXT, st.none() | TEXT.map(blob), DIGESTS),
     ),
-    "verdict": (lambda *a: plan.verdict_action(Pair("x", "k"), *a), (DIGESTS, DIGESTS, TEXT, DIGESTS)),
+    "verdict": (
+        lambda *a: plan.verdict_action(Pair("x", "k"), *a),
+        (
+            *(DIGESTS, DIGESTS, TEXT, DIGESTS, st.lists(TEXT, max_size=2)),
+            *(st.none() | DIGESTS, st.none() | MAPS, st.none() | DIGESTS),
+        ),
+    ),
     "matrix": (
         plan.matrix_action,
         (

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from importlib import resources
 
 import pytest
@@ -13,6 +14,7 @@ from bpfcompat.errors import ConfigError
 from bpfcompat.sincetable import (
     Header,
     Row,
+    flavour,
     is_next,
     make,
     of_builds,
@@ -83,8 +85,15 @@ def test_neighbours() -> None:
     assert not is_next("6.12", "6.16") and not is_next("6.2", "6.2")
 
 
+GONE = ("6.13", "BTF of 6.13.1")
+UNSEEN = "no older one of its flavour was looked at, and 5.13 brought kfuncs"
+
+
 def test_kfuncs() -> None:
-    """Kfuncs are from builds alone, also beside a header; one that all builds have, and no seed, has no row."""
+    """Kfuncs are from builds alone, also beside a header; one that all builds have came with 5.13 or later.
+
+    A row names the builds that have it and those before that lack it; it ends where all later ones lack it.
+    """
 
     def builds(series: str, *names: str) -> Header:
         found = [Build(f"{series}.1", helpers={"x": 1}, kfuncs={n: frozenset()}) for n in names]
@@ -94,12 +103,45 @@ def test_kfuncs() -> None:
     rows = make([builds("6.1", "a", "z"), beside, builds("6.13", "d")], {"helpers": {"x": Row("3.18", "seed")},
                 "kfuncs": {"a": Row("6.0", "seed"), "b": Row("6.2", "seed")}})["kfuncs"]  # fmt: skip
     assert rows == {
-        "a": Row("6.0", "seed"),
-        "b": Row("6.2", "seed"),
-        "c": Row("6.12", "BTF of 6.12.1, 6.12.1, 6.12.1", "6.1"),
-        "d": Row("6.13", "BTF of 6.13.1"),
+        "a": Row("6.0", "seed", "", *GONE),
+        "b": Row("6.2", "seed", "", *GONE),
+        "c": Row("6.12", "BTF of 6.12.1; not in that of 6.1.1", "6.1", *GONE),
+        "d": Row("6.13", "BTF of 6.13.1; not in that of 6.12.1"),
+        "z": Row("6.1", f"BTF of 6.1.1; {UNSEEN}", "5.12", "6.12", "BTF of 6.12.1"),
     }
     assert with_kfuncs(header("6.12"), None) == header("6.12")
+
+
+def flavours(series: str, **kfuncs: str) -> Header:
+    """Builds of a release, by flavour, each with its kfuncs."""
+    return of_builds(series, [
+        Build(f"{series}.3+deb13-{f}-amd64", helpers={"x": 1}, kfuncs={n: frozenset() for n in names})
+        for f, names in kfuncs.items()
+    ])  # fmt: skip
+
+
+def test_gone() -> None:
+    """A kfunc that is away for a while is not gone; a name of the uapi that goes is refused."""
+    looked = [flavours(s, cloud=n) for s, n in (("6.1", ""), ("6.12", "ab"), ("6.13", "b"), ("6.14", "a"))]
+    rows = make(looked, {"helpers": {"x": Row("3.18", "seed")}})["kfuncs"]
+    assert {n: (r.until, r.gone) for n, r in rows.items()} == {
+        "a": ("", ""), "b": ("6.14", "BTF of 6.14.3+deb13-cloud-amd64"),
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="no longer has it"):
+        make([header("6.12"), header("6.13", "A"), header("6.14")], {})
+
+
+def test_flavours() -> None:
+    """What a flavour never has tells nothing of upstream: neither that it was not there yet, nor that it went."""
+    looked = [flavours("6.12", rt="", cloud=""), flavours("6.13", cloud=""),
+              flavours("6.14", cloud="", rt="r", big="b"), flavours("6.15", cloud="")]  # fmt: skip
+    rows = make(looked, {"helpers": {"x": Row("3.18", "seed")}})["kfuncs"]
+    has = "BTF of 6.14.3+deb13-{}-amd64; "
+    assert rows == {
+        "r": Row("6.14", has.format("rt") + "not in that of 6.12.3+deb13-rt-amd64", "6.12"),
+        "b": Row("6.14", has.format("big") + UNSEEN, "5.12"),
+    }
+    assert flavour("5.10.0-32-cloud-amd64") == "cloud-amd64" and flavour("7.3.4+deb13-amd64") == "amd64"
 
 
 def test_ranges() -> None:
@@ -119,8 +161,10 @@ def test_order() -> None:
 
 def test_rendered() -> None:
     """The table is JSON, and each source stands in it once."""
-    raw = json.loads(rendered({"helpers": {"a": Row("5.8", "s"), "b": Row("6.1", "s", "5.10")}}))
-    assert raw["sources"] == ["s"] and raw["rows"] == {"helpers": {"a": ["5.8", 0], "b": ["6.1", 0, "5.10"]}}
+    table = {"kfuncs": {"a": Row("5.8", "s"), "b": Row("6.1", "s", "5.10"), "c": Row("6.1", "s", "", "6.12", "t")}}
+    raw = json.loads(rendered(table))
+    assert raw["sources"] == ["s", "t"]
+    assert raw["rows"] == {"kfuncs": {"a": ["5.8", 0], "b": ["6.1", 0, "5.10"], "c": ["6.1", 0, "", "6.12", 1]}}
 
 
 # --- the table that ships
@@ -141,6 +185,7 @@ def test_whole() -> None:
     for key, row in rows.items():
         assert row.source and since.version(row.version) >= (3, 18), key
         assert not row.after or since.version(row.after) < since.version(row.version), key
+        assert not row.until or (since.version(row.version) < since.version(row.until) and row.gone), key
 
 
 @pytest.mark.parametrize(
@@ -182,11 +227,28 @@ def test_generated() -> None:
     data = resources.files("bpfcompat") / "data"
     table: dict[str, dict[str, Row]] = {}
     for (kind, name), row in since.table().items():
-        table.setdefault(kind, {})[name] = Row(row.version, row.source, row.after)
+        table.setdefault(kind, {})[name] = Row(*row)
     assert rendered(table) == (data / "since.json").read_bytes()
     ids = {name.removeprefix("bpf_"): number for number, name in helper_names().items()}
     seed = read_seed(tomllib.loads((data / "since_seed.toml").read_text()), ids)
     sources = {row.source for rows in seed.values() for row in rows.values()}
     for kind, rows in table.items():
-        seeded = {name: row for name, row in rows.items() if row.source in sources}
+        seeded = {name: replace(row, until="", gone="") for name, row in rows.items() if row.source in sources}
         assert seeded == {name: seed[kind][name] for name in seeded}
+
+
+def series(release: str) -> str:
+    return ".".join(release.split(".")[:2])
+
+
+def test_a_kfunc_is_bounded_on_both_sides() -> None:
+    """A row of a kfunc that no seed has names builds that have it and older ones that lack it, where any was seen."""
+    for (kind, name), row in since.table().items():
+        if kind == "kfuncs" and row.source.startswith("BTF of "):
+            has, _, lacks = row.source.partition("; not in that of ")
+            if not lacks:
+                assert row.after == "5.12" and row.source.endswith(UNSEEN), name
+                continue
+            assert has.startswith(f"BTF of {row.version}."), name
+            assert lacks.startswith(f"{row.after}.") if row.after else is_next(series(lacks), row.version), name
+            assert not row.gone or row.gone.startswith(f"BTF of {row.until}."), name

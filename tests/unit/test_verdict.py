@@ -10,7 +10,8 @@ import pytest
 from bench.labels.score import Asked
 from bpfcompat import judging
 from bpfcompat.behave import parse_tests
-from bpfcompat.causes import CAUSES, clip, deciding_lines, errno_name, helper, helper_names, reason
+from bpfcompat.builds import Build
+from bpfcompat.causes import CAUSES, Certainty, clip, deciding_lines, errno_name, helper, helper_names, reason
 from bpfcompat.causespage import about
 from bpfcompat.commanded import SLUGS as COMMANDED  # each is shown in test_commanded.py
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
@@ -24,6 +25,7 @@ from bpfcompat.model import (
     Fate,
     Log,
     MapReport,
+    Measures,
     ProgramReport,
     ProgramVerdict,
     Report,
@@ -35,6 +37,7 @@ from bpfcompat.verdict import (
     SLUGS,
     _bounded,
     classify,
+    refusal_of,
     verdict_from_bytes,
     verdict_from_json,
     verdict_to_json,
@@ -193,6 +196,18 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
             refused(22, "program of this type cannot use helper bpf_probe_read_kernel#113\n"),
             guest={"lockdown": "confidentiality"},
         ),
+        FACTS,
+    ),
+    (
+        "helper-not-allowed",
+        "bpf_d_path (#147)",
+        report(refused(22, "4: (85) call bpf_d_path#147\nhelper call is not allowed in probe\nprocessed 5 insns\n")),
+        FACTS,
+    ),
+    (
+        "helper-not-allowed",
+        "bpf_get_func_ret (#184)",
+        report(refused(22, "func bpf_get_func_ret#184 supported only for fentry/fexit/fmod_ret programs\n")),
         FACTS,
     ),
     (
@@ -395,7 +410,37 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ),
     ("btf-rejected", "own BTF", report(refused(22, "", NO_BTF)), FACTS),
     ("map-memlock", "locked memory", report(refused(1, "", MEMLOCK)), FACTS),
-    ("unknown", "E2BIG", report(refused(7, "", FAILED)), FACTS),
+    (
+        "attribute-unknown",
+        "an attribute that it does not know, or too many instructions",
+        report(refused(7, "", FAILED)),
+        FACTS,
+    ),
+    (
+        "attribute-unknown",
+        "an attribute that it does not know",
+        report(refused(7, "", FAILED, measures=Measures(4097))),
+        FACTS,
+    ),
+    (
+        "verifier-too-complex",
+        "4097 instructions, this kernel (5.10.0-32-cloud-amd64) takes 1 to 4096",
+        report(refused(7, "", FAILED, measures=Measures(4097)), guest={"conditions": ["user=unprivileged"]}),
+        FACTS,
+    ),
+    (
+        "verifier-too-complex",
+        "takes 1 to 4096",
+        report(refused(7, "", FAILED, measures=Measures(4097)), guest={"release": "4.19.0-27-amd64"}),
+        FACTS,
+    ),
+    (
+        "verifier-too-complex",
+        "takes 1 to 1000000",
+        report(refused(7, "processed 0 insns (limit 0)\n", FAILED, measures=Measures(1_000_001))),
+        FACTS,
+    ),
+    ("unknown", "E2BIG", report(refused(7, "", "failed to load object\n")), FACTS),
     ("unknown", "EACCES", report(refused(13)), FACTS),
     (CONTRADICTORY, "'one' did not load, and yet", report(replace(refused(22), attach=Attach.ATTACHED)), FACTS),
     (
@@ -469,6 +514,75 @@ def test_kfunc_in_a_module() -> None:
     assert found.cause == "kfunc-missing"
     assert "is in module strings of this kernel" in found.sentence
     assert 'modules = ["strings"]' in found.hint
+
+
+HAS = Build(
+    "5.10.0-32-cloud-amd64", map_types={"BPF_MAP_TYPE_HASH": 1, "BPF_MAP_TYPE_XSKMAP": 17},
+    helpers={"map_lookup_elem": 1}, program_types={"BPF_PROG_TYPE_XDP": 6, "BPF_PROG_TYPE_LSM": 29},
+    attach_types={"BPF_XDP": 37, "BPF_TRACE_KPROBE_MULTI": 42}, flags={"BPF_F_SLEEPABLE": 16},
+    options={"CONFIG_NET": "y"},
+)  # fmt: skip
+TAKEN_BACK = replace(
+    HAS, helpers={**HAS.helpers, "loop": 181},
+    map_types={**HAS.map_types, "BPF_MAP_TYPE_BLOOM_FILTER": 30},
+    program_types={**HAS.program_types, "BPF_PROG_TYPE_SYSCALL": 31},
+    attach_types={**HAS.attach_types, "BPF_TCX_INGRESS": 46}, flags={**HAS.flags, "BPF_F_XDP_HAS_FRAGS": 32},
+    options={"CONFIG_NET": "y", "CONFIG_NET_XGRESS": "y"},
+)  # fmt: skip
+MULTI = {"section": "kprobe.multi/vfs_*", "type": "kprobe"}
+PROVEN, INFERRED, GUESSED = Certainty.PROVEN, Certainty.INFERRED, Certainty.GUESSED
+
+
+@pytest.mark.parametrize(
+    ("given", "by_table", "by_build", "taken_back"),
+    [
+        (report(refused(22, "", NO_MAP), maps=sized("bloom_filter", 4)),
+         ("map-type-missing", INFERRED), ("map-type-missing", PROVEN), ("map-create-failed", INFERRED)),
+        (report(refused(22, "", NO_MAP), maps=sized("xskmap", 4)),
+         ("map-create-failed", INFERRED), ("config-disabled", PROVEN), ("config-disabled", PROVEN)),
+        (report(refused(22, "", NO_MAP), maps=sized("nobody_knows", 4)),
+         ("map-create-failed", INFERRED), ("map-create-failed", INFERRED), ("map-create-failed", INFERRED)),
+        (report(refused(22, "", FAILED, type="syscall", section="syscall")),
+         ("prog-type-missing", INFERRED), ("prog-type-missing", PROVEN), ("attach-type-missing", GUESSED)),
+        (report(refused(22, "", FAILED, type="lsm", section="lsm/file_open")),
+         ("attach-type-missing", GUESSED), ("config-disabled", PROVEN), ("config-disabled", PROVEN)),
+        (report(refused(22, "", FAILED, type="xdp", section="xdp.frags")),
+         ("attach-type-missing", GUESSED), ("attach-type-missing", PROVEN), ("attach-type-missing", GUESSED)),
+        (report(unattached(22, section="tcx/ingress", type="sched_cls")),
+         ("attach-type-missing", INFERRED), ("attach-type-missing", PROVEN), ("attach-type-missing", GUESSED)),
+        (report(unattached(95, **MULTI)),
+         ("attach-type-missing", INFERRED), ("config-disabled", PROVEN), ("config-disabled", PROVEN)),
+    ],
+)  # fmt: skip
+def test_inventory_tells_causes_apart(given: Report, by_table: object, by_build: object, taken_back: object) -> None:
+    """What a build lacks or has compiled out is proven by its inventory; releases only speak where there is none.
+
+    A distribution's 5.10 may have what upstream has since 5.16: then its absence is no cause.
+    """
+    for build, expected in ((None, by_table), (HAS, by_build), (TAKEN_BACK, taken_back)):
+        found = refusal_of(given, FACTS, AttachMode.ATTACH, {}, build=build)
+        assert found is not None
+        sure = found.finding.certainty or found.cause.certainty
+        assert (found.cause.slug, sure) == expected
+        says = [line for line in found.finding.evidence if line.startswith("inventory of 5.10.0-32-cloud-amd64: ")]
+        assert bool(says) == (sure is PROVEN)
+
+
+def test_inventory_has_the_helper() -> None:
+    """A kernel that counts subprograms otherwise, and has bpf_loop by its inventory, is not said to lack it."""
+    given = report(refused(22, OLD, FAILED))
+    for build, cause in ((None, "helper-missing"), (HAS, "helper-missing"), (TAKEN_BACK, "verifier-rejected")):
+        assert classify(given, loops(181), AttachMode.ATTACH, build=build).cause == cause
+
+
+def test_inventory_decides_no_answer() -> None:
+    """An object that loads and attaches is compatible, whatever an inventory lacks; only a note listens to it."""
+    assert classify(report(program()), FACTS, AttachMode.ATTACH, build=HAS) == classify(
+        report(program()), FACTS, AttachMode.ATTACH
+    )
+    given = report(program(attach=Attach.NOT_ATTEMPTED, attach_reason="no module", section="tcx/ingress"))
+    told = [len(classify(given, FACTS, AttachMode.ATTACH, build=b).notes) for b in (None, HAS, TAKEN_BACK)]
+    assert told == [2, 2, 1]
 
 
 def test_module_that_did_not_load() -> None:

@@ -1,0 +1,34 @@
+"""Predictions of programs that must fail, held against what the default kernels say of them: CI has no corpora."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.labels import capture
+from bench.predictions import foretold, refuted
+from bpfcompat.asking import Asker
+from bpfcompat.foreseeing import predicted
+from bpfcompat.voice import Silent
+from tests.guest.conftest import KERNELS, ROOT
+
+pytestmark = pytest.mark.guest
+
+
+@pytest.fixture(scope="module")
+def sources(vmlinuz: dict[str, Path]) -> Iterator[Asker]:
+    """Steps over the programs of bench/labels/sources."""
+    yield capture.session_of(ROOT, Silent()).asker
+
+
+def test_never_more_pessimistic(sources: Asker) -> None:
+    """No kernel takes an object, or a program asked alone, that cannot load there by what is predicted."""
+    foreseen, asked, wrong = 0, 0, []
+    for pair, found in predicted(sources):
+        if pair.kernel in KERNELS:
+            report = sources.report(pair)
+            wrong += [f"{pair}: {line}" for line in refuted(found, sources.verdict(pair).answer, report)]
+            foreseen += sum(p.name in foretold(found) for p in report.programs)
+            asked += len(report.programs)
+    assert wrong == []
+    assert (foreseen >= 50, asked >= 400) == (True, True)

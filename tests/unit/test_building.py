@@ -1,0 +1,48 @@
+"""A kernel's inventory for a verdict: known by its key before it is read, and none where the files say nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bpfcompat import building
+from bpfcompat.errors import KernelError, StoreError
+from bpfcompat.model import Blob, Kernel
+
+IMAGE, BTF = Blob("sha256:" + "1" * 64, 1), Blob("sha256:" + "2" * 64, 1)
+
+
+class Steps:
+    """Steps over one kernel, whose inventory ends in an error."""
+
+    def __init__(self, kernel: Kernel, error: Exception) -> None:
+        self._kernel, self._error = kernel, error
+
+    def kernel(self, _name: str, _make: bool = True) -> Kernel:
+        return self._kernel
+
+    def planned(self, _label: str, compute: Callable[[], Any]) -> Any:
+        return compute()
+
+    def have(self, _action: object, _maker: object, _make: bool) -> Any:
+        raise self._error
+
+
+def steps(error: Exception, btf: Blob | None = BTF) -> Any:
+    return Steps(Kernel("k", "6.1.0", "x86_64", IMAGE, None, btf, IMAGE), error)
+
+
+def test_key_without_reading() -> None:
+    """The key is there though nothing was read, and is another for other files; a kernel without BTF has none."""
+    unread = steps(AssertionError("read"))
+    assert building.key_of(unread, "k") == building.action_of(unread, "k").key()
+    assert building.key_of(unread, "k") != building.key_of(steps(AssertionError("read"), IMAGE), "k")
+    assert building.key_of(steps(AssertionError("read"), None), "k") is None
+
+
+def test_what_no_reader_reads() -> None:
+    """Files that no machine can read an inventory from give none; a store that fails here is an error, not a lack."""
+    assert building.if_readable(steps(KernelError("damaged")), "k") is None
+    assert building.if_readable(steps(AssertionError("read"), None), "k") is None
+    with pytest.raises(StoreError):
+        building.if_readable(steps(StoreError("cannot read")), "k")
