@@ -26,6 +26,12 @@ def build(steps: Realiser, name: str, make: bool = True) -> Build:
 
 def if_readable(steps: Realiser, name: str) -> Build | None:
     """A kernel's inventory; None where its files do not say what it has, which is the same on every machine."""
+    return steps.planned(f"inventory of {name}", lambda: _if_readable(steps, name))  # once, and not for each pair
+
+
+def _if_readable(steps: Realiser, name: str) -> Build | None:
+    if steps.kernel(name).btf is None:  # not below: a kernel that cannot be had at this moment is no kernel without BTF
+        return None
     try:
         return build(steps, name)
     except KernelError:
@@ -34,7 +40,10 @@ def if_readable(steps: Realiser, name: str) -> Build | None:
 
 def key_of(steps: Realiser, name: str, make: bool = True) -> str | None:
     """The key of a kernel's inventory, whether or not it was read; None for a kernel without BTF."""
-    return action_of(steps, name, make).key() if steps.kernel(name, make).btf else None
+    return steps.planned(
+        f"key of the inventory of {name}",
+        lambda: action_of(steps, name, make).key() if steps.kernel(name, make).btf else None,
+    )
 
 
 def blob_of(steps: Realiser, name: str, make: bool = True) -> Blob:

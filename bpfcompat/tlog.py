@@ -207,9 +207,19 @@ class Tree:
         return leaves
 
     def proved_leaves(self, index: int, root: bytes) -> tuple[bytes, ...]:
-        """The same, of a tile that is shown to be under this root; TrustError where it is not."""
-        self._prove(0, index, root)
-        return self.leaves(index)
+        """The leaves of the entries tile with this index; TrustError unless they are shown to be under this root.
+
+        A whole tile's are held against the one hash over them all, so its own 256 hashes are not read.
+        """
+        tile = tile_at(self.size, None, index)
+        if tile.width < WIDTH:
+            self._prove(0, index, root)
+            return self.leaves(index)
+        self._prove(1, index // WIDTH, root)
+        leaves = parse_entries(self.fetch(tile), WIDTH)
+        if tree_root([leaf_hash(leaf) for leaf in leaves]) != self._row(1, index // WIDTH)[0][index % WIDTH]:
+            raise TrustError(f"{tile.path}: a leaf is not what the tree's hashes say")
+        return leaves
 
     def _prove(self, level: int, index: int, root: bytes) -> None:
         """TrustError unless a tile is under this root: through the tiles above it, or as one of the right edge."""

@@ -41,8 +41,20 @@ def test_key_without_reading() -> None:
 
 
 def test_what_no_reader_reads() -> None:
-    """Files that no machine can read an inventory from give none; a store that fails here is an error, not a lack."""
+    """Files that no machine can read an inventory from give none; what only fails here and now is an error."""
     assert building.if_readable(steps(KernelError("damaged")), "k") is None
     assert building.if_readable(steps(AssertionError("read"), None), "k") is None
     with pytest.raises(StoreError):
         building.if_readable(steps(StoreError("cannot read")), "k")
+
+
+def test_kernel_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network for a kernel that lies here no more is trouble, and no verdict is made as if it had no inventory."""
+    away = steps(AssertionError("read"))
+
+    def kernel(_name: str, _make: bool = True) -> Kernel:
+        raise KernelError("cannot fetch")
+
+    monkeypatch.setattr(away, "kernel", kernel)
+    with pytest.raises(KernelError, match="cannot fetch"):
+        building.if_readable(away, "k")
