@@ -374,6 +374,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         tests=_tests(table, root, where),
         declared=_declared(table, where),
         files=_files(table, root, where),
+        beside=_beside(table),
         embedded=_value(table, "embedded", _whole(0, 0, 1000), where),
         modules=module_names(table, where),
         libbpf=tuple(_value(table, "libbpf", _texts(()), where)),
@@ -417,6 +418,14 @@ def _files(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFil
 
         found += target_files(table, root)
     return found
+
+
+def _beside(table: Mapping[str, Any]) -> dict[str, str]:
+    if "programs" not in table:
+        return {}
+    from bpfcompat.declare import target_objects
+
+    return target_objects(table)
 
 
 def _declared(table: Mapping[str, Any], where: str) -> Declared:

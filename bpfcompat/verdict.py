@@ -45,7 +45,7 @@ from bpfcompat.model import (
     Verdict,
 )
 
-CLASSIFIER = 4  # raise it whenever the same report may give another verdict
+CLASSIFIER = 5  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
 SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *COMMANDED,
          *(cause.slug for cause in CAUSES))  # fmt: skip
