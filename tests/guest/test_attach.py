@@ -3,13 +3,13 @@
 import re
 import subprocess
 import tarfile
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from bpfcompat.asking import Asker
 from bpfcompat.attachtable import attach_rows
-from bpfcompat.digest import hex_of
 from bpfcompat.model import Answer, Attach, ProgramReport
 from bpfcompat.plan import Pair
 from bpfcompat.rules.attachpage import PAGE, current
@@ -24,28 +24,45 @@ def programs(asker: Asker, name: str, kernel: str) -> dict[str, ProgramReport]:
     return {p.name: p for p in asker.report(Pair(name, kernel)).programs}
 
 
-def table(asker: Asker) -> str:
+LOADERS = ("", "1.1", "1.4", "1.7")  # "": the project's own
+
+
+def table(asker: Asker, loader: str = "") -> str:
     """What the validator says of itself."""
-    return asker.shop.store.read(asker.validator().outputs["attach.tsv"]).decode()
+    return asker.shop.store.read(asker.validator(loader=loader).outputs["attach.tsv"]).decode()
 
 
-def libbpf_sections(asker: Asker) -> set[str]:
+@cache
+def libbpf_sections(asker: Asker, loader: str) -> frozenset[str]:
     """The section names in libbpf's own table, from the very source that the validator is built with."""
-    tarball = asker.downloads / hex_of(asker.libbpf_source)
-    with tarfile.open(tarball) as archive:
+    with tarfile.open(asker.tarball(loader, "test")) as archive:
         member = next(m for m in archive if m.name.endswith("/src/libbpf.c"))
         source = archive.extractfile(member)
         assert source is not None
         text = source.read().decode()
-    return set(re.findall(r'^\tSEC_DEF\("([^"]+)"', text, re.MULTILINE))
+    return frozenset(re.findall(r'^\tSEC_DEF\("([^"]+)"', text, re.MULTILINE))
 
 
-def test_every_section_has_a_row(asker: Asker) -> None:
-    """Whatever libbpf has a name for, the table says how it is attached, and nothing that libbpf does not know."""
-    rows = attach_rows(table(asker))  # made first, and with it the source is there
-    names = libbpf_sections(asker)
-    assert len(names) > 90
-    assert {row.section for row in rows} == names
+def test_every_loader_is_looked_at(asker: Asker) -> None:
+    """No version of libbpf that a validator is built with goes without these tests."""
+    assert set(asker.shop.matrix.loaders) | {""} == set(LOADERS)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_every_section_has_a_row(loader: str, asker: Asker) -> None:
+    """Whatever a libbpf has a name for, the table of the validator that is built with it says how it is attached."""
+    names = libbpf_sections(asker, loader)
+    assert len(names) > 80
+    assert names <= {row.section for row in attach_rows(table(asker, loader))}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_no_row_for_nothing(loader: str, asker: Asker) -> None:
+    """No table has a section that no libbpf knows, and the project's own has those of its libbpf alone."""
+    known = (
+        libbpf_sections(asker, "") if not loader else frozenset().union(*(libbpf_sections(asker, v) for v in LOADERS))
+    )
+    assert {row.section for row in attach_rows(table(asker, loader))} <= known
 
 
 def test_the_page_is_current() -> None:
