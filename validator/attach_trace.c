@@ -173,7 +173,9 @@ static struct attached hold_cgroup_iter(struct attachment *at)
 	return attach_by_link(at, iter_of(at, &info), ATTACH_ANY);
 }
 
-/* What a program prints is its own affair; that it can be read is part of how an iterator is used. */
+/* What a program prints is its own affair; that it can be read is part of how an iterator is used. A read that fails
+ * behind one that did not is told, and one that fails at once proves nothing.
+ */
 static struct attached read_iter(struct attachment *at, struct attached done)
 {
 	int fd = attach_keep_fd(at, bpf_iter_create(bpf_link__fd(at->links[0])));
@@ -187,6 +189,8 @@ static struct attached read_iter(struct attachment *at, struct attached done)
 		len = read(fd, output, sizeof(output));
 		total += len > 0 ? len : 0;
 	}
+	if (len < 0 && !total)
+		return attach_not(at, "not proved: the link names it, and reading the iterator ends with %s", strerror(errno));
 	if (len < 0)
 		attach_note(at, "reading the iterator ends with %s", strerror(errno));
 	snprintf(at->how + strlen(at->how), sizeof(at->how) - strlen(at->how), ", created and read");
