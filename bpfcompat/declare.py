@@ -66,7 +66,9 @@ ATTACH_TYPES = _words(
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]{0,511}")  # a C identifier, and what compilers append to one
 _SECTION = re.compile(r"[!-~]{1,255}")
 _PATH = re.compile(r"[A-Za-z_]\w{0,127}(\.[A-Za-z_]\w{0,127}){0,15}", re.ASCII)
-_TARGET = re.compile(r"(?:[A-Za-z0-9_-]{1,64}:)?[A-Za-z_][A-Za-z0-9_.$]{0,127}")
+_TARGET = re.compile(
+    r"(?:[A-Za-z0-9_-]{1,64}:)?[A-Za-z_][A-Za-z0-9_.$]{0,127}|/[!-9;-~]{1,400}(?::[!-9;-~]{1,120}){1,2}"
+)
 _PAGES = re.compile(r"pages:([1-9][0-9]{0,9})")
 _FILE = re.compile(r"[^\x00-\x1f]{1,1000}")
 _OBJECT = re.compile(r"[!-~]{1,255}")
@@ -346,7 +348,7 @@ _MAP: Mapping[str, Check] = {**_INNER, "pinning": _off, "autocreate": _off, "inn
 _PROGRAM: Mapping[str, Check] = {
     "type": _one_of(PROGRAM_TYPES),
     "attach_type": _one_of(ATTACH_TYPES),
-    "target": _matching(_TARGET, "a function, or MODULE:FUNCTION"),
+    "target": _matching(_TARGET, "a function, MODULE:FUNCTION, or /FILE:FUNCTION of user space"),
     "target_program": _matching(_SECTION, "a program's function or section"),
     "target_file": _matching(_FILE, "a path below the project"),
     "target_object": _matching(_OBJECT, "the name of an object of this project"),

@@ -46,9 +46,10 @@ class MapChange:
 class ProgramChange:
     """What is set of one program, which `name` names by its function or by its section.
 
-    `target` is a function of the kernel (or `MODULE:FUNCTION`); with `target_program` it is one of that program, which
-    is loaded first, and by default the program itself.  That program is of the same object, or of another that lies at
-    `target_file` below the guest's /files.  `attach` is how far this program goes, in AttachMode's words.
+    `target` is a function of the kernel (or `MODULE:FUNCTION`), or of user space (`/FILE:FUNCTION`); with
+    `target_program` it is one of that program, which is loaded first, and by default the program itself.  That program
+    is of the same object, or of another that lies at `target_file` below the guest's /files.  `attach` is how far this
+    program goes, in AttachMode's words.
     """
 
     name: str

@@ -88,7 +88,7 @@ def test_json(tables: dict[str, Any], told: dict[str, Any]) -> None:
         ({"maps": {"m": {"inner": {"inner": {}}}}}, "inner: inner: unknown key"),
         ({"programs": {"p": {"type": "xpd"}}}, "did you mean xdp?"),
         ({"programs": {"p": {"attach_type": 3}}}, "attach_type: expected one of"),
-        ({"programs": {"p": {"target": "a b"}}}, "expected a function, or MODULE:FUNCTION"),
+        ({"programs": {"p": {"target": "a b"}}}, "expected a function, MODULE:FUNCTION, or /FILE:FUNCTION"),
         ({"programs": {"p": {"autoload": 1}}}, "expected true or false"),
         ({"programs": {"p q": {"autoload": True}}}, "expected a name as the object has it"),
         ({"variants": {}}, "expected at most 64 tables"),
