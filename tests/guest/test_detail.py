@@ -186,6 +186,46 @@ def test_order_changes_nothing(kernel: str, build: Build, ask: Ask) -> None:
         assert said == there[name]
 
 
+def two_schedulers() -> str:
+    """The example's scheduler twice, under two names, with programs of its own each."""
+    head, mark, body = (ROOT / "examples/sched_ext.bpf.c").read_text().partition("u64 inited, ran;")
+    other = re.sub(r"\b(on_init|on_running|scheduler|inited|ran)\b", r"\1_2", mark + body)
+    return head + mark + body + other.replace('"bpfcompat"', '"bpfcompat_2"')
+
+
+def test_no_scheduler_is_left(build: Build, ask: Ask) -> None:
+    """There can be one sched_ext scheduler at a time, and each of two has its turn; the next object has, too."""
+    content = build(two_schedulers())
+    for _ in range(2):
+        programs = ask(content, "debian-13-backports").programs
+        assert [(p.name, p.attach) for p in programs] == [
+            (name, Attach.ATTACHED) for name in ("on_init", "on_init_2", "on_running", "on_running_2")
+        ]
+
+
+DENYING = HEAD + (
+    "#include <bpf/bpf_tracing.h>\n"
+    'SEC("lsm/bpf") int BPF_PROG(deny_bpf, int cmd) {'
+    " return cmd == BPF_PROG_LOAD || cmd == BPF_MAP_CREATE ? -1 : 0; }\n"
+    'SEC("lsm/file_open") int BPF_PROG(deny_open, struct file *file) { return -1; }\n'
+    'SEC("uprobe") int opens(void *ctx) { return 0; }\n'
+    + a_map("made")
+    + program("loads", "xdp", "made")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", ["debian-12", "debian-13-backports"])
+def test_no_lsm_is_left(kernel: str, build: Build, ask: Ask) -> None:
+    """A hook that denies loading, or opening any file, is gone when the next program or object is asked about."""
+    content = build(DENYING)
+    for _ in range(2):
+        report = ask(content, kernel)
+        assert report.load_errno == 0
+        assert {p.name for p in report.programs} == {"deny_bpf", "deny_open", "opens", "loads"}
+        assert {(p.load_errno, p.attach) for p in report.programs} == {(0, Attach.ATTACHED)}
+        assert [m.outcome for m in report.maps] == [Creation.CREATED]
+
+
 # --- nothing is left out
 
 
