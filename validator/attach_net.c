@@ -58,7 +58,7 @@ static struct attached either_mode(struct attachment *at, struct attached generi
 		attach_note(at, "native on " DEVICE_VETH ": %s", why_not(native));
 	if (on_veth || on_lo)
 		return attach_done(at);
-	return generic.err ? attach_failed(at, generic.err) : attach_unproved(at);
+	return generic.err && native.err ? attach_failed(at, generic.err) : attach_unproved(at);
 }
 
 /* Generic on lo is what every device can do; native only where a driver does, and veth is the one that a guest can make.
