@@ -203,8 +203,8 @@ def relocations(debug: Debug) -> tuple[Local, ...]:
                 known[key] = (*_parsed(side, row), len(known))
             spec, access, fault, same = known[key]
             insn, accesses = row.offset // INSN - function.start, body[row.offset] & 7 in _ACCESSES
-            kind, written = _KINDS[row.kind], _written(body, row.offset, debug.code.elf.order)
-            own = written if access and _is_unchecked(side, kind, access) else None
+            kind, order = _KINDS[row.kind], debug.code.elf.order
+            own = _written(body, row.offset, order) if access and _is_unchecked(side, kind, access) else None
             found.append(Local(function.name, section, insn, kind, spec, access, fault, same, accesses, own))
     return tuple(found)
 
@@ -218,10 +218,9 @@ def _is_unchecked(side: _Side, kind: RelocationKind, access: Access) -> bool:
 
 
 def _written(body: bytes, at: int, order: str) -> int:
-    offset: int
-    immediate: int
-    offset, immediate = struct.unpack_from(f"{order}hi", body, at + 2)
-    return offset if body[at] & 7 in _ACCESSES else immediate
+    """The value in an instruction; of one that ends with its section too early, as if zeros followed."""
+    code, offset, immediate = struct.unpack(f"{order}Bxhi", body[at : at + INSN].ljust(INSN, b"\0"))
+    return int(offset if code & 7 in _ACCESSES else immediate)
 
 
 def _by_section(code: Code) -> dict[str, tuple[list[int], list[Function]]]:
