@@ -2,13 +2,14 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bpfcompat.causes import errno_name
 from bpfcompat.model import Attach, ProgramReport
 
 START = "<!-- made from the code and from reports by `doit attach_page`; do not edit what follows -->"
 END = "<!-- end of what is made -->"
+Asked = Mapping[str, Sequence[ProgramReport]]  # version of libbpf, "" for the project's own → programs
 HEAD = ["section", "type", "how", "needs", "proof", "modules"]
 
 
@@ -16,7 +17,8 @@ HEAD = ["section", "type", "how", "needs", "proof", "modules"]
 class AttachRow:
     """One section name as libbpf knows it (`kprobe+` is also `kprobe/…`), its program type, and words for people.
 
-    `modules` are names of kernel modules that attaching may need.
+    `modules` are names of kernel modules that attaching may need; `since` is the version of libbpf that knows the
+    section, where that is a newer one than the project's own.
     """
 
     section: str
@@ -25,6 +27,12 @@ class AttachRow:
     needs: str
     proof: str
     modules: tuple[str, ...]
+    since: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The section for people."""
+        return f"`{self.section}` (libbpf {self.since})" if self.since else f"`{self.section}`"
 
     def matches(self, section: str, kind: str) -> bool:
         """True for a program of this section and type, by the rule of validator/attach.c."""
@@ -43,6 +51,16 @@ def attach_rows(table: str) -> tuple[AttachRow, ...]:
     )
 
 
+def newer_rows(known: Sequence[AttachRow], tables: Mapping[str, str]) -> tuple[AttachRow, ...]:
+    """The rows of other loaders' tables (version → table, oldest first) for sections that nothing before them knows."""
+    seen, found = {row.section for row in known}, []
+    for since, table in tables.items():
+        new = [replace(row, since=since) for row in attach_rows(table) if row.section not in seen]
+        seen.update(row.section for row in new)
+        found += new
+    return tuple(found)
+
+
 def result(programs: Iterable[ProgramReport]) -> str:
     """What a kernel did with the programs of one row: the best of their results, in a word or two."""
     found = sorted(_ranked(program) for program in programs)
@@ -59,8 +77,8 @@ def _ranked(program: ProgramReport) -> tuple[int, str]:
     return 2, f"not attempted: {program.attach_reason}"
 
 
-def page_part(rows: Sequence[AttachRow], kernels: Mapping[str, Sequence[ProgramReport]]) -> str:
-    """The two tables: how each family is attached, and what each kernel (name → programs that were asked) did."""
+def page_part(rows: Sequence[AttachRow], kernels: Mapping[str, Asked]) -> str:
+    """The two tables: how each family is attached, and what each kernel did (name → what was asked, by loader)."""
     return "\n".join([START, "", *_families(rows), "", *_measured(rows, kernels), "", END])
 
 
@@ -76,7 +94,7 @@ def replaced(page: str, part: str) -> str:
 def _families(rows: Sequence[AttachRow]) -> list[str]:
     grouped: dict[tuple[object, ...], list[str]] = {}
     for row in rows:
-        grouped.setdefault((row.how, row.needs, row.proof, row.modules), []).append(f"`{row.section}`")
+        grouped.setdefault((row.how, row.needs, row.proof, row.modules), []).append(row.shown)
     lines = ["| sections | attached how | what must exist | what proves it | modules |", "|---|---|---|---|---|"]
     for (how, needs, proof, modules), sections in grouped.items():
         named = ", ".join(f"`{name}`" for name in modules) if isinstance(modules, tuple) and modules else "–"
@@ -84,13 +102,14 @@ def _families(rows: Sequence[AttachRow]) -> list[str]:
     return lines
 
 
-def _measured(rows: Sequence[AttachRow], kernels: Mapping[str, Sequence[ProgramReport]]) -> list[str]:
+def _measured(rows: Sequence[AttachRow], kernels: Mapping[str, Asked]) -> list[str]:
     notes: dict[str, int] = {}
     lines = [f"| section | type | {' | '.join(kernels)} |", "|---" * (len(kernels) + 2) + "|"]
     for row in rows:
-        found = [result(p for p in programs if row.matches(p.section, p.type)) for programs in kernels.values()]
+        asked = [programs.get(row.since, ()) for programs in kernels.values()]
+        found = [result(p for p in programs if row.matches(p.section, p.type)) for programs in asked]
         cells = " | ".join(_cell(text, notes) for text in found)
-        lines.append(f"| `{row.section}` | {row.type} | {cells} |")
+        lines.append(f"| {row.shown} | {row.type} | {cells} |")
     return [*lines, "", *(f"{number}. {reason}" for reason, number in notes.items())]
 
 

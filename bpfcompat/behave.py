@@ -66,12 +66,15 @@ def parse_tests(given: Any, root: Path, where: str) -> tuple[BehaviourTest, ...]
     return tests
 
 
-def shipped(given: Sequence[Mapping[str, Any]], root: Path, where: str) -> tuple[ShippedFile, ...]:
-    """The files that checked tests name, each below /files under its own last name; ConfigError for one name twice."""
+def shipped(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFile, ...]:
+    """The files that an object's table and its checked tests name, each below /files under its own last name.
+
+    ConfigError for one name twice.
+    """
+    tests = [(f"{where}: tests: {_label(test, 0)}", test) for test in table.get("tests", ())]
     found: dict[str, ShippedFile] = {}
-    for table in given:
-        place = f"{where}: tests: {_label(table, 0)}"
-        for path in _each(table, "files", place, lambda v, w: root / _text(v, w, 1024)):
+    for place, given in ((where, table), *tests):
+        for path in _each(given, "files", place, lambda v, w: root / _text(v, w, 1024)):
             known = found.setdefault(path.name, ShippedFile(path.name, path, 0o755))
             if known.source != path or not path.name:
                 raise ConfigError(f"{place}: files: two files would be /files/{path.name}", hint="rename one")
@@ -176,6 +179,10 @@ def _nothing(argument: str) -> str | None:
     return None if argument else ""
 
 
+def _program(argument: str) -> str | None:
+    return _path(argument) if argument else ""
+
+
 def _path(argument: str) -> str | None:
     return argument if argument.startswith("/") and len(argument) < 1024 else None
 
@@ -225,7 +232,7 @@ def _packet(argument: str) -> str | None:
 
 # name: what stands behind it, and how that is told to the guest (None: not as it must be); validator/steps.c
 STEPS: Mapping[str, tuple[str, Callable[[str], str | None]]] = {
-    "exec": ("", _nothing),
+    "exec": (" or exec:/PATH", _program),
     "fork": ("", _nothing),
     "getpid": ("", _nothing),
     "open": (":/PATH", _path),

@@ -174,7 +174,7 @@ SETTINGS: Mapping[str, Mapping[str, Key]] = {
 DECLARED_KEYS = ("maps", "programs", "variants", "constants", "kconfig")  # read by declare.py
 OBJECT_KEYS = (
     "source", "prebuilt", "package", "member", "embedded", "cflags", "attach", "kernels", "optional", "expect", "tests",
-    "modules", "libbpf", "command", *DECLARED_KEYS,
+    "files", "modules", "libbpf", "command", *DECLARED_KEYS,
 )  # fmt: skip
 KERNEL_KEYS = ("arch", "optional", "about", "apt", "dir", "url", "base", *CONDITION_KEYS, "asserts")
 
@@ -374,6 +374,7 @@ def object_spec(name: str, table: Mapping[str, Any], root: Path, where: str) -> 
         tests=_tests(table, root, where),
         declared=_declared(table, where),
         files=_files(table, root, where),
+        beside=_beside(table),
         embedded=_value(table, "embedded", _whole(0, 0, 1000), where),
         modules=module_names(table, where),
         libbpf=tuple(_value(table, "libbpf", _texts(()), where)),
@@ -386,7 +387,7 @@ def _command(table: Mapping[str, Any], root: Path, where: str) -> CommandSpec | 
         return None
     from bpfcompat.loaders import command_spec
 
-    ours = [key for key in ("attach", "tests", *DECLARED_KEYS) if key in table]
+    ours = [key for key in ("attach", "tests", "files", *DECLARED_KEYS) if key in table]
     if ours:
         fault = f"{ours[0]}: says what our loader does, and command asks the project's own"
         raise ConfigError(f"{where}: {fault}", hint="declare two objects, one for each")
@@ -408,15 +409,23 @@ def _tests(table: Mapping[str, Any], root: Path, where: str) -> tuple["Behaviour
 
 def _files(table: Mapping[str, Any], root: Path, where: str) -> tuple[ShippedFile, ...]:
     found: tuple[ShippedFile, ...] = ()
-    if "tests" in table:
+    if "tests" in table or "files" in table:
         from bpfcompat.behave import shipped
 
-        found = shipped(table["tests"], root, where)
+        found = shipped(table, root, where)
     if "programs" in table:
         from bpfcompat.declare import target_files
 
         found += target_files(table, root)
     return found
+
+
+def _beside(table: Mapping[str, Any]) -> dict[str, str]:
+    if "programs" not in table:
+        return {}
+    from bpfcompat.declare import target_objects
+
+    return target_objects(table)
 
 
 def _declared(table: Mapping[str, Any], where: str) -> Declared:

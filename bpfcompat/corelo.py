@@ -23,7 +23,7 @@ from bpfcompat.lineinfo import Debug
 MAX_SPEC = 64  # steps of one access, as in libbpf
 MAX_DEPTH = 32
 _U64 = (1 << 64) - 1
-_ACCESSES = (1, 2, 3)  # classes LDX, ST and STX
+_ACCESSES = (1, 2, 3)  # classes LDX, ST and STX; their value is in the offset, all others' in the immediate
 
 
 class RelocationKind(IntEnum):
@@ -45,6 +45,7 @@ class RelocationKind(IntEnum):
 
 
 _K = RelocationKind
+_UNCHECKED = (_K.BYTE_OFF, _K.BYTE_SZ, _K.LSHIFT_U64)  # of a bit field
 _KINDS = {int(kind): kind for kind in RelocationKind}
 _TYPE_BASED = (_K.LOCAL_TYPE_ID, _K.TARGET_TYPE_ID, _K.TYPE_EXISTS, _K.TYPE_SIZE, _K.TYPE_MATCHES)
 _ENUM_BASED = (_K.ENUMVAL_EXISTS, _K.ENUMVAL_VALUE)
@@ -94,6 +95,7 @@ class Local(NamedTuple):
     fault: str = ""
     same: int = 0  # equal for relocations that are equal but for their place
     accesses: bool = False  # its instruction loads or stores
+    written: int | None = None  # what stands in the instruction, where libbpf does not check it: of a bit field
 
     @property
     def word(self) -> str:
@@ -201,8 +203,24 @@ def relocations(debug: Debug) -> tuple[Local, ...]:
                 known[key] = (*_parsed(side, row), len(known))
             spec, access, fault, same = known[key]
             insn, accesses = row.offset // INSN - function.start, body[row.offset] & 7 in _ACCESSES
-            found.append(Local(function.name, section, insn, _KINDS[row.kind], spec, access, fault, same, accesses))
+            kind, order = _KINDS[row.kind], debug.code.elf.order
+            own = _written(body, row.offset, order) if access and _is_unchecked(side, kind, access) else None
+            found.append(Local(function.name, section, insn, kind, spec, access, fault, same, accesses, own))
     return tuple(found)
+
+
+def _is_unchecked(side: _Side, kind: RelocationKind, access: Access) -> bool:
+    """True where compilers may disagree with libbpf on the value, so that libbpf takes what it finds."""
+    if kind not in _UNCHECKED or not access.steps or not access.steps[-1].name:
+        return False
+    step = access.steps[-1]
+    return bool(side.members(step.type, side.types[step.type])[step.number].bits)
+
+
+def _written(body: bytes, at: int, order: str) -> int:
+    """The value in an instruction; of one that ends with its section too early, as if zeros followed."""
+    code, offset, immediate = struct.unpack(f"{order}Bxhi", body[at : at + INSN].ljust(INSN, b"\0"))
+    return int(offset if code & 7 in _ACCESSES else immediate)
 
 
 def _by_section(code: Code) -> dict[str, tuple[list[int], list[Function]]]:
@@ -319,6 +337,8 @@ class Resolver:
             found = known.get(local.same)
             if found is None:
                 found = known[local.same] = self._resolve(local)
+            if found.values and local.written is not None:
+                found = found._replace(values=(local.written & _U64, found.values[1]))
             fault = self._as_used(local) if local.accesses and local.kind is _K.BYTE_OFF and found.values else ""
             if fault:
                 yield found._replace(local=local, values=None, poisoned=True, fault=fault)

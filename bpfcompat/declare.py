@@ -66,9 +66,13 @@ ATTACH_TYPES = _words(
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]{0,511}")  # a C identifier, and what compilers append to one
 _SECTION = re.compile(r"[!-~]{1,255}")
 _PATH = re.compile(r"[A-Za-z_]\w{0,127}(\.[A-Za-z_]\w{0,127}){0,15}", re.ASCII)
-_TARGET = re.compile(r"(?:[A-Za-z0-9_-]{1,64}:)?[A-Za-z_][A-Za-z0-9_.$]{0,127}")
+_TARGET = re.compile(
+    r"(?:[A-Za-z0-9_-]{1,64}:)?[A-Za-z_][A-Za-z0-9_.$]{0,127}|/[!-9;-~]{1,400}(?::[!-9;-~]{1,120}){1,2}"
+)
 _PAGES = re.compile(r"pages:([1-9][0-9]{0,9})")
 _FILE = re.compile(r"[^\x00-\x1f]{1,1000}")
+_OBJECT = re.compile(r"[!-~]{1,255}")
+_OTHERS = ("target_file", "target_object")
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KCONFIG = re.compile(r"CONFIG_[A-Za-z0-9_]{1,120}")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -118,9 +122,12 @@ def _inner(value: Any, where: str) -> InnerMap:
 
 def _program(name: str, table: Mapping[str, Any], where: str) -> ProgramChange:
     found = _checked(table, _PROGRAM, where)
-    if "target_file" in found and "target_program" not in found:
-        raise ConfigError(f"{where}: target_file: which program of it?", hint='add target_program = "FUNCTION"')
-    return ProgramChange(name, **{**found, **({"target_file": place_of(name)} if "target_file" in found else {})})
+    others = [key for key in _OTHERS if found.pop(key, None) is not None]
+    if len(others) > 1:
+        raise ConfigError(f"{where}: target_object: target_file says where it is", hint="leave one of them out")
+    if others and "target_program" not in found:
+        raise ConfigError(f"{where}: {others[0]}: which program of it?", hint='add target_program = "FUNCTION"')
+    return ProgramChange(name, **found, target_file=place_of(name) if others else None)
 
 
 def place_of(name: str) -> str:
@@ -133,6 +140,13 @@ def target_files(table: Mapping[str, Any], root: Path) -> tuple[ShippedFile, ...
     programs = table.get("programs", {})
     found = {place_of(n): root / p["target_file"] for n, p in programs.items() if "target_file" in p}
     return tuple(ShippedFile(place, path) for place, path in sorted(found.items()))
+
+
+def target_objects(table: Mapping[str, Any]) -> dict[str, str]:
+    """The same for those that are objects of the project: place below /files → the object's name."""
+    programs = table.get("programs", {})
+    found = {place_of(n): p["target_object"] for n, p in programs.items() if "target_object" in p}
+    return dict(sorted(found.items()))
 
 
 # --- variants
@@ -334,9 +348,10 @@ _MAP: Mapping[str, Check] = {**_INNER, "pinning": _off, "autocreate": _off, "inn
 _PROGRAM: Mapping[str, Check] = {
     "type": _one_of(PROGRAM_TYPES),
     "attach_type": _one_of(ATTACH_TYPES),
-    "target": _matching(_TARGET, "a function, or MODULE:FUNCTION"),
+    "target": _matching(_TARGET, "a function, MODULE:FUNCTION, or /FILE:FUNCTION of user space"),
     "target_program": _matching(_SECTION, "a program's function or section"),
     "target_file": _matching(_FILE, "a path below the project"),
+    "target_object": _matching(_OBJECT, "the name of an object of this project"),
     "attach": _one_of(tuple(AttachMode)),
     "autoload": _flag,
 }

@@ -46,9 +46,10 @@ class MapChange:
 class ProgramChange:
     """What is set of one program, which `name` names by its function or by its section.
 
-    `target` is a function of the kernel (or `MODULE:FUNCTION`); with `target_program` it is one of that program, which
-    is loaded first, and by default the program itself.  That program is of the same object, or of the one that lies at
-    `target_file` below the guest's /files.  `attach` is how far this program goes, in AttachMode's words.
+    `target` is a function of the kernel (or `MODULE:FUNCTION`), or of user space (`/FILE:FUNCTION`); with
+    `target_program` it is one of that program, which is loaded first, and by default the program itself.  That program
+    is of the same object, or of another that lies at `target_file` below the guest's /files.  `attach` is how far this
+    program goes, in AttachMode's words.
     """
 
     name: str
@@ -169,7 +170,7 @@ def target_line(name: str) -> str:
 def program_line(name: str) -> str:
     """The program that a `freplace` replaces a function of."""
     where = f"[objects.NAME.programs.{toml_key(name)}]"
-    return f'{where} target_program = "main"  # of the same object, or with target_file = "main.bpf.o" of another'
+    return f'{where} target_program = "main"  # of the same object, or with target_object = "NAME" of another'
 
 
 def off_line(name: str) -> str:

@@ -27,18 +27,14 @@ _BY_SECTION = frozenset(
         "kprobe.session",
         "ksyscall",
         "kretsyscall",
-        "uprobe",
-        "uretprobe",
-        "uprobe.multi",
-        "uretprobe.multi",
-        "uprobe.session",
-        "usdt",
         "raw_tp",
         "raw_tp.w",
         "tracepoint",
         "perf_event",
     ]
 )
+# Families whose target is in a file of user space; it is looked up when they are attached.
+_IN_FILES = frozenset(["uprobe", "uretprobe", "uprobe.multi", "uretprobe.multi", "uprobe.session", "usdt"])
 _RING_BUFFERS = ("ringbuf", "user_ringbuf")
 
 
@@ -101,6 +97,8 @@ class _Fitting:
         head = f"program {name}"
         yield from _set(head, "type", change.type)
         yield from _set(head, "attach_type", change.attach_type)
+        if change.target is not None:
+            self._targeted(name, change, where)
         if change.target_file is not None:
             other = change.target_program
             yield f"{head} target_file {change.target_file} {other} {change.target or other}"
@@ -108,22 +106,25 @@ class _Fitting:
             other = self.function(change.target_program, f"{where}: target_program")
             yield f"{head} target_program {other} {change.target or other}"
         else:
-            if change.target is not None:
-                self._targeted(name, change, where)
-            yield from _set(head, "kprobe" if self._is_kprobe(name, change) else "target", change.target)
+            yield from _set(head, self._place(name, change), change.target)
         yield from _set(head, "attach", change.attach)
         yield from _set(head, "autoload", None if change.autoload is None else "on" if change.autoload else "off")
 
     def _targeted(self, name: str, change: ProgramChange, where: str) -> None:
         """What attaches by a name in its section only would take a target for a function's BTF, and be refused."""
-        family = self._family(name)
-        if not change.type and family in _BY_SECTION:
+        family = "" if change.type or change.target_program else self._family(name)
+        if family in _BY_SECTION:
             raise ConfigError(f"{self.where}: {where}: target: a {family} program takes it from its section alone",
                               hint=f'write it there: SEC("{family}/{change.target}")')  # fmt: skip
+        usdt, in_file, said = family == "usdt", family in _IN_FILES, change.target or ""
+        if in_file != said.startswith("/") or (in_file and usdt != (said.count(":") == 2)):
+            wanted = "/FILE:PROVIDER:PROBE" if usdt else "/FILE:FUNCTION" if in_file else "a function of the kernel"
+            raise ConfigError(f"{self.where}: {where}: target: expected {wanted}, got {said!r}")
 
-    def _is_kprobe(self, name: str, change: ProgramChange) -> bool:
-        """A kprobe's function is looked up when it is attached, not before it is loaded."""
-        return change.type == "kprobe" or (not change.type and self._family(name) in ("kprobe", "kretprobe"))
+    def _place(self, name: str, change: ProgramChange) -> str:
+        """Under which word the target is told: a probe's is looked up when it is attached, not before it is loaded."""
+        family = "kprobe" if change.type == "kprobe" else "" if change.type else self._family(name)
+        return "uprobe" if family in _IN_FILES else "kprobe" if family in ("kprobe", "kretprobe") else "target"
 
     def _family(self, name: str) -> str:
         return split(next(p.section for p in self.facts.programs if p.name == name))[0]

@@ -221,7 +221,8 @@ class CommandSpec:
 class ObjectSpec:
     """One object as declared: a source to compile, a file already built, or a member of a Debian package.
 
-    `files` are what its guests have beside it; `command` is the loader that is asked instead of libbpf.  `embedded` is
+    `files` are what its guests have beside it, and `beside` what they have of the project's other objects (place below
+    /files → name); `command` is the loader that is asked instead of libbpf.  `embedded` is
     its number, from 1, among the objects inside that file or member; 0: the file is the object.  `optional_on` are the
     patterns of kernels on which alone it is optional.  `below` is what [expect] says where `expect` does not.
     """
@@ -239,6 +240,7 @@ class ObjectSpec:
     expect: Mapping[str, Expectation] = field(default_factory=dict)
     below: Mapping[str, Expectation] = field(default_factory=dict)
     files: tuple[ShippedFile, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
     declared: Declared = field(default_factory=Declared)
     tests: tuple["BehaviourTest", ...] = ()
     modules: tuple[str, ...] = ()

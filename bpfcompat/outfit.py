@@ -1,7 +1,7 @@
 """What an object's guests have beside it: the files that were declared, and the root file system of its own loader."""
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,23 +18,33 @@ from bpfcompat.plan import packages_of
 if TYPE_CHECKING:  # else where they are used: their decoders are slow to import, and a null run needs none
     from bpfcompat import rootfs
 
+OBJECT_MODE = 0o644
+
 Digest = Callable[[Path], str]
 Fetched = Callable[[LockedFile], Path]
 
 
-def parts(spec: ObjectSpec, digest: Digest, lock: Lock) -> dict[str, Any]:
-    """Everything that the archive is made of, by digest; empty when nothing was declared."""
+def parts(spec: ObjectSpec, digest: Digest, lock: Lock, beside: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that the archive is made of, by digest; empty when nothing was declared.
+
+    `beside` has the digests of other objects by their places.
+    """
     found: dict[str, Any] = {}
-    if spec.files:
+    if spec.files or beside:
         found["files"] = {f.path: [digest(f.source), f.mode] for f in spec.files}
+        found["files"] |= {place: [made, OBJECT_MODE] for place, made in beside.items()}
     if spec.command:
         found["loader"] = _loader_parts(spec, spec.command, digest, lock)
     return found
 
 
-def entries(spec: ObjectSpec, lock: Lock, fetched: Fetched) -> tuple[list[Entry], str]:
-    """The archive's members, and what of a root file system was not taken over, in words."""
+def entries(spec: ObjectSpec, lock: Lock, fetched: Fetched, beside: Mapping[str, bytes]) -> tuple[list[Entry], str]:
+    """The archive's members, and what of a root file system was not taken over, in words.
+
+    `beside` has other objects by their places.
+    """
     found = [Entry(f.path, stat.S_IFREG | f.mode, read_bounded(f.source, MAX_BYTES, ConfigError)) for f in spec.files]
+    found += [Entry(place, stat.S_IFREG | OBJECT_MODE, data) for place, data in beside.items()]
     if spec.command is None:
         return found, ""
     from bpfcompat import rootfs

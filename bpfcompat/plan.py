@@ -107,8 +107,19 @@ def matrix(config: Config, objects: Mapping[str, ObjectSpec], kernels: Mapping[s
     if not rows:
         raise ConfigError(f"{where}: no pair is left", hint="compare [matrix] kernels with the objects' own kernels")
     used = frozenset[str]().union(*asked.values())
+    _check_beside(objects)
     objects = _with_patterns(config, objects, kernels)
     return _with_loaders(config, Matrix(dict(objects), dict(kernels), tuple(k for k in columns if k in used), rows))
+
+
+def _check_beside(objects: Mapping[str, ObjectSpec]) -> None:
+    """ConfigError for a target_object that names no object."""
+    for spec in objects.values():
+        for name in spec.beside.values():
+            if name not in objects:
+                hint = did_you_mean(name, sorted(objects), "it names another [objects.NAME]")
+                where = f"bpfcompat.toml: [objects.{spec.name}]: programs"
+                raise ConfigError(f"{where}: target_object: no object is named {name!r}", hint=hint)
 
 
 def _with_patterns(

@@ -491,7 +491,7 @@ class Realiser(Steps):
 
     def files(self, name: str, make: bool = True) -> Blob | None:
         """The archive that an object's guests have beside it; None where nothing was declared."""
-        action = self.files_action(name)
+        action = self.files_action(name, make)
         if action is None:
             return None
         from bpfcompat.guestfiles import check_room
@@ -500,28 +500,31 @@ class Realiser(Steps):
         check_room(int(entry.facts["needed"]), self.shop.config["guest.memory_mb"], f"object {name!r}: files")
         return entry.outputs["files"]
 
-    def files_action(self, name: str) -> Action | None:
+    def files_action(self, name: str, make: bool = True) -> Action | None:
         """The action of packing what an object's guests have beside it, if they have anything."""
-        return self.planned(f"files:{name}", lambda: self._files_action(self.shop.matrix.objects[name]))
+        return self.planned(f"files:{name}", lambda: self._files_action(self.shop.matrix.objects[name], make))
 
-    def packing_action(self, name: str) -> Action:
+    def packing_action(self, name: str, make: bool = True) -> Action:
         """The same for an object whose guests have files; NotThere for any other."""
-        action = self.files_action(name)
+        action = self.files_action(name, make)
         if action is None:
             raise NotThere(f"files:{name}")
         return action
 
-    def _files_action(self, spec: ObjectSpec) -> Action | None:
+    def _files_action(self, spec: ObjectSpec, make: bool = True) -> Action | None:
         from bpfcompat import outfit
 
-        parts = outfit.parts(spec, self.shop.memo.digest, self.shop.lock)
+        beside = {place: self.object(other, make).digest for place, other in spec.beside.items()}
+        parts = outfit.parts(spec, self.shop.memo.digest, self.shop.lock, beside)
         return plan.files_action(spec, parts) if parts else None
 
     def _make_files(self, name: str) -> Made:
         from bpfcompat import guestfiles, outfit
 
         spec, where = self.shop.matrix.objects[name], f"object {name!r}: files"
-        entries, left_out = outfit.entries(spec, self.shop.lock, partial(self.obtain, label=f"object:{name}"))
+        beside = {place: self.shop.store.read(self.object(other)) for place, other in spec.beside.items()}
+        fetched = partial(self.obtain, label=f"object:{name}")
+        entries, left_out = outfit.entries(spec, self.shop.lock, fetched, beside)
         if self._files_action(spec) != self.files_action(name):
             raise ObjectError(f"{where} {CHANGED}", hint=AGAIN)
         if left_out:

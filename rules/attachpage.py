@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from bpfcompat.attachtable import attach_rows, page_part, replaced
+from bpfcompat.attachtable import attach_rows, newer_rows, page_part, replaced
 from bpfcompat.files import read_bounded
+from bpfcompat.libbpfs import column
 from bpfcompat.model import ProgramReport
 from bpfcompat.rules.session import Session, open_session
 
@@ -14,11 +15,16 @@ MAX_PAGE = 1 << 20
 
 def current(session: Session, page: str) -> str:
     """The page as it must be now; a pair that was not asked yet is asked."""
-    asker = session.asker
-    table = asker.shop.store.read(asker.validator().outputs["attach.tsv"]).decode()
     kernels = [name for name in session.config["matrix.kernels"] if name in session.matrix.kernels]
-    programs = {name: list(_programs(session, name)) for name in kernels}
-    return replaced(page, page_part(attach_rows(table), programs))
+    loaders, own = session.matrix.loaders, attach_rows(_table(session, ""))
+    rows = own + newer_rows(own, {loader: _table(session, loader) for loader in loaders})
+    programs = {name: {v: list(_programs(session, column(name, v))) for v in ("", *loaders)} for name in kernels}
+    return replaced(page, page_part(rows, programs))
+
+
+def _table(session: Session, loader: str) -> str:
+    asker = session.asker
+    return asker.shop.store.read(asker.validator(loader=loader).outputs["attach.tsv"]).decode()
 
 
 def _programs(session: Session, kernel: str) -> Iterator[ProgramReport]:

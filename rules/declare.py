@@ -14,9 +14,9 @@ from bpfcompat.rules.tasks import Task, matrix_tasks, publish_tasks
 def bpf_object(name: str, **fields: Any) -> ObjectSpec:
     """An object: the fields of an [objects.NAME] table; paths are relative to the folder of the dodo.py.
 
-    Exactly one of source, prebuilt, package (with member); then cflags, attach, kernels, modules, optional, expect,
-    tests, and what its own loader does before load: maps, programs, variants, constants, kconfig (docs/declare.md); or
-    that loader itself: command, a dict as the table (docs/command.md).
+    Exactly one of source, prebuilt, package (with member); then cflags, attach, kernels, modules, files, optional,
+    expect, tests, and what its own loader does before load: maps, programs, variants, constants, kconfig
+    (docs/declare.md); or that loader itself: command, a dict as the table (docs/command.md).
     Raises ConfigError as the settings file does.
     """
     return object_spec(name, fields, Path.cwd(), f"bpf_object({name!r})")

@@ -128,7 +128,7 @@ def _action_of(session: Session, label: str) -> Callable[[], Action] | None:
         "guest": lambda: asker.initramfs_action(name, make=False),
         "object": lambda: asker.object_action(name, make=False),
         "validator": lambda: asker.validator_action("" if name == libbpfs.OWN else name),
-        "files": lambda: asker.packing_action(name),
+        "files": lambda: asker.packing_action(name, make=False),
     }
     return makers.get(kind)
 

@@ -107,7 +107,7 @@ def _looks(session: Session) -> Iterator[Callable[[], Action]]:
     yield from (partial(kmods.packed_action, asker, p) for p in matrix.pairs if matrix.objects[p.object].modules)
     yield from (partial(asker.initramfs_action, k, False) for k in asked)
     yield from (partial(asker.object_action, o, False) for o in {p.object for p in matrix.pairs})
-    yield from (partial(asker.packing_action, o) for o in {p.object for p in matrix.pairs})
+    yield from (partial(asker.packing_action, o, False) for o in {p.object for p in matrix.pairs})
     yield from (partial(asker.probe_action, p, False) for p in matrix.pairs)
     yield from (partial(asker.verdict_action, p, False) for p in matrix.pairs)
     if asker.trust:

@@ -261,7 +261,8 @@ class Graph:
         deps = self._kernels(pair.kernel) if lacking else []
         deps += [self.guest(pair.kernel)] if lacking and pair.kernel in missing.guests else []
         deps += self._templates(pair.kernel) if lacking else []
-        deps += [self.object(pair.object)] if lacking and pair.object in missing.objects else []
+        here = [pair.object, *self.session.matrix.objects[pair.object].beside.values()] if lacking else []
+        deps += [self.object(name) for name in dict.fromkeys(here) if name in missing.objects]
         doc, action = "ask this kernel about this object", partial(asker.probe_action, make=False)
         return self._add(f"probe:{pair}", doc, partial(self.session.ask, pair), action, pair, not lacking, deps)
 

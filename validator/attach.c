@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,9 +60,17 @@ struct attached attach_unproved(struct attachment *at)
 	return attach_not(at, "not proved: the kernel took it (%s) and does not name it among what is attached", at->how);
 }
 
-void attach_keep_link(struct attachment *at, struct bpf_link *link)
+int attach_keep_link(struct attachment *at, struct bpf_link *link)
 {
+	struct bpf_link **grown = realloc(at->links, (at->link_count + 1) * sizeof(*grown));
+
+	if (!grown) {
+		bpf_link__destroy(link);
+		return -ENOMEM;
+	}
+	at->links = grown;
 	at->links[at->link_count++] = link;
+	return 0;
 }
 
 int attach_keep_fd(struct attachment *at, int fd)
@@ -150,6 +159,8 @@ int attach_release(struct attachment *at)
 
 	while (at->link_count)
 		bpf_link__destroy(at->links[--at->link_count]);
+	free(at->links);
+	at->links = NULL;
 	if (at->undo)
 		err = at->undo(at);
 	at->undo = NULL;

@@ -10,7 +10,6 @@
 #define ATTACH_FAILED "failed"
 #define ATTACH_NOT_ATTEMPTED "not-attempted"
 
-#define ATTACH_LINKS 4
 #define ATTACH_FDS 4
 
 /* How attaching ended: one of the words above, 0 or a positive errno, why ("" when there is nothing to add), and what was
@@ -34,7 +33,7 @@ struct attachment {
 	char reason[240];
 	bool by_perf_event; /* and by no link */
 	/* what attach_release() ends: links, then @undo, then descriptors */
-	struct bpf_link *links[ATTACH_LINKS];
+	struct bpf_link **links;
 	int link_count;
 	int fds[ATTACH_FDS];
 	int fd_count;

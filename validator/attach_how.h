@@ -21,8 +21,8 @@ struct attached attach_done(struct attachment *at);
 /* The kernel took it, and does not name it: that is no answer. */
 struct attached attach_unproved(struct attachment *at);
 
-/* Keep what attach_release() must end. */
-void attach_keep_link(struct attachment *at, struct bpf_link *link);
+/* Keep what attach_release() must end. A link that cannot be kept (-ENOMEM) is ended at once. */
+int attach_keep_link(struct attachment *at, struct bpf_link *link);
 int attach_keep_fd(struct attachment *at, int fd);
 
 /* What is behind the section's first slash, or NULL. */

@@ -23,28 +23,54 @@ static int link_to(struct attachment *at, int target, enum bpf_attach_type type,
 
 /* --- XDP */
 
+#define ON_LO DEVICE_LO ", generic"
+#define ON_VETH DEVICE_VETH ", native"
+
+/* A link tells what was asked for; the device tells what it runs, and in which mode. */
+static struct attached by_xdp_link(struct attachment *at, int device, __u32 mode, const char *where)
+{
+	struct attached done;
+	__u32 id = 0;
+
+	attach_say(at, "link: xdp on %s", where);
+	done = attach_by_link_fd(at, link_to(at, device, BPF_XDP, mode), ATTACH_ANY);
+	if (!strcmp(done.outcome, ATTACHED) && (bpf_xdp_query_id(device, mode, &id) || id != at->prog_id))
+		return attach_unproved(at);
+	return done;
+}
+
+static const char *why_not(struct attached refused)
+{
+	return refused.err ? strerror(refused.err) : "not proved";
+}
+
+/* One mode is enough, and what became of the other is told beside it. */
+static struct attached either_mode(struct attachment *at, struct attached generic, struct attached native)
+{
+	bool on_lo = !strcmp(generic.outcome, ATTACHED), on_veth = !strcmp(native.outcome, ATTACHED);
+
+	attach_say(at, "link: xdp on %s%s", on_veth && !on_lo ? ON_VETH : ON_LO, on_veth && on_lo ? "; on " ON_VETH : "");
+	if (on_veth && on_lo)
+		attach_note(at, "%s", "");
+	else if (on_veth)
+		attach_note(at, "generic on " DEVICE_LO ": %s", why_not(generic));
+	else
+		attach_note(at, "native on " DEVICE_VETH ": %s", why_not(native));
+	if (on_veth || on_lo)
+		return attach_done(at);
+	return generic.err && native.err ? attach_failed(at, generic.err) : attach_unproved(at);
+}
+
 /* Generic on lo is what every device can do; native only where a driver does, and veth is the one that a guest can make.
  * Linux 5.10 takes a program that redirects to a map with programs of its own in native mode alone.
  */
 static struct attached hold_xdp(struct attachment *at)
 {
-	int lo = device_index(DEVICE_LO), veth = device_index(DEVICE_VETH), generic, native;
-	struct attached done;
+	int veth = device_index(DEVICE_VETH);
+	struct attached generic;
 
-	attach_say(at, "link: xdp on lo, generic");
-	done = attach_by_link_fd(at, link_to(at, lo, BPF_XDP, XDP_FLAGS_SKB_MODE), ATTACH_ANY);
-	if (!veth || !strcmp(done.outcome, ATTACH_NOT_ATTEMPTED))
-		return done;
-	generic = done.err;
-	native = attach_keep_fd(at, link_to(at, veth, BPF_XDP, XDP_FLAGS_DRV_MODE));
-	if (native < 0) {
-		attach_note(at, "native on " DEVICE_VETH ": %s", strerror(errno));
-		return done;
-	}
-	attach_say(at, generic ? "link: xdp on " DEVICE_VETH ", native" : "link: xdp on lo, generic; on " DEVICE_VETH ", native");
-	if (generic)
-		attach_note(at, "generic on lo: %s", strerror(generic));
-	return attach_done(at);
+	generic = by_xdp_link(at, device_index(DEVICE_LO), XDP_FLAGS_SKB_MODE, ON_LO);
+	return veth ? either_mode(at, generic, by_xdp_link(at, veth, XDP_FLAGS_DRV_MODE, ON_VETH)) : generic;
 }
 
 /* A program that runs behind a redirect is an entry's, and the entry says its id. */
@@ -165,7 +191,7 @@ static struct attached hold_netns(struct attachment *at)
 }
 
 const struct attach_family family_xdp = {
-	"link to lo, generic; to a veth, native, where the guest has one", "lo", "an xdp link names it", "veth", hold_xdp,
+	"link to lo, generic; to a veth, native, where the guest has one", "lo", "an xdp link names it, and so does the device for that mode", "veth", hold_xdp,
 };
 const struct attach_family family_devmap = {
 	"entry of a devmap, for lo", "lo", "the entry tells its id", "", hold_devmap,

@@ -64,12 +64,11 @@ static struct attached hold_map(struct attachment *at, struct bpf_map *map)
 	if (!strcmp(kernel_struct(at, map), "hid_bpf_ops"))
 		return attach_not(at, "hid_bpf_ops is for one HID device, and the guest has none");
 	attach_say(at, "libbpf: %.60s registered from map '%.64s'", kernel_struct(at, map), bpf_map__name(map));
-	if (at->link_count == ATTACH_LINKS)
-		return attach_done(at); /* that many maps share the program, and all so far took it */
 	link = bpf_map__attach_struct_ops(map);
 	if (!link)
 		return attach_failed(at, errno);
-	attach_keep_link(at, link);
+	if (attach_keep_link(at, link))
+		return attach_not(at, "the guest has no memory for another link");
 	return registered(map, link) ? attach_done(at) : attach_unproved(at);
 }
 

@@ -100,7 +100,8 @@ struct attached attach_by_link(struct attachment *at, struct bpf_link *link, int
 
 	if (!link)
 		return attach_failed(at, errno);
-	attach_keep_link(at, link);
+	if (attach_keep_link(at, link))
+		return attach_not(at, "the guest has no memory for another link");
 	/* A user without capabilities may ask his own links only; libbpf holds some attachments by more links than one. */
 	held = word_of(bpf_link__fd(link), at->prog_id, type) ?: proof_by_id(at->prog_id, type);
 	if (!held)

@@ -32,6 +32,10 @@ const struct attach_row attach_rows[] = {
 	ROW("fexit.s+", TRACING, BPF_TRACE_FEXIT, trace),
 	ROW("fmod_ret+", TRACING, BPF_MODIFY_RETURN, trace),
 	ROW("fmod_ret.s+", TRACING, BPF_MODIFY_RETURN, trace),
+#if SINCE(7)
+	ROW("fsession+", TRACING, BPF_TRACE_FSESSION, trace),
+	ROW("fsession.s+", TRACING, BPF_TRACE_FSESSION, trace),
+#endif
 	ROW("iter+", TRACING, BPF_TRACE_ITER, iter),
 	ROW("iter.s+", TRACING, BPF_TRACE_ITER, iter),
 	ROW("lsm+", LSM, BPF_LSM_MAC, lsm),

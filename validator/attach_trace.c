@@ -173,22 +173,34 @@ static struct attached hold_cgroup_iter(struct attachment *at)
 	return attach_by_link(at, iter_of(at, &info), ATTACH_ANY);
 }
 
-/* What a program prints is its own affair; that it can be read is part of how an iterator is used. */
-static struct attached read_iter(struct attachment *at, struct attached done)
+/* How many bytes could be read, up to a bound; @err is what the last read failed with, or 0. */
+static size_t drain(int fd, int *err)
 {
-	int fd = attach_keep_fd(at, bpf_iter_create(bpf_link__fd(at->links[0])));
 	static char output[4096];
 	size_t total = 0;
 	ssize_t len = 1;
 
-	if (fd < 0)
-		return attach_failed(at, errno);
 	for (int i = 0; i < ITER_READS && total < ITER_BYTES && len > 0; i++) {
 		len = read(fd, output, sizeof(output));
 		total += len > 0 ? len : 0;
 	}
-	if (len < 0)
-		attach_note(at, "reading the iterator ends with %s", strerror(errno));
+	*err = len < 0 ? errno : 0;
+	return total;
+}
+
+/* What a program prints is its own affair; that it can be read is part of how an iterator is used. A read that fails
+ * behind one that did not is told, and one that fails at once proves nothing.
+ */
+static struct attached read_iter(struct attachment *at, struct attached done)
+{
+	int err, fd = attach_keep_fd(at, bpf_iter_create(bpf_link__fd(at->links[0])));
+
+	if (fd < 0)
+		return attach_failed(at, errno);
+	if (!drain(fd, &err) && err)
+		return attach_not(at, "not proved: the link names it, and reading the iterator ends with %s", strerror(err));
+	if (err)
+		attach_note(at, "reading the iterator ends with %s", strerror(err));
 	snprintf(at->how + strlen(at->how), sizeof(at->how) - strlen(at->how), ", created and read");
 	return done;
 }

@@ -336,7 +336,7 @@ static int program_target_file(struct work *work, struct bpf_object *obj, struct
 	return replace_in(work, prog, bpf_object__open_file(place, NULL), name, function, false);
 }
 
-/* Nothing is set: attaching comes later, and asks declare_attaches() and declare_kprobe(). */
+/* Nothing is set: attaching comes later, and asks declare_attaches() and its like. */
 static int program_attach(struct work *work, struct bpf_object *obj, struct setting *setting)
 {
 	(void)work;
@@ -411,6 +411,7 @@ static const struct row rows[] = {
 	{ "program", "target_program", program_target_program, true },
 	{ "program", "target_file", program_target_file, true },
 	{ "program", "kprobe", program_attach, false },
+	{ "program", "uprobe", program_attach, false },
 	{ "program", "attach", program_attach, false },
 	{ "program", "autoload", program_autoload, false },
 	{ "constant", NULL, constant, false },
@@ -744,6 +745,11 @@ bool declare_attaches(const struct bpf_program *prog, bool otherwise)
 const char *declare_kprobe(const struct bpf_program *prog)
 {
 	return of_attaching(prog, "kprobe");
+}
+
+const char *declare_uprobe(const struct bpf_program *prog)
+{
+	return of_attaching(prog, "uprobe");
 }
 
 bool declare_any(void)

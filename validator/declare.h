@@ -32,6 +32,9 @@ bool declare_attaches(const struct bpf_program *prog, bool otherwise);
 /* The function that a kprobe is declared to be attached to, or NULL. */
 const char *declare_kprobe(const struct bpf_program *prog);
 
+/* Likewise of a probe of user space, `FILE:FUNCTION` or `FILE:PROVIDER:NAME`. */
+const char *declare_uprobe(const struct bpf_program *prog);
+
 /* Choose one alternative of each group, once and for all processes that come after. 0, or -errno when a trial was lost. */
 int declare_choose(struct work *work);
 

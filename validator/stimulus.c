@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "steps.h"
+#include "target.h"
 
 #define CGROUPS "/sys/fs/cgroup"
 #define OUTER CGROUPS "/bpfcompat" /* what cgroup programs are attached to */
@@ -72,8 +73,24 @@ static void bound_group(void)
 	}
 }
 
+/* The program that probes of user space are attached to lies where the stimulus has a folder of its own. */
+static int show_target(int target)
+{
+	char open_as[32];
+
+	snprintf(open_as, sizeof(open_as), "/proc/self/fd/%d", target);
+	close(open(TARGET_PATH, O_WRONLY | O_CREAT | O_CLOEXEC, 0755));
+	if (mount(open_as, TARGET_PATH, NULL, MS_BIND, NULL) ||
+	    mount(NULL, TARGET_PATH, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL))
+		return errno;
+	close(target);
+	return 0;
+}
+
 static int own_mounts(void)
 {
+	int target;
+
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return errno;
 	for (size_t i = 0; i < sizeof(hidden) / sizeof(*hidden); i++)
@@ -81,7 +98,10 @@ static int own_mounts(void)
 			return errno;
 	for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
 		mount(NULL, fixed[i], NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
-	return mount("tmpfs", "/tmp", "tmpfs", 0, SCRATCH) ? errno : 0;
+	target = open(TARGET_PATH, O_PATH | O_CLOEXEC); /* in mounts that are ours, so that it can be mounted again */
+	if (mount("tmpfs", "/tmp", "tmpfs", 0, SCRATCH))
+		return errno;
+	return target < 0 ? 0 : show_target(target);
 }
 
 static void use_stream(int fd, int as)

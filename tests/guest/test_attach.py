@@ -1,20 +1,23 @@
 """Attaching on real kernels: every section name has a row, the kernel's word is told, and nothing is left behind."""
 
+import errno
 import re
 import subprocess
 import tarfile
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from bpfcompat.asking import Asker
 from bpfcompat.attachtable import attach_rows
-from bpfcompat.digest import hex_of
 from bpfcompat.model import Answer, Attach, ProgramReport
 from bpfcompat.plan import Pair
 from bpfcompat.rules.attachpage import PAGE, current
 from bpfcompat.rules.session import open_session
 from tests.guest.conftest import ROOT
+from tests.guest.sources import HEAD
+from tests.guest.test_detail import Ask, Build, ask, build  # noqa: F401  (fixtures)
 
 pytestmark = pytest.mark.guest
 
@@ -24,28 +27,45 @@ def programs(asker: Asker, name: str, kernel: str) -> dict[str, ProgramReport]:
     return {p.name: p for p in asker.report(Pair(name, kernel)).programs}
 
 
-def table(asker: Asker) -> str:
+LOADERS = ("", "1.1", "1.4", "1.7")  # "": the project's own
+
+
+def table(asker: Asker, loader: str = "") -> str:
     """What the validator says of itself."""
-    return asker.shop.store.read(asker.validator().outputs["attach.tsv"]).decode()
+    return asker.shop.store.read(asker.validator(loader=loader).outputs["attach.tsv"]).decode()
 
 
-def libbpf_sections(asker: Asker) -> set[str]:
+@cache
+def libbpf_sections(asker: Asker, loader: str) -> frozenset[str]:
     """The section names in libbpf's own table, from the very source that the validator is built with."""
-    tarball = asker.downloads / hex_of(asker.libbpf_source)
-    with tarfile.open(tarball) as archive:
+    with tarfile.open(asker.tarball(loader, "test")) as archive:
         member = next(m for m in archive if m.name.endswith("/src/libbpf.c"))
         source = archive.extractfile(member)
         assert source is not None
         text = source.read().decode()
-    return set(re.findall(r'^\tSEC_DEF\("([^"]+)"', text, re.MULTILINE))
+    return frozenset(re.findall(r'^\tSEC_DEF\("([^"]+)"', text, re.MULTILINE))
 
 
-def test_every_section_has_a_row(asker: Asker) -> None:
-    """Whatever libbpf has a name for, the table says how it is attached, and nothing that libbpf does not know."""
-    rows = attach_rows(table(asker))  # made first, and with it the source is there
-    names = libbpf_sections(asker)
-    assert len(names) > 90
-    assert {row.section for row in rows} == names
+def test_every_loader_is_looked_at(asker: Asker) -> None:
+    """No version of libbpf that a validator is built with goes without these tests."""
+    assert set(asker.shop.matrix.loaders) | {""} == set(LOADERS)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_every_section_has_a_row(loader: str, asker: Asker) -> None:
+    """Whatever a libbpf has a name for, the table of the validator that is built with it says how it is attached."""
+    names = libbpf_sections(asker, loader)
+    assert len(names) > 80
+    assert names <= {row.section for row in attach_rows(table(asker, loader))}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_no_row_for_nothing(loader: str, asker: Asker) -> None:
+    """No table has a section that no libbpf knows, and the project's own has those of its libbpf alone."""
+    known = (
+        libbpf_sections(asker, "") if not loader else frozenset().union(*(libbpf_sections(asker, v) for v in LOADERS))
+    )
+    assert {row.section for row in attach_rows(table(asker, loader))} <= known
 
 
 def test_the_page_is_current() -> None:
@@ -85,6 +105,50 @@ def test_how(name: str, kernel: str, program: str, how: str, asker: Asker) -> No
 def test_nothing_is_left(name: str, kernel: str, asker: Asker) -> None:
     """What one program at a time can have, each has in its turn: a route, an algorithm's name, an action, XDP on lo."""
     assert {p.attach for p in programs(asker, name, kernel).values()} == {Attach.ATTACHED}
+
+
+def controls(names: tuple[str, ...]) -> str:
+    """An object whose programs are called by TCP congestion controls of these names, each a map of its own."""
+    text = (ROOT / "examples/struct_ops.bpf.c").read_text()
+    head, last, body = text.partition('SEC(".struct_ops")')
+    return head + "".join(
+        last + body.replace("control =", f"control_{n} =").replace('"bpfcompat"', f'"{name}"')
+        for n, name in enumerate(names)
+    )
+
+
+@pytest.mark.parametrize("kernel", ["debian-11", "debian-13-backports"])
+def test_many_struct_ops_maps(kernel: str, build: Build, ask: Ask) -> None:  # noqa: F811
+    """A program that many maps call is attached when all are registered, and the last one's refusal is its refusal."""
+    names = tuple(f"own{n}" for n in range(9))
+    for given, found in ((names, (Attach.ATTACHED, 0)), ((*names, names[0]), (Attach.FAILED, errno.EEXIST))):
+        programs = ask(build(controls(given)), kernel).programs
+        assert [(p.attach, p.attach_errno) for p in programs] == [found] * 3
+        assert {p.how for p in programs} == {
+            f"libbpf: tcp_congestion_ops registered from map 'control_{len(given) - 1}'"
+        }
+
+
+ITERATOR = HEAD + (
+    'SEC("iter/task") int silent(struct bpf_iter__task *ctx) { return 0; }\n'
+    'SEC("iter/task") int never(struct bpf_iter__task *ctx) { return 1; }\n'
+    'SEC("iter/task") int once(struct bpf_iter__task *ctx) {\n'
+    ' static const char words[] = "words"; if (ctx->meta->seq_num > 1) return 1;\n'
+    " bpf_seq_write(ctx->meta->seq, words, sizeof(words)); return 0; }\n"
+)
+
+
+@pytest.mark.parametrize("kernel", ["debian-11", "debian-13-backports"])
+def test_an_iterator_that_cannot_be_read(kernel: str, build: Build, ask: Ask) -> None:  # noqa: F811
+    """An iterator that cannot be read is not proved to be one; one that ends badly later is, and both are told."""
+    found = {p.name: p for p in ask(build(ITERATOR), kernel).programs}
+    ends = "reading the iterator ends with Resource temporarily unavailable"
+    assert (found["silent"].attach, found["silent"].attach_reason) == (Attach.ATTACHED, "")
+    assert (found["never"].attach, found["never"].attach_reason) == (
+        Attach.NOT_ATTEMPTED,
+        f"not proved: the link names it, and {ends}",
+    )
+    assert (found["once"].attach, found["once"].attach_reason) == (Attach.ATTACHED, ends)
 
 
 def test_a_file_that_the_guest_has_not(asker: Asker) -> None:

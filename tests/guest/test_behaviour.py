@@ -19,11 +19,13 @@ from bpfcompat.config import object_spec
 from bpfcompat.elf import facts_or_fault
 from bpfcompat.guest import run_clone
 from bpfcompat.guestfiles import GuestFile, archive
-from bpfcompat.model import Answer, AttachMode, Verdict
+from bpfcompat.model import Answer, Attach, AttachMode, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.verdict import classify
 from tests.guest.conftest import KERNELS, ROOT
+from tests.guest.sources import HEAD
 from tests.guest.test_command import asking
+from tests.guest.test_detail import Build, build  # noqa: F401  (fixture)
 
 pytestmark = pytest.mark.guest
 
@@ -102,6 +104,79 @@ def test_behaviour(kernel: str, behave: Behave) -> None:
     assert verdict.tests[3].detail[0] == "counts[7].execs == 1: got no such entry"
     assert verdict.tests[6].detail == ("./absent: cannot be run: ENOENT",)
     assert told["4"].exit == 4
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/guest/app.c, static and with its symbols."""
+    compiler = shutil.which("cc") or pytest.skip("no C compiler")
+    made = tmp_path_factory.mktemp("app") / "app"
+    subprocess.run([compiler, "-static", "-Os", "-o", made, Path(__file__).parent / "app.c"], check=True)
+    return made
+
+
+SHIPPED = {
+    "source": "examples/uprobe_declared.bpf.c", "cflags": ["-Iexamples/include"],
+    "programs": {"at_entry": {"target": "/files/app:work"}, "at_return": {"target": "/files/app:work"},
+                 "at_probe": {"target": "/files/app:app:done"}},
+    "tests": [
+        {"name": "run by a step", "do": ["exec:/files/app"],
+         "maps": ["entered == 1", "asked == 21", "answered == 42", "seen == 21"]},
+        {"name": "run by a command", "command": ["/files/app"], "stdout": "42", "maps": ["entered == 1"]},
+        {"name": "another is run", "do": ["exec:/tmp/target"], "maps": ["entered == 0"]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", ["debian-11", "debian-13-backports"])
+def test_probes_of_a_shipped_file(kernel: str, app: Path) -> None:
+    """Probes are placed in a file that the object's table ships, and fire when it runs, and not when another does."""
+    spec = object_spec("shipped", {**SHIPPED, "files": [str(app)]}, ROOT, "test")
+    pair = Pair(spec.name, kernel)
+    asker = asking(spec)
+    found = {p.name: (p.attach, p.how) for p in asker.report(pair).programs}
+    assert found["at_entry"][0] is Attach.ATTACHED
+    assert found["at_entry"][1].startswith("libbpf, on /files/app:work as declared: perf")
+    verdict = asker.verdict(pair)
+    assert (verdict.answer, outcomes(verdict)) == (Answer.COMPATIBLE, [YES, YES, YES]), verdict.tests
+
+
+def test_a_file_that_nobody_ships(app: Path) -> None:
+    """Where the table ships no such file, nothing is attached, and it is no fault of the kernel."""
+    spec = object_spec("shipped", {k: v for k, v in SHIPPED.items() if k != "tests"}, ROOT, "test")
+    asker, pair = asking(spec), Pair("shipped", "debian-12")
+    found = {p.name: (p.attach, p.attach_reason) for p in asker.report(pair).programs}
+    assert set(found.values()) == {(Attach.NOT_ATTEMPTED, "the guest has no file /files/app")}
+
+
+@pytest.mark.parametrize("kernel", ["debian-13", "debian-13-backports"])
+def test_a_section_that_names_a_shipped_file(kernel: str, app: Path, build: Build, tmp_path: Path) -> None:  # noqa: F811
+    """A section may name the file's place in the guest itself, with many functions by one link, too."""
+    (tmp_path / "named.bpf.o").write_bytes(build(NAMED))
+    table = {"prebuilt": str(tmp_path / "named.bpf.o"), "files": [str(app)], "tests": [
+        {"name": "it fires", "do": ["exec:/files/app"], "maps": ["calls == 2"]}]}  # fmt: skip
+    asker, pair = asking(object_spec("named", table, ROOT, "test")), Pair("named", kernel)
+    assert {p.attach for p in asker.report(pair).programs} == {Attach.ATTACHED}
+    assert asker.verdict(pair).answer is Answer.COMPATIBLE
+
+
+NAMED = HEAD + (
+    "int calls;\n"
+    'SEC("uprobe//files/app:work") int one(struct pt_regs *ctx) { calls++; return 0; }\n'
+    'SEC("uprobe.multi//files/app:wor*") int many(struct pt_regs *ctx) { calls++; return 0; }\n'
+)
+
+
+def test_the_guests_own_program(behave: Behave) -> None:
+    """The program that probes stand in on is there for a stimulus to run, and cannot be changed or taken away by it."""
+    verdict, _ = behave(
+        "counts", "debian-12",
+        {"do": ["exec:/tmp/target", "write:/tmp/target = EROFS", "remove:/tmp/target = EBUSY"],
+         "maps": ["execs == 1"]},
+        {"do": ["exec:/tmp/absent = ENOENT", "exec:/tmp/target"], "maps": ["execs == 1"]},
+        {"command": ["/tmp/target"], "maps": ["execs == 1"]},
+    )  # fmt: skip
+    assert outcomes(verdict) == [YES, YES, YES], verdict.tests
 
 
 def test_not_attempted(behave: Behave) -> None:

@@ -264,11 +264,64 @@ def test_nothing_remains(bench: Bench) -> None:
     assert all(m.max_entries == 0 for m in report.maps if m.name in ("by_number", "by_cpus", "by_pages", "events"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["tool_capable", "tool_cpudist", "tool_fsdist", "tool_offcputime", "tool_systemd_restrict", "tool_xdp_bench"],
-)
-def test_tools_as_they_came(name: str, bench: Bench) -> None:
+UNLOADABLE = ("tool_qemu_rss", "tool_suricata_filter")  # maps of before BTF: no declaration makes libbpf 1.x take them
+COMPLETE = ("tool_xdp_forward",)  # its loader sets nothing, and loads a module
+
+
+def test_tools_as_they_came(asker: Asker, bench: Bench) -> None:
     """What real tools set before they load cannot be done without: undeclared is no answer, never an incompatible."""
-    _, verdict = bench.ask(name, Declared())
+    tools = [name for name in asker.shop.matrix.objects if name.startswith("tool_") and name not in COMPLETE]
+    found = {name: bench.ask(name, Declared())[1] for name in tools}
+    assert {(name, v.answer) for name, v in found.items()} == {(name, Answer.INCONCLUSIVE) for name in tools}
+    unloadable = dict.fromkeys(UNLOADABLE, "loader-unsupported")
+    assert {name: v.cause for name, v in found.items()} == dict.fromkeys(tools, "needs-declaration") | unloadable
+
+
+def test_a_module_undeclared(asker: Asker, bench: Bench) -> None:
+    """A kfunc whose module nobody loads is missing, and the hint is the line that declares the module."""
+    shop, pair = asker.shop, Pair("tool_xdp_forward", "debian-13")
+    objects = {**shop.matrix.objects, pair.object: replace(shop.matrix.objects[pair.object], modules=())}
+    other = type(asker)(replace(shop, matrix=Matrix(objects, shop.matrix.kernels, (), {})))
+    attempt = other.attempt(pair, cold=False)
+    assert attempt.report is not None
+    verdict = other.classify(pair, attempt.report)
+    assert (verdict.answer, verdict.cause) == (Answer.INCOMPATIBLE, "kfunc-missing")
+    assert 'modules = ["nf_flow_table"]' in verdict.hint
+    assert asker.verdict(pair).answer is Answer.COMPATIBLE
+
+
+# --- programs that run at another program's entry and exit
+
+TRACING = ("at_entry", "at_exit", "at_own_exit")
+
+
+@pytest.mark.parametrize("kernel", ["debian-11", KERNEL, "debian-13-backports"])
+def test_tracing_a_program(kernel: str, asker: Asker) -> None:
+    """fentry and fexit attach to a program of another object, and to one of their own."""
+    found = {p.name: p for p in asker.report(Pair("fentry_program", kernel)).programs}
+    assert [(found[n].attach, found[n].how) for n in TRACING] == [(Attach.ATTACHED, "libbpf: tracing link")] * 3
+
+
+@pytest.mark.parametrize("name", TRACING)
+def test_tracing_a_program_undeclared(name: str, bench: Bench) -> None:
+    """Which program is a loader's choice: without it there is no answer, and a line to add."""
+    report, verdict = bench.ask("fentry_program", without(bench.own("fentry_program"), "programs", name))
+    assert [p.name for p in report.programs if p.load_errno] == [name]
     assert (verdict.answer, verdict.cause) == (Answer.INCONCLUSIVE, "needs-declaration")
+    assert any(f"programs.{name}]" in note for note in verdict.notes)
+
+
+def test_tracing_a_program_that_is_not_there(bench: Bench) -> None:
+    """A program that the other object has not is nothing to attach to, and the others are told as they are."""
+    own = bench.own("fentry_program")
+    changed = tuple(replace(p, target_program="elsewhere") if p.name == "at_entry" else p for p in own.programs)
+    report, verdict = bench.ask("fentry_program", replace(own, programs=changed))
+    assert {p.name for p in report.programs if p.load_errno} == {"at_entry"}
+    assert verdict.answer is not Answer.COMPATIBLE
+
+
+def test_a_target_is_in_the_key(asker: Asker) -> None:
+    """Another object that holds a target is a part of what is asked, by its digest."""
+    action = asker.packing_action("fentry_program")
+    digest = asker.object("xdp").digest
+    assert action.inputs["files"] == {f"targets/{name}.bpf.o": [digest, 0o644] for name in TRACING[:2]}

@@ -1,5 +1,6 @@
 """Each program and map of an object is told of, alone, with what it cost; nothing leaks from one to the next."""
 
+import errno
 import re
 import secrets
 import tempfile
@@ -185,6 +186,46 @@ def test_order_changes_nothing(kernel: str, build: Build, ask: Ask) -> None:
         assert said == there[name]
 
 
+def two_schedulers() -> str:
+    """The example's scheduler twice, under two names, with programs of its own each."""
+    head, mark, body = (ROOT / "examples/sched_ext.bpf.c").read_text().partition("u64 inited, ran;")
+    other = re.sub(r"\b(on_init|on_running|scheduler|inited|ran)\b", r"\1_2", mark + body)
+    return head + mark + body + other.replace('"bpfcompat"', '"bpfcompat_2"')
+
+
+def test_no_scheduler_is_left(build: Build, ask: Ask) -> None:
+    """There can be one sched_ext scheduler at a time, and each of two has its turn; the next object has, too."""
+    content = build(two_schedulers())
+    for _ in range(2):
+        programs = ask(content, "debian-13-backports").programs
+        assert [(p.name, p.attach) for p in programs] == [
+            (name, Attach.ATTACHED) for name in ("on_init", "on_init_2", "on_running", "on_running_2")
+        ]
+
+
+DENYING = HEAD + (
+    "#include <bpf/bpf_tracing.h>\n"
+    'SEC("lsm/bpf") int BPF_PROG(deny_bpf, int cmd) {'
+    " return cmd == BPF_PROG_LOAD || cmd == BPF_MAP_CREATE ? -1 : 0; }\n"
+    'SEC("lsm/file_open") int BPF_PROG(deny_open, struct file *file) { return -1; }\n'
+    'SEC("uprobe") int opens(void *ctx) { return 0; }\n'
+    + a_map("made")
+    + program("loads", "xdp", "made")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", ["debian-12", "debian-13-backports"])
+def test_no_lsm_is_left(kernel: str, build: Build, ask: Ask) -> None:
+    """A hook that denies loading, or opening any file, is gone when the next program or object is asked about."""
+    content = build(DENYING)
+    for _ in range(2):
+        report = ask(content, kernel)
+        assert report.load_errno == 0
+        assert {p.name for p in report.programs} == {"deny_bpf", "deny_open", "opens", "loads"}
+        assert {(p.load_errno, p.attach) for p in report.programs} == {(0, Attach.ATTACHED)}
+        assert [m.outcome for m in report.maps] == [Creation.CREATED]
+
+
 # --- nothing is left out
 
 
@@ -200,22 +241,76 @@ def test_all_of_many(build: Build, ask: Ask) -> None:
 # --- bad input
 
 
-def odd_names() -> bytes:
-    """Two programs of one name, one with control characters in its name, and one with a name of a megabyte."""
-    names = ("twice", "twice", "\x1b[2J\r\nBPFC1", "n" * (1 << 20))
-    sections = [Section(f"socket/{n}", EXIT, EXEC) for n in range(len(names))]
-    return elf([*sections, Section("license", b"GPL\0")], [(name, FUNC, n + 1) for n, name in enumerate(names)])
+RETURN_0 = bytes.fromhex("b700000000000000") + EXIT
+LONG, CONTROLS = "n" * (1 << 20), "\x1b[2J\r\nBPFC1"
+
+
+def named(*names: str) -> bytes:
+    """An object of programs of these names, each of which returns."""
+    sections = [Section("socket", RETURN_0, EXEC) for _ in names]
+    symbols = [(name, FUNC, n + 1) for n, name in enumerate(names)]
+    return elf([*sections, Section("license", b"GPL\0")], symbols, size=len(RETURN_0))
+
+
+@pytest.mark.parametrize("kernel", [KERNELS[0], KERNELS[-1]])
+def test_odd_names(kernel: str, ask: Ask) -> None:
+    """Two programs of one name and one with a name of a megabyte are each loaded, attached and told of."""
+    content = named("twice", "twice", LONG)
+    report = ask(content, kernel)
+    assert [(p.name, p.load_errno, p.attach) for p in report.programs] == [
+        (name, 0, Attach.ATTACHED) for name in ("twice", "twice", LONG)
+    ]
+    verdict = judged(report, content)
+    assert (verdict.answer, len(verdict.programs)) == (Answer.COMPATIBLE, 3)
+
+
+@pytest.mark.parametrize("kernel", [KERNELS[0], KERNELS[-1]])
+def test_a_name_with_control_characters(kernel: str, ask: Ask) -> None:
+    """No kernel takes such a name: that program is refused, the one beside it is not, and a person sees no control."""
+    content = named("plain", CONTROLS)
+    report = ask(content, kernel)
+    assert [(p.name, p.load_errno) for p in report.programs] == [("plain", 0), (CONTROLS, errno.EINVAL)]
+    verdict = judged(report, content)
+    assert verdict.answer is Answer.INCOMPATIBLE
+    assert verdict.sentence.isprintable() and "[2J" in verdict.sentence
+
+
+MANY_RELOCATIONS = 10_000
+RELOCATED = HEAD + (
+    "#define TEN(what) what what what what what what what what what what\n"
+    "int here;\n"
+    'SEC("xdp") int addresses(void *ctx) {\n'
+    '#define ONE asm volatile("r1 = here ll" ::: "r1");\n'
+    " TEN(TEN(TEN(TEN(ONE)))) return XDP_PASS; }\n"
+    'SEC("tp_btf/task_newtask") int offsets(__u64 *ctx) { struct task_struct *task = (void *)ctx[0];\n'
+    '#define FIELD asm volatile("" :: "r"(*(volatile int *)&task->pid));\n'
+    " TEN(TEN(TEN(TEN(FIELD)))) return 0; }\n"
+)
+
+
+@pytest.mark.parametrize("kernel", [KERNELS[0], KERNELS[-1]])
+def test_many_relocations(kernel: str, build: Build, ask: Ask) -> None:
+    """Ten thousand addresses of variables and ten thousand CO-RE offsets are relocated, and all of the latter told."""
+    content = build(RELOCATED)
+    report = ask(content, kernel)
+    assert [(p.name, p.load_errno) for p in report.programs] == [("addresses", 0), ("offsets", 0)]
+    told = [r for r in report.relocations if r.spec == "struct task_struct.pid"]
+    assert len(told) == MANY_RELOCATIONS
+    assert len({r.found for r in told}) == 1
+    addresses = report.programs[0].measures
+    assert addresses is not None and addresses.insns >= 2 * MANY_RELOCATIONS
+    assert judged(report, content).answer is Answer.COMPATIBLE
 
 
 BAD: dict[str, Callable[[], bytes]] = {
-    "odd names": odd_names,
+    "odd names": lambda: named("twice", "twice", CONTROLS, LONG),
     "no programs": lambda: elf([Section("license", b"GPL\0")], []),
     "unknown section": lambda: elf(
         [Section("surprise/me", EXIT, EXEC), Section("license", b"GPL\0")], [("p", FUNC, 1)]
     ),
     "no licence": lambda: elf([Section("socket", EXIT, EXEC)], [("p", FUNC, 1)]),
     "optional only": lambda: elf([Section("?socket", EXIT, EXEC), Section("license", b"GPL\0")], [("p", FUNC, 1)]),
-    "relocations": lambda: storm(10_000),
+    "broken relocations": lambda: storm(10_000),
     "types": lambda: deep_btf(2_500_000, 2),  # 30 MB
 }
 
@@ -231,5 +326,5 @@ def test_bad_input(name: str, ask: Ask) -> None:
         assert all(p.load_errno == 0 for p in report.programs if p.autoload)
     if name in ("no programs", "optional only") and report.load_errno == 0:
         assert any(note.startswith("NOTHING WAS VERIFIED") for note in verdict.notes)
-    if name in ("unknown section", "relocations"):
+    if name in ("odd names", "unknown section", "broken relocations"):
         assert verdict.answer is not Answer.COMPATIBLE

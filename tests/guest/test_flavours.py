@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bpfcompat.asking import Asker
 from bpfcompat.config import object_spec
-from bpfcompat.model import Answer
+from bpfcompat.model import Answer, Attach
 from bpfcompat.plan import Pair
 from tests.guest.conftest import ROOT
 from tests.guest.test_command import asking
@@ -31,3 +32,18 @@ def test_hid(build: Build, tmp_path: Path) -> None:  # noqa: F811
     assert cloud.replace("-cloud", "") == generic
     assert asker.verdict(Pair("hid", GENERIC)).answer is Answer.COMPATIBLE
     assert asker.verdict(Pair("hid", CLOUD)).answer is Answer.INCOMPATIBLE
+
+
+SCHEDULED = {"debian-13": False, "debian-13-rt": False, "debian-13-6.18": True, CLOUD: True, GENERIC: True}
+
+
+@pytest.mark.parametrize("kernel", SCHEDULED)
+def test_sched_ext(kernel: str, asker: Asker) -> None:
+    """A scheduler attaches where the kernel was built with sched_ext, by its configuration and not by its version."""
+    pair = Pair("sched_ext", kernel)
+    assert (asker.build(kernel).option("CONFIG_SCHED_CLASS_EXT") == "y") is SCHEDULED[kernel]
+    found = {p.attach for p in asker.report(pair).programs}
+    assert found == {Attach.ATTACHED if SCHEDULED[kernel] else Attach.NOT_ATTEMPTED}
+    verdict = asker.verdict(pair)
+    assert verdict.answer is (Answer.COMPATIBLE if SCHEDULED[kernel] else Answer.INCOMPATIBLE)
+    assert SCHEDULED[kernel] or "sched_ext_ops" in verdict.sentence

@@ -134,11 +134,14 @@ def test_one_frame_of_truth(first: subprocess.CompletedProcess[str], asker: Aske
 
 
 def test_relocations_as_reported(first: subprocess.CompletedProcess[str], asker: Asker) -> None:
-    """Every CO-RE relocation that a guest told of is resolved to the same values without a guest."""
+    """Every CO-RE relocation that a guest told of is resolved to the same values without a guest.
+
+    But for objects that declare modules: their types are in the modules' BTF, which is not looked at before a boot.
+    """
     store, known, compared = asker.shop.store, dict[Blob, KernelTypes](), 0
     for pair in asker.shop.matrix.pairs:
         btf, told = asker.kernel(pair.kernel).btf, asker.report(pair).relocations
-        if not told or btf is None:
+        if not told or btf is None or asker.shop.matrix.objects[pair.object].modules:
             continue
         types = known.get(btf) or known.setdefault(btf, KernelTypes(store.read(btf)))
         debug = Debug(read_code(store.read(asker.object(pair.object))))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bpfcompat.attachtable import END, START, AttachRow, attach_rows, page_part, replaced, result
+from bpfcompat.attachtable import END, START, AttachRow, attach_rows, newer_rows, page_part, replaced, result
 from bpfcompat.model import Attach, Log, ProgramReport
 
 TABLE = (
@@ -71,11 +71,24 @@ def test_result(programs: list[ProgramReport], said: str) -> None:
 
 def test_page() -> None:
     """The page has a line for each family and for each section, and a reason once, by its number."""
-    part = page_part(ROWS, {"old": [NOT_TRIED], "new": [asked(), asked(section="kprobe/x", kind="kprobe")]})
+    new = [asked(), asked(section="kprobe/x", kind="kprobe")]
+    part = page_part(ROWS, {"old": {"": [NOT_TRIED]}, "new": {"": new}})
     assert "| `tc` | a filter | lo | its id | `sch_ingress`, `cls_bpf` |" in part
     assert "| `tc` | sched_cls | not attempted (1) | yes |" in part
     assert "| `kprobe+` | kprobe | not measured | yes |" in part
     assert "\n1. no module\n" in part
+
+
+def test_newer() -> None:
+    """What only a newer libbpf knows has a row that says so, with what was asked by that libbpf alone."""
+    head = TABLE.splitlines()[0]
+    rows = newer_rows(
+        ROWS, {"1.6": f"{TABLE}fsession+\ttracing\ta\tb\tc\t\n", "1.7": f"{head}\nfsession+\tx\ta\tb\tc\t\n"}
+    )
+    assert [(row.section, row.since) for row in rows] == [("fsession+", "1.6")]
+    own, newer = [asked(section="fsession/f", kind="tracing", load=22)], [asked(section="fsession/f", kind="tracing")]
+    part = page_part((*ROWS, *rows), {"old": {"": own}, "new": {"": own, "1.6": newer}})
+    assert "| `fsession+` (libbpf 1.6) | tracing | not measured | yes |" in part
 
 
 def test_replaced() -> None:

@@ -89,7 +89,8 @@ def test_checks(text: str, told: str, operator: str, operand: Any) -> None:
 @pytest.mark.parametrize(
     ("step", "told"),
     [
-        ("exec", "exec"), ("open:/proc/version", "open:/proc/version"), ("sleep:10ms", "sleep:10"),
+        ("exec", "exec"), ("exec:/files/app", "exec:/files/app"),
+        ("open:/proc/version", "open:/proc/version"), ("sleep:10ms", "sleep:10"),
         ("kill:TERM", "kill:15"), ("kill:0", "kill:0"),
         ("connect:127.0.0.1:9", "connect:127.0.0.1:9"), ("tcp:[::1]:080", "tcp:[::1]:80"),
         ("ping:127.0.0.1", "ping:127.0.0.1"), ("packet:lo:" + "0A" * 14, "packet:lo:" + "0a" * 14),
@@ -113,7 +114,7 @@ def test_steps_are_the_guests() -> None:
         ({"do": None}, "nothing to do"),
         ({"do": ["exec = any"]}, "it could not fail"),
         ({"do": ["reboot"]}, "'reboot': no such step"),
-        ({"do": ["exec:/bin/sh"]}, "expected exec"),
+        ({"do": ["exec:sh"]}, "expected exec or exec:/PATH"),
         ({"do": ["open:relative"]}, "expected open:/PATH"),
         ({"do": ["sleep:301s"]}, "at most 300 s"),
         ({"do": ["kill:65"]}, "expected kill:SIGNAL"),
@@ -208,13 +209,15 @@ def test_file_input(tmp_path: Path) -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    """What a test needs lies below /files by its own name; two files of one name are refused."""
+    """What an object or a test needs lies below /files by its own name; two files of one name are refused."""
     test = {"name": "t", "command": ["./probe"], "files": ["a/probe", "a/data"]}
     table: dict[str, Any] = {"prebuilt": "x.o", "tests": [test, {**test, "name": "u"}]}
     files = object_spec("x", table, tmp_path, WHERE).files
     assert [(f.path, f.source, f.mode) for f in files] == [
         ("probe", tmp_path / "a/probe", 0o755), ("data", tmp_path / "a/data", 0o755),
     ]  # fmt: skip
+    table["files"] = ["a/app", "a/probe"]
+    assert [f.path for f in object_spec("x", table, tmp_path, WHERE).files] == ["app", "probe", "data"]
     table["tests"][1]["files"] = ["b/probe"]
     with pytest.raises(ConfigError, match="two files would be /files/probe"):
         object_spec("x", table, tmp_path, WHERE)

@@ -88,7 +88,7 @@ def test_json(tables: dict[str, Any], told: dict[str, Any]) -> None:
         ({"maps": {"m": {"inner": {"inner": {}}}}}, "inner: inner: unknown key"),
         ({"programs": {"p": {"type": "xpd"}}}, "did you mean xdp?"),
         ({"programs": {"p": {"attach_type": 3}}}, "attach_type: expected one of"),
-        ({"programs": {"p": {"target": "a b"}}}, "expected a function, or MODULE:FUNCTION"),
+        ({"programs": {"p": {"target": "a b"}}}, "expected a function, MODULE:FUNCTION, or /FILE:FUNCTION"),
         ({"programs": {"p": {"autoload": 1}}}, "expected true or false"),
         ({"programs": {"p q": {"autoload": True}}}, "expected a name as the object has it"),
         ({"variants": {}}, "expected at most 64 tables"),
@@ -107,6 +107,8 @@ def test_json(tables: dict[str, Any], told: dict[str, Any]) -> None:
         ({"constants": {"a": float("nan")}}, "expected true, false, a number"),
         ({"constants": {"a": [[[[[[[[[1]]]]]]]]]}}, "expected true, false, a number"),
         ({"programs": {"p": {"target_file": "x.o"}}}, 'add target_program = "FUNCTION"'),
+        ({"programs": {"p": {"target_object": "x"}}}, 'add target_program = "FUNCTION"'),
+        ({"programs": {"p": {"target_object": "x", "target_file": "x.o"}}}, "target_file says where it is"),
         ({"programs": {"p": {"attach": "reqired"}}}, "attach"),
         ({"kconfig": {"HZ": 1}}, "a name such as CONFIG_HZ"),
         ({"kconfig": {"CONFIG_X": 'a"\n'}}, "a short text without quotes"),
@@ -161,3 +163,11 @@ def test_target_files() -> None:
     ((file),) = spec.files
     assert (file.path, file.source) == ("targets/freplace_f.bpf.o", Path("/p/build/main.bpf.o"))
     assert spec.declared.programs[0].target_file == file.path
+
+
+def test_target_objects() -> None:
+    """An object of the project that holds a target comes likewise, by its name."""
+    table = {"fentry": {"target_object": "main", "target_program": "entry"}}
+    spec = object_spec("x", {"prebuilt": "x.o", "programs": table}, Path("/p"), "[objects.x]")
+    assert (spec.files, spec.beside) == ((), {"targets/fentry.bpf.o": "main"})
+    assert spec.declared.programs[0].target_file == "targets/fentry.bpf.o"

@@ -28,12 +28,14 @@ class Section:
     kind: int = PROGBITS
 
 
-def elf(sections: list[Section], symbols: list[tuple[str, int, int]] | None = None, order: str = "<") -> bytes:
-    """An ELF object of EM_BPF; `symbols` are (name, info, section number from 1, 0 for undefined)."""
+def elf(
+    sections: list[Section], symbols: list[tuple[str, int, int]] | None = None, order: str = "<", size: int = 8
+) -> bytes:
+    """An ELF object of EM_BPF; `symbols` are (name, info, section number from 1, 0 for undefined), of this size."""
     names = b"\0" + b"".join(name.encode() + b"\0" for name, _, _ in symbols or [])
     entries, at = [b"\0" * 24], 1
     for name, info, index in symbols or []:
-        entries.append(struct.pack(order + "IBBHQQ", at, info, 0, index, 0, 8))
+        entries.append(struct.pack(order + "IBBHQQ", at, info, 0, index, 0, size))
         at += len(name.encode()) + 1
     table = b"".join(entries)
     strings = len(sections) + 2

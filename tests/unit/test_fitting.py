@@ -226,12 +226,41 @@ def test_refused(tables: dict[str, Any], said: str) -> None:
     assert str(caught.value).startswith("[objects.x]: ")
 
 
-@pytest.mark.parametrize("section", ["kprobe.multi/skb-1", "?ksyscall/open", "uprobe//bin/x:f", "raw_tracepoint/x"])
+@pytest.mark.parametrize("section", ["kprobe.multi/skb-1", "?ksyscall/open", "raw_tracepoint/x"])
 def test_no_other_target(section: str) -> None:
     """Where libbpf takes a target from the section alone, declaring another would be our fault and no kernel's."""
     data = elf([Section(section, EXIT, EXEC)], [("one", FUNC, 1)])
     with pytest.raises(ConfigError, match="takes it from its section alone"):
         told(data, programs={"one": {"target": "vfs_read"}})
+
+
+@pytest.mark.parametrize(
+    ("section", "target"),
+    [
+        ("uprobe//bin/x:f", "/files/app:work"), ("?uretprobe.s", "/files/app:work"), ("usdt", "/files/app:app:done"),
+        ("uprobe.multi", "/files/app:work_*"),
+    ],
+)  # fmt: skip
+def test_target_in_a_file(section: str, target: str) -> None:
+    """A probe of user space is told where it is placed, whatever its section says."""
+    data = elf([Section(section, EXIT, EXEC)], [("one", FUNC, 1)])
+    assert told(data, programs={"one": {"target": target}}) == (f"program one uprobe {target}",)
+
+
+@pytest.mark.parametrize(
+    ("section", "target", "wanted"),
+    [
+        ("uprobe", "vfs_read", "/FILE:FUNCTION"), ("uprobe", "/files/app:app:done", "/FILE:FUNCTION"),
+        ("usdt", "/files/app:done", "/FILE:PROVIDER:PROBE"),
+        ("kprobe/x", "/files/app:work", "a function of the kernel"),
+        ("fentry", "/files/app:work", "a function of the kernel"),
+    ],
+)  # fmt: skip
+def test_target_elsewhere(section: str, target: str, wanted: str) -> None:
+    """A place in a file is for probes of user space alone, and they take nothing else."""
+    data = elf([Section(section, EXIT, EXEC)], [("one", FUNC, 1)])
+    with pytest.raises(ConfigError, match=f"expected {wanted}, got"):
+        told(data, programs={"one": {"target": target}})
 
 
 @pytest.mark.parametrize("name", ["a b", "a,b", "a\ndeclare=map m pinning off", "é", "x" * 300])

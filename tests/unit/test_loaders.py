@@ -113,10 +113,10 @@ def test_refused(change: dict[str, Any], words: str) -> None:
         spec(**change)
 
 
-@pytest.mark.parametrize("key", ["attach", "maps"])
-def test_one_loader(key: str) -> None:
+@pytest.mark.parametrize(("key", "value"), [("attach", "load"), ("files", ["app"]), ("maps", {})])
+def test_one_loader(key: str, value: object) -> None:
     """What tells our loader something cannot stand beside another loader."""
-    table = {"prebuilt": "x", "command": GOOD, key: "load" if key == "attach" else {}}
+    table = {"prebuilt": "x", "command": GOOD, key: value}
     with pytest.raises(ConfigError, match=f"{key}: says what our loader does"):
         object_spec("o", table, ROOT, "x")
 

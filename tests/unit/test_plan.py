@@ -319,6 +319,10 @@ NO_CAUSE = {"*": Expectation(Answer.INCOMPATIBLE, "helper-mising")}
         ({"objects": selected(kernels=("debian-1",))}, r"\[objects.xdp\] kernels: no kernel is named 'debian-1'"),
         ({"objects": selected(expect=MISSPELT)}, r"\[objects.xdp\] expect: no kernel is named 'debian12'.*debian-12"),
         ({"objects": selected(expect=NO_CAUSE)}, r"expect: .*no cause is named 'helper-mising'.*mean helper-missing"),
+        (
+            {"objects": selected(beside={"targets/p.bpf.o": "ringbug"})},
+            r"target_object: no object is named 'ringbug'.*ringbuf",
+        ),
         ({"objects": selected(optional_on=("debian12",))}, r"optional: no kernel is named 'debian12'.*debian-12"),
         ({"objects": {"xdp": selected(kernels=("mine",))["xdp"]}, "only_kernels": ["debian-*"]}, "no pair is left"),
     ],
