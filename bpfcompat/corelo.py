@@ -196,15 +196,15 @@ def relocations(debug: Debug) -> tuple[Local, ...]:
         body = debug.code.elf.contents(debug.code.elf.named(section))
         for row in rows:
             function = _function_at(places.get(section, ([], [])), row.offset // INSN)
-            if function is None or row.kind not in _KINDS:
+            if function is None or row.kind not in _KINDS or row.offset + INSN > len(body):
                 continue
             key = (row.type, row.access, row.kind)
             if key not in known:
                 known[key] = (*_parsed(side, row), len(known))
             spec, access, fault, same = known[key]
             insn, accesses = row.offset // INSN - function.start, body[row.offset] & 7 in _ACCESSES
-            kind, written = _KINDS[row.kind], _written(body, row.offset, debug.code.elf.order)
-            own = written if access and _is_unchecked(side, kind, access) else None
+            kind, order = _KINDS[row.kind], debug.code.elf.order
+            own = _written(body, row.offset, order) if access and _is_unchecked(side, kind, access) else None
             found.append(Local(function.name, section, insn, kind, spec, access, fault, same, accesses, own))
     return tuple(found)
 
@@ -218,10 +218,8 @@ def _is_unchecked(side: _Side, kind: RelocationKind, access: Access) -> bool:
 
 
 def _written(body: bytes, at: int, order: str) -> int:
-    offset: int
-    immediate: int
-    offset, immediate = struct.unpack_from(f"{order}hi", body, at + 2)
-    return offset if body[at] & 7 in _ACCESSES else immediate
+    code, offset, immediate = struct.unpack_from(f"{order}Bxhi", body, at)
+    return int(offset if code & 7 in _ACCESSES else immediate)
 
 
 def _by_section(code: Code) -> dict[str, tuple[list[int], list[Function]]]:
@@ -421,7 +419,7 @@ class Resolver:
         for at, step in enumerate(access.steps):
             number, found = self._target.behind(number)
             if step.name:
-                member = self._member(step, number, found, MAX_DEPTH)
+                member = self._member(step, number, found, MAX_DEPTH, set())
                 if member is None:
                     return None, at, number
                 taken, offset, number = member
@@ -439,13 +437,17 @@ class Resolver:
             bits += step.number * _size(self._target, number) * 8
         return Access(root, tuple(steps), bits), len(access.steps), number
 
-    def _member(self, step: Step, number: int, found: Type, depth: int) -> tuple[Step, int, int] | None:
-        """A member of this name, in this structure or an anonymous one in it: its step, offset in bits and type."""
-        if found.kind not in _COMPOSITE or depth == 0:
+    def _member(self, step: Step, number: int, found: Type, depth: int, seen: set[int]) -> tuple[Step, int, int] | None:
+        """A member of this name, in this structure or an anonymous one in it: its step, offset in bits and type.
+
+        `seen` are those that have been searched: types that hold each other have many ways through them.
+        """
+        if found.kind not in _COMPOSITE or depth == 0 or number in seen:
             return None
+        seen.add(number)
         for index, member in enumerate(self._target.members(number, found)):
             if not member.name:
-                inner = self._member(step, *self._target.behind(member.type), depth - 1)
+                inner = self._member(step, *self._target.behind(member.type), depth - 1, seen)
                 if inner is not None:
                     return inner[0], member.offset + inner[1], inner[2]
             elif member.name == step.name:
@@ -649,16 +651,17 @@ class Resolver:
         _, fitted, number = max((self._field(access, n) for n in candidates), key=lambda found: found[1])
         step = access.steps[min(fitted, len(access.steps) - 1)]
         wanted = step.name or f"[{step.number}]"
-        names = self._names(number, MAX_DEPTH)
+        names = self._names(number, MAX_DEPTH, set())
         return self._target.title(number), wanted, similar(step.name, names)
 
-    def _names(self, number: int, depth: int) -> list[str]:
+    def _names(self, number: int, depth: int, seen: set[int]) -> list[str]:
         number, found = self._target.behind(number)
-        if found.kind not in _COMPOSITE or depth == 0:
+        if found.kind not in _COMPOSITE or depth == 0 or number in seen:
             return []
+        seen.add(number)
         names: list[str] = []
         for member in self._target.members(number, found):
-            names.extend([member.name] if member.name else self._names(member.type, depth - 1))
+            names.extend([member.name] if member.name else self._names(member.type, depth - 1, seen))
         return names
 
 
