@@ -1067,6 +1067,14 @@ def _permission(case: Case) -> Finding | None:
 def _guest_resources(case: Case) -> Finding | None:
     if case.errno not in _NOT_THE_OBJECT:
         return None
+    if case.phase is Phase.ATTACH and case.code == "ENOMEM" and case.program and case.program.type == "socket_filter":
+        # net/core/filter.c, __sk_filter_charge(): a filter counts among what a socket may hold beside its buffers
+        return Finding(
+            f"{case.who}: a socket has no room for a filter of this size (ENOMEM while attaching); that is no answer",
+            last_lines(case.libbpf),
+            'name a kernel entry with sysctls = { "net.core.optmem_max" = N }: eight bytes an instruction must fit, on'
+            " your machines too",
+        )
     return Finding(
         f"{case.who}: the guest ran out of something ({case.code} while {_DOING[case.phase]}); that is no answer",
         last_lines(case.libbpf),

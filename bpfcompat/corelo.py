@@ -196,7 +196,7 @@ def relocations(debug: Debug) -> tuple[Local, ...]:
         body = debug.code.elf.contents(debug.code.elf.named(section))
         for row in rows:
             function = _function_at(places.get(section, ([], [])), row.offset // INSN)
-            if function is None or row.kind not in _KINDS:
+            if function is None or row.kind not in _KINDS or row.offset + INSN > len(body):
                 continue
             key = (row.type, row.access, row.kind)
             if key not in known:
@@ -218,8 +218,7 @@ def _is_unchecked(side: _Side, kind: RelocationKind, access: Access) -> bool:
 
 
 def _written(body: bytes, at: int, order: str) -> int:
-    """The value in an instruction; of one that ends with its section too early, as if zeros followed."""
-    code, offset, immediate = struct.unpack(f"{order}Bxhi", body[at : at + INSN].ljust(INSN, b"\0"))
+    code, offset, immediate = struct.unpack_from(f"{order}Bxhi", body, at)
     return int(offset if code & 7 in _ACCESSES else immediate)
 
 
@@ -420,7 +419,7 @@ class Resolver:
         for at, step in enumerate(access.steps):
             number, found = self._target.behind(number)
             if step.name:
-                member = self._member(step, number, found, MAX_DEPTH)
+                member = self._member(step, number, found, MAX_DEPTH, set())
                 if member is None:
                     return None, at, number
                 taken, offset, number = member
@@ -438,13 +437,17 @@ class Resolver:
             bits += step.number * _size(self._target, number) * 8
         return Access(root, tuple(steps), bits), len(access.steps), number
 
-    def _member(self, step: Step, number: int, found: Type, depth: int) -> tuple[Step, int, int] | None:
-        """A member of this name, in this structure or an anonymous one in it: its step, offset in bits and type."""
-        if found.kind not in _COMPOSITE or depth == 0:
+    def _member(self, step: Step, number: int, found: Type, depth: int, seen: set[int]) -> tuple[Step, int, int] | None:
+        """A member of this name, in this structure or an anonymous one in it: its step, offset in bits and type.
+
+        `seen` are those that have been searched: types that hold each other have many ways through them.
+        """
+        if found.kind not in _COMPOSITE or depth == 0 or number in seen:
             return None
+        seen.add(number)
         for index, member in enumerate(self._target.members(number, found)):
             if not member.name:
-                inner = self._member(step, *self._target.behind(member.type), depth - 1)
+                inner = self._member(step, *self._target.behind(member.type), depth - 1, seen)
                 if inner is not None:
                     return inner[0], member.offset + inner[1], inner[2]
             elif member.name == step.name:
@@ -648,16 +651,17 @@ class Resolver:
         _, fitted, number = max((self._field(access, n) for n in candidates), key=lambda found: found[1])
         step = access.steps[min(fitted, len(access.steps) - 1)]
         wanted = step.name or f"[{step.number}]"
-        names = self._names(number, MAX_DEPTH)
+        names = self._names(number, MAX_DEPTH, set())
         return self._target.title(number), wanted, similar(step.name, names)
 
-    def _names(self, number: int, depth: int) -> list[str]:
+    def _names(self, number: int, depth: int, seen: set[int]) -> list[str]:
         number, found = self._target.behind(number)
-        if found.kind not in _COMPOSITE or depth == 0:
+        if found.kind not in _COMPOSITE or depth == 0 or number in seen:
             return []
+        seen.add(number)
         names: list[str] = []
         for member in self._target.members(number, found):
-            names.extend([member.name] if member.name else self._names(member.type, depth - 1))
+            names.extend([member.name] if member.name else self._names(member.type, depth - 1, seen))
         return names
 
 

@@ -155,6 +155,13 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
     ("guest-resources", "ENOMEM", report(refused(12, "", FAILED)), FACTS),
     ("guest-resources", "ENOMEM", report(refused(12, "", NO_MAP), maps=sized("ringbuf", 4096)), FACTS),
     (
+        "guest-resources",
+        "a socket has no room for a filter of this size",
+        report(unattached(12, section="socket", type="socket_filter")),
+        FACTS,
+    ),
+    ("guest-resources", "the guest ran out", report(unattached(12, section="xdp", type="xdp")), FACTS),
+    (
         "needs-declaration",
         "[objects.NAME.maps.events] max_entries = 10240",
         report(refused(22, "", NO_MAP), maps=sized("hash", 0)),
