@@ -253,6 +253,7 @@ def started(qemu: Qemu, job: Job, seconds: float, ram: int | None = None, freeze
             ))  # fmt: skip
         finally:
             os.rmdir(folder)  # QEMU is in it: a folder that is gone stays empty, and nobody has to tidy up
+        leash[0].close()  # or a child that has ended at once would be waited for
         for _, end in pairs.values():
             end.close()  # or their end of file would never reach us
         if fds.spec is not None and callable(job.spec):

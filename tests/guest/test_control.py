@@ -23,20 +23,20 @@ pytestmark = pytest.mark.guest
 
 
 def spread(pairs: Sequence[Pair]) -> list[Pair]:
-    """A pair of every object, its kernel taken in turn, and one of every kernel that this leaves out.
+    """A pair of every second object, its kernel taken in turn, and one of every kernel that this leaves out.
 
     All pairs, which take ten minutes, are asked by `doit run.control_percent=100 control`.
     """
     objects: dict[str, list[Pair]] = {}
     for pair in pairs:
         objects.setdefault(pair.object, []).append(pair)
-    found = [its[turn % len(its)] for turn, its in enumerate(objects.values())]
+    found = [its[turn % len(its)] for turn, its in enumerate([*objects.values()][::2])]
     kernels = {pair.kernel: pair for pair in (*pairs, *found)}
     return list(dict.fromkeys([*found, *kernels.values()]))
 
 
 def test_all_examples(asker: Controller, vmlinuz: dict[str, Path]) -> None:
-    """Every example says the same, byte for byte, thawed and booted, on one of its kernels; every kernel is asked."""
+    """Examples say the same, byte for byte, thawed and booted, on one of their kernels; every kernel is asked."""
     chosen = spread(asker.shop.matrix.pairs)
     assert {p.kernel for p in chosen} == {p.kernel for p in asker.shop.matrix.pairs}
     argv = [str(Path(sys.executable).parent / "doit"), *(f"control:{pair}" for pair in chosen)]

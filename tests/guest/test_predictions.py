@@ -1,4 +1,4 @@
-"""Predictions of programs that must fail, held against what the default kernels say of them: CI has no corpora."""
+"""Predictions of programs that must fail, held against what two default kernels say of them: CI has no corpora."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,7 @@ from bpfcompat.voice import Silent
 from tests.guest.conftest import KERNELS, ROOT
 
 pytestmark = pytest.mark.guest
+ASKED = (KERNELS[0], KERNELS[-1])  # the oldest, which lacks most, and the newest; a guest for each object
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +26,10 @@ def test_never_more_pessimistic(sources: Asker) -> None:
     """No kernel takes an object, or a program asked alone, that cannot load there by what is predicted."""
     foreseen, asked, wrong = 0, 0, []
     for pair, found in predicted(sources):
-        if pair.kernel in KERNELS:
+        if pair.kernel in ASKED:
             report = sources.report(pair)
             wrong += [f"{pair}: {line}" for line in refuted(found, sources.verdict(pair).answer, report)]
             foreseen += sum(p.name in foretold(found) for p in report.programs)
             asked += len(report.programs)
     assert wrong == []
-    assert (foreseen >= 50, asked >= 400) == (True, True)
+    assert (foreseen >= 30, asked >= 200) == (True, True)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import socket
 import stat
 import sys
@@ -9,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from bpfcompat import qemu
 from bpfcompat.errors import BuildError, GuestError
 from bpfcompat.qemu import Descriptors, Job, Monitor, Qemu, argv, find_qemu, kvm_groups, machine_class
 
@@ -29,6 +32,27 @@ def program(tmp_path: Path) -> Path:
 
 
 # --- argv
+
+
+def test_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A QEMU that ends before it reads what it needs is not waited for: nobody else holds the pipe's other end."""
+    for name in ("image", "initramfs"):
+        (tmp_path / name).write_bytes(b"")
+    broken = []
+
+    def let_go(leash: IO[bytes], rest: bytes, _seconds: float) -> None:
+        os.set_blocking(leash.fileno(), False)
+        end = time.monotonic() + 30
+        while not broken and time.monotonic() < end:
+            try:
+                leash.write(rest)  # None while it is full
+                time.sleep(0.01)
+            except BrokenPipeError:
+                broken.append(True)
+
+    monkeypatch.setattr(qemu, "_let_go", let_go)
+    with qemu.started(Qemu("/bin/false", "1"), Job(tmp_path / "image", tmp_path / "initramfs", b"", b""), 60):
+        assert broken == [True]
 
 
 def test_argv_isolation() -> None:
