@@ -1,9 +1,14 @@
 """This repository, checked by itself: the objects of examples/ on the kernels of bpfcompat.toml."""
 
+import os
 from importlib import import_module
 from pathlib import Path
 
 from bpfcompat.rules import bpf_matrix
+
+
+# One more than cores: guests that hang, slow peers and killed processes are mostly waited for.
+WORKERS = (os.cpu_count() or 1) + 1
 
 
 def _rules(module, step):
@@ -38,7 +43,7 @@ def task_test():
             "ruff check .",
             "ruff format --check .",
             "mypy",
-            "pytest -n auto --dist loadfile --no-loadscope-reorder",
+            f"pytest -n {WORKERS} --dist loadfile --no-loadscope-reorder",
         ],
         "verbosity": 2,
     }
