@@ -6,7 +6,6 @@ from pathlib import Path
 
 from bpfcompat.rules import bpf_matrix
 
-
 # One more than cores: guests that hang, slow peers and killed processes are mostly waited for.
 WORKERS = (os.cpu_count() or 1) + 1
 
