@@ -6,9 +6,11 @@ function's beginning to its end leads around it.  Pure; one walk over a function
 """
 
 import re
-from collections.abc import Mapping
+import sys
+from array import array
+from collections.abc import Iterator, Mapping
 from itertools import chain, pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from bpfcompat.insns import CALL, EXIT, INSN, JA, JA32, LOAD64, Code, Function, To
 
@@ -17,6 +19,7 @@ END = -1
 NO_RETURN = "bpf_throw"  # a kfunc that ends the program where no instruction says so
 _JUMPS = bytes(op for op in range(256) if op & 7 in (5, 6) and op != CALL)  # of 64 and of 32 bits, and the exit
 _JUMP = re.compile(b"[%b]" % re.escape(_JUMPS))
+_ALWAYS = (JA, JA32)
 _WIDE = re.compile(re.escape(bytes([LOAD64])))
 
 
@@ -78,7 +81,7 @@ def _blocks(body: bytes, little: bool) -> dict[int, Block]:
     halves = {found.end() for found in _WIDE.finditer(opcodes)}
     if any(opcodes[half : half + 1] != b"\0" for half in halves):
         return {}
-    jumps = {at: _after(body, at, count, little) for at in (found.start() for found in _JUMP.finditer(opcodes))}
+    jumps = dict(_jumps(body, opcodes, count, little))
     starts = {0, *(at + 1 for at in jumps), *chain.from_iterable(jumps.values())} - {END, count}
     if starts & halves:
         return {}
@@ -86,20 +89,22 @@ def _blocks(body: bytes, little: bool) -> dict[int, Block]:
     return {at: Block(end, jumps.get(end - 1, (end if end < count else END,))) for at, end in pairwise(ordered)}
 
 
-def _after(body: bytes, at: int, count: int, little: bool) -> tuple[int, ...]:
-    """Where a jump may go; END for an end, and for a way out that is not understood."""
-    insn = body[at * INSN : (at + 1) * INSN]
-    opcode, order = insn[0], _order(little)
-    if opcode == EXIT:
-        return (END,)
-    part = insn[4:8] if opcode == JA32 else insn[2:4]
-    there = at + 1 + int.from_bytes(part, order, signed=True)
-    ways = (there,) if opcode in (JA, JA32) else (at + 1, there)
-    return tuple(way if 0 <= way < count else END for way in ways)
-
-
-def _order(little: bool) -> Literal["little", "big"]:
-    return "little" if little else "big"
+def _jumps(body: bytes, opcodes: bytes, count: int, little: bool) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Each jump and where it may go; END for an end, and for a way out that is not understood."""
+    near, far = array("h", body[: count * INSN]), array("i", body[: count * INSN])  # all offsets, all immediates
+    if little != (sys.byteorder == "little"):
+        near.byteswap()
+        far.byteswap()
+    for found in _JUMP.finditer(opcodes):
+        at = found.start()
+        opcode = opcodes[at]
+        if opcode == EXIT:
+            yield at, (END,)
+            continue
+        there = at + 1 + (far[2 * at + 1] if opcode == JA32 else near[4 * at + 1])
+        way = there if 0 <= there < count else END
+        ahead = at + 1 if at + 1 < count else END
+        yield at, ((way,) if opcode in _ALWAYS else (ahead, way))
 
 
 class Certain:

@@ -171,7 +171,7 @@ class _Section:
                 start,
                 count,
                 self.section.name != ".text",
-                tuple(Reference(r.insn - start, r.to, r.name, r.number, r.weak) for r in own),
+                tuple(Reference(r.insn - start, *r[1:]) for r in own) if start else tuple(own),
                 features(self.code[start * INSN : (start + count) * INSN], self.little),
             )
 
