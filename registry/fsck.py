@@ -397,7 +397,7 @@ class _Check:
         old, temporary, waiting, linked = [], 0, 0, 0
         for path in _files(self.root, ""):
             name = path.rpartition("/")[2]
-            linked += os.lstat(self.root / path).st_nlink > 1
+            linked += _names_of(f"{self.root}/{path}") > 1
             if name.startswith(TEMP_PREFIX):
                 temporary += 1
             elif path.startswith("tile/") and layout.SERVED.fullmatch(path):
@@ -494,6 +494,14 @@ def _levels(hashes: list[bytes]) -> list[list[bytes]]:
         below = levels[-1]
         levels.append([tree_root(below[i : i + WIDTH]) for i in range(0, len(below) - WIDTH + 1, WIDTH)])
     return levels
+
+
+def _names_of(path: str) -> int:
+    """How many names a file has; none where a publisher has just put another in its place."""
+    try:
+        return os.lstat(path).st_nlink
+    except FileNotFoundError:
+        return 0
 
 
 def _files(root: Path, below: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from bpfcompat import cli, envelope
 from bpfcompat.errors import Exit, StoreError
+from bpfcompat.files import TEMP_PREFIX
+from bpfcompat.registry import fsck as looking
 from bpfcompat.registry import layout
 from bpfcompat.registry.fsck import Found, fsck, lines
 from bpfcompat.registry.log import opened
@@ -169,6 +172,19 @@ def test_hard_links(folder: Path) -> None:
     (folder.parent / "snapshot").hardlink_to(folder / layout.MATRIX)
     found = fsck(folder)
     assert not found.problems and "1 files have a second name" in "".join(lines(found))
+
+
+def test_replaced_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publisher's temporary file that is gone before it is looked at is no damage, and ends no check."""
+    listed = looking._files
+
+    def files(root: Path, below: str) -> Iterator[str]:
+        yield from listed(root, below)
+        yield f"{TEMP_PREFIX}gone"
+
+    monkeypatch.setattr(looking, "_files", files)
+    found = fsck(folder)
+    assert not found.problems and "second name" not in "".join(lines(found))
 
 
 def test_format_1(folder: Path) -> None:
