@@ -80,6 +80,7 @@ LOADED_AS = {
     "lsm_cgroup/": "LSM_CGROUP", "netfilter": "NETFILTER", "sk_lookup": "SK_LOOKUP",
     "sk_reuseport/migrate": "SK_REUSEPORT_SELECT_OR_MIGRATE", "fsession": "TRACE_FSESSION",
 }  # fmt: skip
+_NEWER_TYPES = (*ATTACH_TYPES.items(), *LOADED_AS.items())
 # Sections that are loaded with a flag beside their attach type, which an older kernel refuses.
 LOADED_WITH = {"xdp.frags": "BPF_F_XDP_HAS_FRAGS"}
 # Sections that an older libbpf has no type for, with the first of Debian's packages (1.1, 1.4, 1.5, 1.7) whose table of
@@ -275,7 +276,13 @@ def attach_since(section: str) -> str | None:
 def attach_type(section: str) -> str:
     """The attach type of a section that newer kernels brought, without `BPF_`; "" for any other."""
     name = section.removeprefix("?")
-    return next((kind for prefix, kind in {**ATTACH_TYPES, **LOADED_AS}.items() if name.startswith(prefix)), "")
+    return next((kind for prefix, kind in _NEWER_TYPES if name.startswith(prefix)), "")
+
+
+def loaded_with(section: str) -> str:
+    """The flag that a section is loaded with beside its attach type; "" where there is none."""
+    name = section.removeprefix("?")
+    return next((flag for prefix, flag in LOADED_WITH.items() if name.startswith(prefix)), "")
 
 
 def deciding_lines(log: str) -> tuple[str, ...]:
@@ -1034,8 +1041,8 @@ def _sure_of_way(case: Case) -> Certainty | None:
 
 def _way(case: Case) -> tuple[str, str]:
     """What a build must have to load and attach a section: kind and name; the name "" for what all have."""
-    section = case.program.section.removeprefix("?") if case.program else ""
-    flag = next((flag for prefix, flag in LOADED_WITH.items() if section.startswith(prefix)), "")
+    section = case.program.section if case.program else ""
+    flag = loaded_with(section)
     return ("flags", flag) if flag and case.phase is Phase.LOAD else ("attach_types", attach_type(section))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bpfcompat.builds import Build
-from bpfcompat.causes import LOADED_WITH
+from bpfcompat.causes import loaded_with
 from bpfcompat.model import Attach, Creation, Report
 from bpfcompat.since import full_name
 
@@ -74,7 +74,7 @@ def _of_cause(build: Build, said: Said, report: Report, around: Around) -> Itera
 def _of_attach_type(build: Build, said: Said, _report: Report, around: Around) -> Iterator[str]:
     """A way to attach that is missing: its type is not in the build or compiled out, or what it loads with is not."""
     name = _attach_type(around, said.subject) if said.cause == "attach-type-missing" else ""
-    asked_with = next((flag for prefix, flag in LOADED_WITH.items() if said.subject.startswith(prefix)), None)
+    asked_with = loaded_with(said.subject)
     if asked_with and asked_with not in build.flags:
         return
     if name in build.attach_types and not build.switched_off("attach_types", name):

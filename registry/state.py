@@ -153,9 +153,10 @@ class Memory:
     def keep_leaves(self, key: NoteKey, records: bytes) -> None:
         """Write it down, unless another process has looked further since."""
         ensure_dir(self._folder)
+        path = self._leaves_path(key)
         with locked(self._folder / LOCK, self._waiting):
-            if len(records) > len(self.leaves(key)):
-                write_atomic(self._leaves_path(key), records, 0o600)
+            if not path.exists() or len(records) > path.stat().st_size:
+                write_atomic(path, records, 0o600)
 
     def _follows(self, before: Seen, after: Seen, read: Reader) -> None:
         """Contradiction unless the second is the first, grown."""

@@ -253,9 +253,9 @@ class Check:
         """The same without fetching what a row names or what was looked at before; and what answers a row otherwise."""
         if self.ledger is None:
             return
-        rows = Rows.of(matrix.rows)
-        found = look(self.ledger, below, said_by(rows), self.source.read)
-        for _index, bundle, *_ in found.others(dict(said_by(rows).values())):
+        said = said_by(Rows.of(matrix.rows))
+        found = look(self.ledger, below, said, self.source.read)
+        for _index, bundle, *_ in found.others(dict(said.values())):
             self.bundle(bundle)
         self.unseen = found.left
 

@@ -29,7 +29,7 @@ from bpfcompat.verdict import Refusal, refusal_of
 
 _Found = TypeVar("_Found")
 SOURCES = (*CLASSIFIER_SOURCES, "explanation.py", "inventoried.py", "fixes.py", "nearby.py", "likeness.py",
-           "btfindex.py", "builds.py", "lineinfo.py", "insns.py", "since.py", "data/since.json")  # fmt: skip
+           "btfindex.py", "lineinfo.py", "insns.py")  # fmt: skip
 
 
 class Explainer:
