@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def kept() -> set[tuple[str, str]]:
     return {(case.cause, build_of(case.kernel)) for case in (*cases(), *examples())}
 
 
+@cache
 def build_of(kernel: str) -> str:
     """The kernel of the catalogue that is the same build without conditions, variant or another loader."""
     plain, catalogue = kernel.partition("+")[0], load_catalogue([SHIPPED])
