@@ -31,7 +31,8 @@ _CHUNK = 1 << 16
 _STDERR_BYTES = 8 << 10
 _PANIC_GRACE_S = 1.0  # for the lines that follow the first
 _GOING_S = 0.5  # between a port's end and the process's
-_BUSY = 0.5  # a guest that is silent and uses this share of a processor or more hangs; with less, the host starves it
+_BUSY = 0.5  # a guest hangs that used this share of a processor in its silence; with less it goes on being heard
+_IDLE = 0.1  # below this share it has nothing to do: a guest that only waits uses a few hundredths
 
 
 class Death(StrEnum):
@@ -42,7 +43,7 @@ class Death(StrEnum):
     HANG = "hang"  # the kernel runs, and runs no user space any more
     EXIT = "early-exit"  # powered off or rebooted
     FIRST_BYTE = "no-first-byte"
-    SILENCE = "silence"  # and not busy: stopped, or starved by the host
+    SILENCE = "silence"  # and idle: stopped, or starved by the host
     DEADLINE = "deadline"
     FLOOD = "report-too-long"
     FRAMES = "broken-report"
@@ -58,8 +59,8 @@ class Limits:
     """Seconds and bytes a guest may take.
 
     `first_byte_s` counts from QEMU's start to the first byte of the report; `silence_s` from then on, since user space
-    last gave a sign of life: a byte of the report, or a pulse.  The console is cut beyond its bound, a report beyond
-    its own is a death.
+    last gave a sign of life: a byte of the report, or a pulse; longer where a busy host gave it too little of a
+    processor to tell.  The console is cut beyond its bound, a report beyond its own is a death.
     """
 
     total_s: float
@@ -332,6 +333,7 @@ class Heard:
         self.said = now  # when the report last grew
         self.done = False
         self._busy: tuple[float, float] | None = None  # clock and processor time, early in a silence
+        self._patience = limits.silence_s  # of this silence
 
     @property
     def phase(self) -> str:
@@ -359,7 +361,7 @@ class Heard:
             if self.oopsed is None and OOPS in self.console.last(len(data) + len(OOPS)):
                 self.oopsed = now
         if data and port in (*REPORT, "pulse"):  # a kernel that hangs may yet say so, again and again
-            self.last, self._busy = now, None
+            self.last, self._busy, self._patience = now, None, self.limits.silence_s
 
     def next_look(self) -> float:
         """When to look again if nothing more is heard."""
@@ -370,7 +372,7 @@ class Heard:
         """When, by the clock, this guest is lost if nothing more is heard, and how."""
         deaths = [(self.started + self.limits.total_s, Death.DEADLINE)]
         if self.report:
-            deaths.append((self.last + self.limits.silence_s, Death.SILENCE))
+            deaths.append((self.last + self._patience, Death.SILENCE))
         else:
             deaths.append((self.started + self.limits.first_byte_s, Death.FIRST_BYTE))
         if self.panicked is not None:
@@ -388,8 +390,14 @@ class Heard:
         when, death = self.next_death()
         if now < when:
             return
-        if death is Death.SILENCE and self._busy and cpu() - self._busy[1] >= _BUSY * (now - self._busy[0]):
-            death = Death.HANG
+        if death is Death.SILENCE and self._busy:
+            since, before = self._busy
+            used = cpu() - before
+            if used >= _BUSY * (self.limits.silence_s - (since - self.last)):
+                death = Death.HANG
+            elif used >= _IDLE * (now - since):
+                self._patience += self.limits.silence_s
+                return
         raise self.lost(death)
 
     def lost(self, death: Death, code: int = 0) -> GuestError:

@@ -306,9 +306,9 @@ def idle() -> float:
     return 1.0
 
 
-@pytest.mark.parametrize(("used", "death"), [(3.9, Death.HANG), (2.1, Death.HANG), (1.9, Death.SILENCE)])
+@pytest.mark.parametrize(("used", "death"), [(3.9, Death.HANG), (2.1, Death.HANG), (0.3, Death.SILENCE)])
 def test_hang(used: float, death: Death) -> None:
-    """A silent guest hangs if it was busy for half of the silence or more; else the host kept it from running."""
+    """A silent guest hangs if it was busy for half of the silence or more, and is idle if it used next to nothing."""
     heard = Heard(Limits(total_s=100, silence_s=6, first_byte_s=50), now=0)
     heard.hear("report", b"x", now=10)
     assert heard.next_look() == 12
@@ -317,6 +317,32 @@ def test_hang(used: float, death: Death) -> None:
     with pytest.raises(GuestError) as lost:
         heard.check(16, lambda: 1.0 + used)
     assert lost.value.death == death
+
+
+@pytest.mark.parametrize(("used", "death"), [((1.2, 2.1), Death.HANG), ((1.2, 1.25, 1.3), Death.SILENCE)])
+def test_hang_on_a_busy_host(used: tuple[float, ...], death: Death) -> None:
+    """Who got too little of a processor to tell is heard longer: until he used as much as a hang does, or idles."""
+    heard = Heard(Limits(total_s=100, silence_s=6, first_byte_s=50), now=0)
+    heard.hear("report", b"x", now=10)
+    heard.check(12, lambda: 1.0)
+    now = 16.0
+    for seconds in used[:-1]:
+        heard.check(now, lambda spent=seconds: 1.0 + spent)
+        assert heard.next_look() == now + 6
+        now += 6
+    with pytest.raises(GuestError) as lost:
+        heard.check(now, lambda: 1.0 + used[-1])
+    assert lost.value.death == death
+
+
+def test_patience_ends_with_a_silence() -> None:
+    """A guest that was heard longer and then spoke again has the same seconds as any for its next silence."""
+    heard = Heard(Limits(total_s=100, silence_s=6, first_byte_s=50), now=0)
+    heard.hear("report", b"x", now=10)
+    heard.check(12, lambda: 1.0)
+    heard.check(16, lambda: 2.0)
+    heard.hear("pulse", b".", now=20)
+    assert heard.next_death() == (26, Death.SILENCE)
 
 
 def test_oops_without_a_splat() -> None:
