@@ -94,7 +94,8 @@ def parser(only: _Only | None = None) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("bpfcompat", description="Will this eBPF object load and attach on these kernels?",
                                   epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     top.add_argument("--version", action="version", version=f"bpfcompat {__version__}")
-    commands: Any = top.add_subparsers(metavar="COMMAND", required=True)
+    # with its name given, argparse formats no usage to find it, which takes as long as all that is added here
+    commands: Any = top.add_subparsers(metavar="COMMAND", required=True, prog=top.prog)
     if only is not None:
         only.commands, commands = commands, only
     verifycommands.add_commands(commands)

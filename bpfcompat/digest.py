@@ -8,7 +8,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any, BinaryIO
 
 from bpfcompat.errors import TrustError
@@ -34,7 +33,7 @@ def as_json(value: Any) -> Any:
     if kind in _SCALARS:
         return value
     if kind not in _FIELDS:
-        _FIELDS[kind] = tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None
+        _FIELDS[kind] = _fields_of(kind)
     names = _FIELDS[kind]
     if names is not None:
         return {name: as_json(getattr(value, name)) for name in names}
@@ -43,6 +42,14 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [as_json(inner) for inner in value]
     return value
+
+
+def _fields_of(kind: type) -> tuple[str, ...] | None:
+    if not hasattr(kind, "__dataclass_fields__"):
+        return None
+    from dataclasses import fields  # a tenth of what a look at an object takes, which has none
+
+    return tuple(f.name for f in fields(kind))
 
 
 def digest_bytes(data: bytes) -> str:

@@ -6,13 +6,11 @@ function's beginning to its end leads around it.  Pure; one walk over a function
 """
 
 import re
-import sys
-from array import array
 from collections.abc import Iterator, Mapping
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from bpfcompat.insns import CALL, EXIT, INSN, JA, JA32, LOAD64, Code, Function, To
+from bpfcompat.insns import CALL, EXIT, INSN, JA, JA32, LOAD64, Code, Function, To, numbers
 
 MAX_INSNS = 1_000_000
 END = -1
@@ -91,17 +89,14 @@ def _blocks(body: bytes, little: bool) -> dict[int, Block]:
 
 def _jumps(body: bytes, opcodes: bytes, count: int, little: bool) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Each jump and where it may go; END for an end, and for a way out that is not understood."""
-    near, far = array("h", body[: count * INSN]), array("i", body[: count * INSN])  # all offsets, all immediates
-    if little != (sys.byteorder == "little"):
-        near.byteswap()
-        far.byteswap()
+    near, far = numbers("h", body, little)[1::4], numbers("i", body, little)[1::2]  # offsets and immediates
     for found in _JUMP.finditer(opcodes):
         at = found.start()
         opcode = opcodes[at]
         if opcode == EXIT:
             yield at, (END,)
             continue
-        there = at + 1 + (far[2 * at + 1] if opcode == JA32 else near[4 * at + 1])
+        there = at + 1 + (far[at] if opcode == JA32 else near[at])
         way = there if 0 <= there < count else END
         ahead = at + 1 if at + 1 < count else END
         yield at, ((way,) if opcode in _ALWAYS else (ahead, way))

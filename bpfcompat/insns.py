@@ -6,7 +6,8 @@ clang writes them (Documentation/bpf/llvm_reloc.rst).  Pure and bounded; nothing
 looked for (most instructions) costs no Python at all.
 """
 
-import struct
+import sys
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -152,8 +153,12 @@ class _Section:
     def __init__(self, taken: Elf, index: int, names: _Names) -> None:
         self.elf, self.index, self.section, self.names = taken, index, taken.sections[index], names
         self.code = taken.contents(self.section)
-        self.relocations = taken.relocations(index)
         self.little = taken.order == "<"
+        self.immediates = numbers("i", self.code, self.little)[1::2]
+        last = len(taken.symbols)
+        self.symbols = {
+            at: taken.symbols[number] for at, number in taken.relocations(index).items() if 0 < number < last
+        }
 
     def functions(self) -> Iterator[Function]:
         symbols = [s for s in self.elf.symbols if s.section == self.index and s.type == elf.STT_FUNC]
@@ -176,38 +181,33 @@ class _Section:
             )
 
     def _references(self) -> Iterator[Reference]:
-        opcodes = self.code[::INSN]
-        places = sorted((*_all(opcodes, CALL), *_all(opcodes, LOAD64)))
-        for at in places:
-            insn = self.code[at * INSN : (at + 1) * INSN]
-            if len(insn) == INSN:
-                found = self._call(at, insn) if insn[0] == CALL else self._load(at, insn)
-                if found is not None:
+        opcodes, symbols, calls = self.code[: len(self.immediates) * INSN : INSN], self.symbols, self.code[1::INSN]
+        plain = 0xF0 if self.little else 0x0F  # where a call says what it calls; of a helper nothing is set
+        for at in sorted((*_all(opcodes, CALL), *_all(opcodes, LOAD64))):
+            symbol = symbols.get(at * INSN)
+            if opcodes[at] == CALL:
+                if symbol is None and not calls[at] & plain:
+                    yield Reference(at, To.HELPER, "", self.immediates[at])
+                elif found := self._call(at, symbol):
                     yield found
+            elif symbol is not None and (found := self._load(at, symbol)):
+                yield found
 
-    def _call(self, at: int, insn: bytes) -> Reference | None:
-        source = insn[1] >> 4 if self.little else insn[1] & 0xF
-        (imm,) = struct.unpack_from(f"{self.elf.order}i", insn, 4)
-        symbol = self._symbol(at)
+    def _call(self, at: int, symbol: Symbol | None) -> Reference | None:
+        registers, imm = self.code[at * INSN + 1], self.immediates[at]
         if symbol is not None and symbol.section == elf.SHN_UNDEF:
             return Reference(at, To.KFUNC, symbol.name, weak=symbol.binding == elf.STB_WEAK)
-        if source == 0 and symbol is None:
-            return Reference(at, To.HELPER, "", imm)
-        if source == 1:
+        if (registers >> 4 if self.little else registers & 0xF) == 1:
             place = (self.index, at + imm + 1) if symbol is None else (symbol.section, symbol.value // INSN + imm + 1)
             return Reference(at, To.FUNCTION, self._function_at(*place))
         return None
 
-    def _load(self, at: int, insn: bytes) -> Reference | None:
-        symbol = self._symbol(at)
-        if symbol is None:
-            return None
+    def _load(self, at: int, symbol: Symbol) -> Reference | None:
         if symbol.section == elf.SHN_UNDEF:
             return Reference(at, To.EXTERN, symbol.name, weak=symbol.binding == elf.STB_WEAK)
         if symbol.section >= len(self.elf.sections):
             return None
-        (imm,) = struct.unpack_from(f"{self.elf.order}i", insn, 4)
-        section = self.elf.sections[symbol.section]
+        imm, section = self.immediates[at], self.elf.sections[symbol.section]
         if section.is_code:
             return Reference(at, To.CALLBACK, self._function_at(symbol.section, (symbol.value + imm) // INSN))
         if section.name in (".maps", "maps") or section.name.startswith("maps/"):
@@ -219,9 +219,13 @@ class _Section:
     def _function_at(self, section: int, insn: int) -> str:
         return self.names.functions.get((section, insn * INSN), "")
 
-    def _symbol(self, at: int) -> Symbol | None:
-        number = self.relocations.get(at * INSN)
-        return self.elf.symbols[number] if number is not None and 0 < number < len(self.elf.symbols) else None
+
+def numbers(kind: str, code: bytes, little: bool) -> "array[int]":
+    """All numbers of a kind (`h`: 16 bits, `i`: 32), as array names it, in instructions that are whole."""
+    found = array(kind, code[: len(code) - len(code) % INSN])
+    if little != (sys.byteorder == "little"):
+        found.byteswap()
+    return found
 
 
 def _all(opcodes: bytes, opcode: int) -> Iterator[int]:

@@ -6,7 +6,7 @@ Format: elf(5).  What is not as the format says is an ObjectError.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bpfcompat.errors import ObjectError
@@ -145,8 +145,22 @@ def _symbols(data: bytes, order: str, sections: tuple[Section, ...]) -> Iterator
         raise ObjectError(f"elf: {len(body) // shape.size} symbols, at most {MAX_SYMBOLS} expected", hint=_HINT)
     strings = sections[table.link] if table.link < len(sections) else None
     names = data[strings.offset : strings.offset + strings.size] if strings else b""
+    named = _names_of(names)
     for name, info, _, section, value, size in shape.iter_unpack(body[: len(body) - len(body) % shape.size]):
-        yield Symbol(text_at(names, name), info & 0xF, info >> 4, section, value, size)
+        yield Symbol(named(name), info & 0xF, info >> 4, section, value, size)
+
+
+def _names_of(strings: bytes) -> Callable[[int], str]:
+    """text_at() of one table; where nothing in it is to be replaced, which one look tells, without looking at each."""
+    table = strings.decode("ascii", "replace")
+    if not table.replace("\0", "").isprintable() or not strings.isascii():
+        return lambda at: text_at(strings, at)
+
+    def name(at: int) -> str:
+        end = table.find("\0", at, at + MAX_NAME)
+        return table[at : end if end >= 0 else at + MAX_NAME]
+
+    return name
 
 
 def text_at(strings: bytes, at: int) -> str:

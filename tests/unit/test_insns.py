@@ -7,7 +7,7 @@ import pytest
 from bpfcompat.elf import read_object
 from bpfcompat.errors import ObjectError
 from bpfcompat.insns import Function, To, code_of, features, isa, read_code
-from bpfcompat.sections import read_elf
+from bpfcompat.sections import printable, read_elf
 from tests.compiling import compiled
 from tests.unit.test_elf import EXEC, FUNC, Section, elf
 
@@ -123,3 +123,10 @@ def test_outside() -> None:
     assert code_of(read_elf(short)).functions == ()
     with pytest.raises(ObjectError, match="headers point outside"):
         read_code(short[:-70])
+
+
+@pytest.mark.parametrize("name", ["plain", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "tab\there"])
+def test_names_of_a_table(name: str) -> None:
+    """A symbol's name is the same whether its table is looked at once or each name by itself."""
+    taken = read_elf(elf([Section("xdp", b"\x95" + bytes(7), EXEC)], [(name, FUNC, 1), ("other", FUNC, 1)]))
+    assert [s.name for s in taken.symbols if s.name] == [printable(name), "other"]
