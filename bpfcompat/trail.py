@@ -12,7 +12,7 @@ import base64
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,19 +255,26 @@ def head_text(origin: str, line: Line) -> bytes:
     return f"{origin}/trail\n{line.number}\n{root}\n".encode()
 
 
-def check_head(path: Path, text: bytes) -> Line:
-    """The record that a kept head names, still there as it was; TrustError when it is not."""
+def head_of(text: bytes) -> tuple[int, str]:
+    """The number and the digest of the record that a kept head names; TrustError where the text is no head."""
     found = _HEAD.fullmatch(text)
     if found is None:
         raise TrustError("trail head: expected ORIGIN/trail, a number and a digest on three lines")
-    return check_line(path, int(found[2]), "sha256:" + base64.b64decode(found[3]).hex())
+    return int(found[2]), "sha256:" + base64.b64decode(found[3]).hex()
 
 
-def check_line(path: Path, number: int, digest: str) -> Line:
-    """The record of this number, still there with this digest; TrustError when it is not."""
-    line = next((line for line in lines(path) if line.number == number), None)
-    if line is None:
-        raise TrustError(f"{path}: ends before record {number}, which a kept head names: records were taken away")
-    if line.digest != digest:
-        raise TrustError(f"{path}: record {number} is not the one that a kept head names: the trail was written anew")
-    return line
+def check_heads(paths: Sequence[Path], heads: Iterable[tuple[int, str]]) -> None:
+    """Each head, a record's number and digest, is still in one of these trails; TrustError when one is not."""
+    missing, ends = set(heads), dict.fromkeys(paths, 0)
+    for path in paths:
+        for line in lines(path):
+            missing.discard((line.number, line.digest))
+            ends[path] = line.number
+    if not missing:
+        return
+    number, _ = min(missing)
+    if len(paths) > 1:
+        raise TrustError(f"a kept head names record {number}, which none of {', '.join(map(str, paths))} has as it was")
+    if ends[paths[0]] < number:
+        raise TrustError(f"{paths[0]}: ends before record {number}, which a kept head names: records were taken away")
+    raise TrustError(f"{paths[0]}: record {number} is not the one that a kept head names: the trail was written anew")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from bpfcompat.errors import ConfigError, Exit, TrustError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bpfcompat.trail import Line
 
 
@@ -25,51 +27,59 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     show.add_argument("--last", type=int, metavar="N", help="only the last N")
     show.add_argument("--event", help="only these: publish, key, refusal, settings, root, logged, torn")
     show.set_defaults(call=_show)
-    for made in (verify, show):
-        made.add_argument("path", nargs="?", type=Path, help="the trail; without, that of the project here")
+    verify.add_argument(
+        "path", nargs="*", type=Path, help="trails, of all who publish there; without, that of the project here"
+    )
+    show.add_argument("path", nargs="?", type=Path, help="the trail; without, that of the project here")
 
 
 def _verify(options: argparse.Namespace) -> int:
+    paths = options.path or [_project()]
+    for path in paths:
+        _chained(path)
+    if options.head is not None:
+        _kept(paths, options)
+    if options.registry is not None:
+        _logged(paths, options)
+    return int(Exit.OK)
+
+
+def _chained(path: Path) -> None:
     from bpfcompat.trail import check
 
-    path = _path(options)
     found = check(path)
     if found.last is None:
         print(f"{path}: no record")
-        return int(Exit.OK)
+        return
     torn = f", {found.repaired} cut lines named" if found.repaired else ""
     print(f"{path}: {found.last.number} records, each follows from the one before{torn}")
     print(f"the last is {found.last.number} {found.last.digest}")
     if found.torn_bytes:
         print(f"{found.torn_bytes} bytes behind it are no whole record: a kill cut it short, and the next will name it")
-    if options.head is not None:
-        _kept(path, options)
-    if options.registry is not None:
-        _logged(path, options)
-    return int(Exit.OK)
 
 
-def _kept(path: Path, options: argparse.Namespace) -> None:
+def _kept(paths: "Sequence[Path]", options: argparse.Namespace) -> None:
     from bpfcompat.files import read_bounded
     from bpfcompat.note import MAX_NOTE_BYTES, load_vkey, verify_note
-    from bpfcompat.trail import check_head
+    from bpfcompat.trail import check_heads, head_of
 
     if options.log_key is None:
         raise ConfigError("trail verify --head: needs --log-key, the key that signed it")
     note = verify_note(read_bounded(options.head, MAX_NOTE_BYTES, ConfigError), [load_vkey(options.log_key)])
-    line = check_head(path, note.text)
-    print(f"the kept head, record {line.number}, is still in it")
+    head = head_of(note.text)
+    check_heads(paths, [head])
+    print(f"the kept head, record {head[0]}, is still in {_them(paths)}")
 
 
-def _logged(path: Path, options: argparse.Namespace) -> None:
-    """Every head that a registry's log has, believed as its verdicts are, is still in the trail."""
+def _logged(paths: "Sequence[Path]", options: argparse.Namespace) -> None:
+    """Every head that a registry's log has, believed as its verdicts are, is still in one of the trails."""
     from bpfcompat.files import read_bounded
     from bpfcompat.keys import MAX_KEY_BYTES, load_public
     from bpfcompat.note import load_vkey
     from bpfcompat.policy import Policy
     from bpfcompat.registry.client import open_source
     from bpfcompat.registry.verify import examine
-    from bpfcompat.trail import check_line
+    from bpfcompat.trail import check_heads
 
     if options.log_key is None or not options.key:
         raise ConfigError("trail verify --registry: needs --key and --log-key, which signed there")
@@ -78,9 +88,12 @@ def _logged(path: Path, options: argparse.Namespace) -> None:
     found = examine(open_source(options.registry), policy, now=int(time.time()), allow_expired=True, every=True)
     if found.problems:
         raise TrustError(f"{options.registry}: {found.problems[0]}")
-    for head in sorted(found.heads.values()):
-        check_line(path, *head)
-    print(f"all {len(found.heads)} heads in the log of {options.registry} are still in it")
+    check_heads(paths, found.heads.values())
+    print(f"all {len(found.heads)} heads in the log of {options.registry} are still in {_them(paths)}")
+
+
+def _them(paths: "Sequence[Path]") -> str:
+    return "it" if len(paths) == 1 else f"one of the {len(paths)} trails"
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -92,7 +105,7 @@ def _show(options: argparse.Namespace) -> int:
         raise ConfigError(f"--event: expected one of {', '.join(EVENTS)}, got {options.event[:40]!r}")
     if options.last is not None and options.last < 1:
         raise ConfigError(f"--last: expected a number from 1, got {options.last}")
-    found = (line for line in lines(_path(options)) if options.event in (None, line.event))
+    found = (line for line in lines(options.path or _project()) if options.event in (None, line.event))
     for line in found if options.last is None else deque(found, options.last):
         print(_words(line))
     return int(Exit.OK)
@@ -105,9 +118,7 @@ def _words(line: "Line") -> str:
     return f"{line.number:>6}  {when(line.at)}  {plain(line.event):<8}  {facts}"
 
 
-def _path(options: argparse.Namespace) -> Path:
-    if options.path is not None:
-        return Path(options.path)
+def _project() -> Path:
     from bpfcompat.trailing import here
 
     config = here(Path.cwd())

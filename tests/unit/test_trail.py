@@ -13,7 +13,7 @@ from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import StoreError, TrustError
 from bpfcompat.keys import keygen
 from bpfcompat.tlog import parse_checkpoint
-from bpfcompat.trail import FIRST, MAX_TEXT, Line, check, check_head, head_text, lines, record
+from bpfcompat.trail import FIRST, MAX_TEXT, Line, check, check_heads, head_of, head_text, lines, record
 
 NOW = 1_800_000_000
 
@@ -125,19 +125,31 @@ def test_false_repair(path: Path) -> None:
 
 def test_heads(path: Path) -> None:
     """A kept head is found again in a longer trail, and not in one that was cut or written anew."""
-    kept = head_text("results.example", list(lines(path))[1])
+    kept = head_of(head_text("results.example", list(lines(path))[1]))
+    assert kept[0] == 2
     record(path, "settings", {"digest": "d"}, NOW)
-    assert check_head(path, kept).number == 2
+    check_heads([path], [kept])
     rows = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(rows[0])
     with pytest.raises(TrustError, match="ends before record 2"):
-        check_head(path, kept)
+        check_heads([path], [kept])
     path.unlink()
     for n in range(3):
         record(path, "key", {"key": "another"}, NOW + n)
     check(path)
     with pytest.raises(TrustError, match="record 2 is not the one that a kept head names"):
-        check_head(path, kept)
+        check_heads([path], [kept])
+
+
+def test_heads_of_several_trails(path: Path, tmp_path: Path) -> None:
+    """Each head has to be in one of the trails, whichever; one that none has is named."""
+    other = tmp_path / "other.jsonl"
+    for n in range(5):
+        record(other, "key", {"key": "another"}, NOW + n)
+    heads = [(line.number, line.digest) for line in (list(lines(path))[1], list(lines(other))[4])]
+    check_heads([path, other], heads)
+    with pytest.raises(TrustError, match=r"record 4, which none of .*other\.jsonl has as it was"):
+        check_heads([path, other], [*heads, (4, heads[0][1])])
 
 
 def test_head_is_no_checkpoint(path: Path) -> None:
@@ -145,7 +157,7 @@ def test_head_is_no_checkpoint(path: Path) -> None:
     with pytest.raises(TrustError, match="origin"):
         parse_checkpoint(head_text("results.example", next(lines(path))))
     with pytest.raises(TrustError, match="trail head"):
-        check_head(path, b"results.example\n1\n" + b"A" * 43 + b"=\n")
+        head_of(b"results.example\n1\n" + b"A" * 43 + b"=\n")
 
 
 def test_no_secrets(tmp_path: Path) -> None:
