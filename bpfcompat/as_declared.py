@@ -3,7 +3,7 @@
 Pure.  A verdict that rests on declarations says so in its notes; an undeclared one that needs some says which lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bpfcompat.causes import (
     Finding,
@@ -32,6 +32,7 @@ from bpfcompat.declared import (
 )
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, AttachMode, ProgramReport, Report
+from bpfcompat.tame import tamed
 from bpfcompat.twins import TWINS, variant_line
 
 UNFIT, NO_VARIANT = "declaration-unfit", "no-variant"
@@ -82,24 +83,25 @@ def objection(report: Report) -> tuple[str, Answer, Finding] | None:
 
 def to_declare(report: Report, facts: ObjectFacts | None) -> Iterator[str]:
     """The lines that an object which needs declarations needs, each with a value to choose."""
-    for line in (*_map_lines(report), *_program_lines(report)):
+    odd = facts.odd if facts else ()
+    for line in (*_map_lines(report, odd), *_program_lines(report, odd)):
         yield clip(TO_DECLARE + line, 600)
     for new in TWINS if facts else ():
         if facts and (line := variant_line(facts, new)):
             yield clip(TO_DECLARE + line, 8000)
 
 
-def _map_lines(report: Report) -> Iterator[str]:
+def _map_lines(report: Report, odd: Sequence[str]) -> Iterator[str]:
     for found in report.maps:
         if unsized(found):
             yield size_line(found.name, found.type, found.value_size)
-        elif missing_inner(report.load_log.text, found):
+        elif missing_inner(tamed(report.load_log.text, odd), found):
             yield inner_line(found.name)
 
 
-def _program_lines(report: Report) -> Iterator[str]:
+def _program_lines(report: Report, odd: Sequence[str]) -> Iterator[str]:
     for program in report.programs:
-        said = program.libbpf.text if program.autoload else ""
+        said = tamed(program.libbpf.text, odd) if program.autoload else ""
         if missing_type(said):
             yield type_line(program.name, program.section)
         elif missing_target(said):

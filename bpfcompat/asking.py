@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported w
 
 HERE = Path(__file__).resolve().parent
 CLASSIFIER_SOURCES = ("verdict.py", "causes.py", "refusals.py", "commanded.py", "fates.py", "elf.py", "declared.py",
-                      "as_declared.py", "twins.py", "judging.py", "costs.py", "since.py", "builds.py",
+                      "as_declared.py", "twins.py", "judging.py", "costs.py", "since.py", "builds.py", "tame.py",
                       "data/helpers.json", "data/since.json")  # fmt: skip
 
 UNTHAWED = ("qemu-refused", "no-first-byte", "early-exit")

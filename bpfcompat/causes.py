@@ -81,8 +81,10 @@ LOADED_AS = {
     "sk_reuseport/migrate": "SK_REUSEPORT_SELECT_OR_MIGRATE", "fsession": "TRACE_FSESSION",
 }  # fmt: skip
 _NEWER_TYPES = (*ATTACH_TYPES.items(), *LOADED_AS.items())
-# Sections that are loaded with a flag beside their attach type, which an older kernel refuses.
-LOADED_WITH = {"xdp.frags": "BPF_F_XDP_HAS_FRAGS"}
+# Sections that are loaded with a flag beside their attach type, which is a macro, so that no inventory has it: the
+# first Linux that takes it.  BPF_F_XDP_HAS_FRAGS is of commit c2f2cdbeffda ("bpf: introduce BPF_F_XDP_HAS_FRAGS flag in
+# prog_flags loading the ebpf program"), v5.18.
+LOADED_SINCE = {"xdp.frags": "5.18"}
 # Sections that an older libbpf has no type for, with the first of Debian's packages (1.1, 1.4, 1.5, 1.7) whose table of
 # sections has them: what is 1.4 here came in upstream's 1.2, 1.3 or 1.4.
 SECTION_SINCE = {
@@ -91,6 +93,11 @@ SECTION_SINCE = {
     "cgroup/getpeername_unix": "1.4", "cgroup/getsockname_unix": "1.4", "cgroup/recvmsg_unix": "1.4",
     "cgroup/sendmsg_unix": "1.4", "kprobe.session": "1.5", "uprobe.session": "1.7", "fsession": "1.7",
 }  # fmt: skip
+# How a line of libbpf's begins, and a name in it.  Whatever an object's names are, they begin no line and end no
+# quotation (see tame); the bounds keep a search's time in proportion to a log.
+_AHEAD = r"^[^'\n]{0,100}?"
+_LINE = _AHEAD + r"(?:(?:prog|object) '[^'\n]{0,300}': )?"
+_NAME = r"([^'\n]{0,300})"
 _NOT_THE_OBJECT = frozenset((
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN, errno.EIO, errno.ENOSPC,
 ))  # fmt: skip
@@ -279,10 +286,10 @@ def attach_type(section: str) -> str:
     return next((kind for prefix, kind in _NEWER_TYPES if name.startswith(prefix)), "")
 
 
-def loaded_with(section: str) -> str:
-    """The flag that a section is loaded with beside its attach type; "" where there is none."""
+def loaded_since(section: str) -> str | None:
+    """The first Linux that takes the flag which a section is loaded with; None where there is no such flag."""
     name = section.removeprefix("?")
-    return next((flag for prefix, flag in LOADED_WITH.items() if name.startswith(prefix)), "")
+    return next((first for prefix, first in LOADED_SINCE.items() if name.startswith(prefix)), None)
 
 
 def deciding_lines(log: str) -> tuple[str, ...]:
@@ -345,7 +352,7 @@ def _line(case: Case, match: re.Match[str]) -> tuple[str, ...]:
 def _wrong_byte_order(case: Case) -> Finding | None:
     own = "big" if str(case.guest.get("machine", "")).startswith(("s390", "ppc", "mips")) else "little"
     own = "little" if str(case.guest.get("machine", "")).endswith(("le", "el")) else own
-    said = case.find(r"^.*(?:loading non-native endianness is unsupported|endianness mismatch).*$")
+    said = case.find(_LINE + r"(?:loading non-native endianness is unsupported|endianness mismatch).*$")
     if case.errno != LIBBPF_ENDIAN and not said:
         return None
     other = case.facts.byte_order if case.facts else "other"
@@ -382,7 +389,7 @@ def _loader_unsupported(case: Case) -> Finding | None:
 
 
 def _legacy_maps(case: Case) -> Finding | None:
-    said = case.find(r"^.*legacy map definitions in 'maps' section are not supported.*$")
+    said = case.find(_LINE + r"legacy map definitions in 'maps' section are not supported.*$")
     if not said:
         return _own_maps(case)
     names = f" ({', '.join(case.facts.legacy_maps[:5])})" if case.facts and case.facts.legacy_maps else ""
@@ -396,8 +403,8 @@ def _legacy_maps(case: Case) -> Finding | None:
 
 def _own_maps(case: Case) -> Finding | None:
     """Some loaders have a map section of their own, such as ir-keytable's `lirc_mode2/maps`."""
-    said = case.find(r"^.*bad map relo against '(.*)' in section '(.*\bmaps\b.*)'$")
-    if not said:
+    said = case.find(rf"{_LINE}bad map relo against '{_NAME}' in section '([^'\n]{{0,300}})'$")
+    if not said or not re.search(r"\bmaps\b", said[2]):
         return None
     version = clip(str(case.guest.get("libbpf", "1.x")), 20)
     return Finding(
@@ -408,7 +415,7 @@ def _own_maps(case: Case) -> Finding | None:
 
 
 def _kernel_config_absent(case: Case) -> Finding | None:
-    said = case.find(r"^.*failed to open system Kconfig.*$")
+    said = case.find(_LINE + r"failed to open system Kconfig.*$")
     if not said:
         return None
     names = [name for name in case.facts.externs if name.startswith("CONFIG_")] if case.facts else []
@@ -426,17 +433,17 @@ def _needs_declaration(case: Case) -> Finding | None:
 
 def missing_type(text: str) -> re.Match[str] | None:
     """Libbpf's words for a section whose name gives a program no type: the program, and the section."""
-    return re.search(r"^.*prog '(.*)': missing BPF prog type, check ELF section name '(.*)'$", text, re.M)
+    return re.search(rf"{_AHEAD}prog '{_NAME}': missing BPF prog type, check ELF section name '{_NAME}'$", text, re.M)
 
 
 def missing_target(text: str) -> re.Match[str] | None:
     """Libbpf's words for a program whose application chooses the function to attach to."""
-    return re.search(r"^.*prog '(.*)': no BTF-based attach target is specified.*$", text, re.M)
+    return re.search(rf"{_AHEAD}prog '{_NAME}': no BTF-based attach target is specified.*$", text, re.M)
 
 
 def missing_caller(text: str) -> re.Match[str] | None:
     """Libbpf's words for a struct_ops program that no struct_ops map calls."""
-    return re.search(r"^.*prog '(.*)': SEC\(\"struct_ops\"\) program isn't referenced anywhere.*$", text, re.M)
+    return re.search(rf"{_AHEAD}prog '{_NAME}': SEC\(\"struct_ops\"\) program isn't referenced anywhere.*$", text, re.M)
 
 
 def _needs_type(case: Case) -> Finding | None:
@@ -540,7 +547,7 @@ def _needs_inner(case: Case) -> Finding | None:
 
 def missing_program(text: str) -> re.Match[str] | None:
     """Libbpf's words for a program that replaces a function of another one, which is not set."""
-    return re.search(r"^.*prog '(.*)': attach program FD is not set$", text, re.M)
+    return re.search(rf"{_AHEAD}prog '{_NAME}': attach program FD is not set$", text, re.M)
 
 
 def _needs_program(case: Case) -> Finding | None:
@@ -557,7 +564,7 @@ def _needs_program(case: Case) -> Finding | None:
 
 def _needs_choice(case: Case) -> Finding | None:
     """An object with its programs twice, by a newer way and by an older one, is not meant to be loaded as a whole."""
-    said = case.find(r"^.*failed to find kernel BTF type ID of '(.*)': .*$")
+    said = case.find(rf"{_LINE}failed to find kernel BTF type ID of '{_NAME}': .*$")
     if not said or not case.facts or not case.program or not has_twin(case.facts, case.program.name):
         return None
     family = split(case.program.section)[0]
@@ -575,7 +582,7 @@ _NO_SUCH = (errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP)
 
 
 def _failed_map(case: Case) -> tuple[re.Match[str] | None, MapReport | None]:
-    said = case.find(r"^.*map '(.*)': failed to create(?: inner map)?: .*$")
+    said = case.find(rf"{_AHEAD}map '{_NAME}': failed to create(?: inner map)?: .*$")
     return said, next((m for m in case.maps if said and m.name == said[1]), None)
 
 
@@ -598,7 +605,9 @@ def _map_type_missing(case: Case) -> Finding | None:
 
 def _map_create_failed(case: Case) -> Finding | None:
     said, found = _failed_map(case)
-    said = said or case.find(r"^(?:BPF map '(.*)' is referenced but wasn't created|invalid func unknown#(2001\d{6}))$")
+    said = said or case.find(
+        rf"^(?:BPF map '{_NAME}' is referenced but wasn't created|invalid func unknown#(2001\d{{6}}))$"
+    )
     if not said or case.errno in _NOT_THE_OBJECT or case.errno == errno.EPERM:
         return None
     what = f" of type {found.type}, {found.max_entries} entries," if found else ""
@@ -617,8 +626,8 @@ def _core_unresolved(case: Case) -> Finding | None:
         kind, what = said[1], re.sub(r" \(\d[^()]* @ offset .*\)$", "", said[2])
         sentence = f"{case.who}: {case.kernel} has no match for CO-RE relocation {kind} of {clip(what)}"
         return Finding(sentence, _line(case, said), _CORE_HINT, what)
-    said = case.find(r"^(?:invalid func unknown#195896080|.*<invalid CO-RE relocation>)$") or case.find(
-        r"^.*prog '.*': relo #\d+: .*(?:ambigu|failed|error matching|no matching|can't be).*$"
+    said = case.find(r"^(?:invalid func unknown#195896080|\d+: <invalid CO-RE relocation>)$") or case.find(
+        rf"{_AHEAD}prog '{_NAME}': relo #\d+: .*(?:ambigu|failed|error matching|no matching|can't be).*$"
     )
     if not said:
         return None
@@ -629,8 +638,8 @@ _CORE_HINT = "guard the access with bpf_core_field_exists() or its like, or add 
 
 
 def _absent_kfunc(case: Case) -> re.Match[str] | None:
-    said = case.find(r"^.*extern \(func ksym\) '(.*)': not found in kernel or module BTFs$") or case.find(
-        r"^kfunc '(.*)' is referenced but wasn't resolved$"
+    said = case.find(rf"{_LINE}extern \(func ksym\) '{_NAME}': not found in kernel or module BTFs$") or case.find(
+        rf"^kfunc '{_NAME}' is referenced but wasn't resolved$"
     )
     # the last six digits number the extern; libbpf names it, but not where the log is cut
     return said or case.find(r"^invalid func unknown#(2002\d{6})$")
@@ -672,7 +681,7 @@ def _kfunc_missing(case: Case) -> Finding | None:
 
 
 def _kfunc_changed(case: Case) -> Finding | None:
-    said = case.find(r"^.*extern \(func ksym\) '(.*)': func_proto \[\d+\] incompatible with .*$")
+    said = case.find(rf"{_LINE}extern \(func ksym\) '{_NAME}': func_proto \[\d+\] incompatible with .*$")
     if not said:
         return None
     return Finding(
@@ -697,8 +706,8 @@ def _kfunc_not_allowed(case: Case) -> Finding | None:
 
 
 def _extern_unresolved(case: Case) -> Finding | None:
-    said = case.find(r"^.*extern '(.*)' \(strong\): not resolved$") or case.find(
-        r"^.*extern \(var ksym\) '(.*)': not found in kernel BTF$"
+    said = case.find(rf"{_LINE}extern '{_NAME}' \(strong\): not resolved$") or case.find(
+        rf"{_LINE}extern \(var ksym\) '{_NAME}': not found in kernel BTF$"
     )
     if not said:
         return None
@@ -714,7 +723,9 @@ def _extern_unresolved(case: Case) -> Finding | None:
 def _kernel_btf_absent(case: Case) -> Finding | None:
     if case.guest.get("btf") is not False:
         return None
-    said = case.find(r"^.*(?:vmlinux BTF is not found|Error loading vmlinux BTF|failed to find valid kernel BTF).*$")
+    said = case.find(
+        _LINE + r"(?:vmlinux BTF is not found|Error loading vmlinux BTF|failed to find valid kernel BTF).*$"
+    )
     if not said:
         return None
     if _under(case, "btf=hidden"):
@@ -807,7 +818,9 @@ def _helper_not_allowed(case: Case) -> Finding | None:
 
 
 def _licence_refused(case: Case) -> Finding | None:
-    said = case.find(r"^(?:cannot call GPL-restricted function|.*GPL-only|.*must have a GPL compatible license).*$")
+    said = case.find(
+        r"^(?:cannot call GPL-restricted function|[^'\n]{0,200}?(?:GPL-only|must have a GPL compatible license)).*$"
+    )
     if not said or case.errno not in (errno.EINVAL, errno.EACCES, errno.EPERM):
         return None
     own = f"'{clip(case.facts.licence, 64)}'" if case.facts and case.facts.licence else "no licence"
@@ -889,8 +902,10 @@ def _attach_target_missing(case: Case) -> Finding | None:
 
 def _missing_in_btf(case: Case) -> Finding | None:
     said = (
-        case.find(r"^.*failed to find kernel BTF type ID of '(.*)': .*$")
-        or case.find(r"^.*struct_ops init_kern.*: (?:struct|Cannot find member) (\S+) .*in kernel BTF$")
+        case.find(rf"{_LINE}failed to find kernel BTF type ID of '{_NAME}': .*$")
+        or case.find(
+            _AHEAD + r"struct_ops init_kern[^'\n]{0,300}?: (?:struct|Cannot find member) (\S{1,300}) .*in kernel BTF$"
+        )
         or case.find(r"^The address of function (\S+) cannot be found$")
     )
     if not said:
@@ -926,7 +941,7 @@ def _unheard(case: Case) -> bool:
     """The kernel refused a program before it looked at any instruction; from the verifier on, it says so."""
     silent = re.fullmatch(r"\s*(processed 0 insns .*)?\s*", case.verifier) is not None
     asked = case.program is not None and case.phase is Phase.LOAD and silent
-    return asked and bool(case.find(r"^.*prog '.*': BPF program load failed: .*$"))
+    return asked and bool(case.find(rf"{_AHEAD}prog '{_NAME}': BPF program load failed: .*$"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -995,6 +1010,26 @@ def _configured(case: Case) -> bool:
     return case.build is not None and case.build.options is not None
 
 
+def _name_refused(case: Case) -> Finding | None:
+    """A kernel takes letters, digits, `_` and `.` in a name: bpf_obj_name_cpy() of kernel/bpf/syscall.c, EINVAL else.
+
+    libbpf hands it the first 15 characters.
+    """
+    name = case.program.name[:_NAME_LEN] if case.program else ""
+    if case.errno != errno.EINVAL or not _unheard(case) or re.fullmatch(r"[A-Za-z0-9_.]*", name):
+        return None
+    return Finding(
+        f"{case.who}: {case.kernel} does not read the program (EINVAL, no log): its name is not of letters, digits, _ "
+        "and . alone",
+        last_lines(case.libbpf, 3),
+        "give the function another name",
+        certainty=Certainty.INFERRED,
+    )
+
+
+_NAME_LEN = 15  # BPF_OBJ_NAME_LEN without the zero
+
+
 def _prog_type_missing(case: Case) -> Finding | None:
     if not case.program or not _unheard(case) or case.errno != errno.EINVAL:
         return None
@@ -1025,25 +1060,21 @@ def _attach_type_missing(case: Case) -> Finding | None:
         sentence = f"{where}: loads, but {case.kernel} has no such way to attach, or has it switched off ({case.code})"
     else:
         return None
-    kind, name = _way(case)
     hint = "fall back to an older way to attach on such kernels, or enable the option in that kernel"
-    proof = case.inventory_says(kind, name)
+    proof = case.inventory_says("attach_types", attach_type(case.program.section))
     return Finding(sentence, (*last_lines(case.libbpf, 3), *proof), hint, case.program.section, _sure_of_way(case))
 
 
 def _sure_of_way(case: Case) -> Certainty | None:
     """How sure it is that the way to attach is missing: this build lacks it, or has it, or only a table speaks."""
-    absent = case.lacks(*_way(case))
+    section = case.program.section if case.program else ""
+    flagged = loaded_since(section) if case.phase is Phase.LOAD else None
+    if flagged:
+        return Certainty.INFERRED if case.older_than(flagged) else Certainty.GUESSED
+    absent = case.lacks("attach_types", attach_type(section))
     if absent is not None:
         return None if absent else Certainty.GUESSED
     return Certainty.GUESSED if case.errno == errno.EINVAL and not _by_newer_way(case) else Certainty.INFERRED
-
-
-def _way(case: Case) -> tuple[str, str]:
-    """What a build must have to load and attach a section: kind and name; the name "" for what all have."""
-    section = case.program.section if case.program else ""
-    flag = loaded_with(section)
-    return ("flags", flag) if flag and case.phase is Phase.LOAD else ("attach_types", attach_type(section))
 
 
 def _no_such_way(case: Case) -> bool:
@@ -1093,15 +1124,15 @@ _DOING = {Phase.OPEN: "opening", Phase.LOAD: "loading", Phase.ATTACH: "attaching
 
 
 def _object_malformed(case: Case) -> Finding | None:
-    broken = case.find(r"^.*(?:BTF is required, but is missing or corrupted|BTF data is corrupted).*$")
-    if unspecified := case.find(r"^.*failed to find USDT support BPF maps.*$"):
+    broken = case.find(_LINE + r"(?:BTF is required, but is missing or corrupted|BTF data is corrupted).*$")
+    if unspecified := case.find(_LINE + r"failed to find USDT support BPF maps.*$"):
         return Finding(
             f"{case.who}: libbpf cannot attach it: the object has no maps for what its USDT probes find",
             _line(case, unspecified),
             "include <bpf/usdt.bpf.h> in the source, and keep its maps when the object is linked or stripped",
         )
     if case.phase is not Phase.OPEN and not broken:
-        return None
+        return _name_refused(case)
     said = case.fault or (_line(case, broken)[0] if broken else (last_lines(case.libbpf, 1) or (case.code,))[0])
     return Finding(
         f"object: libbpf cannot open it: {clip(said.removeprefix('elf: ').removeprefix('libbpf: '))}",
@@ -1176,7 +1207,7 @@ def _not_traceable(case: Case) -> Finding | None:
 
 
 def _btf_rejected(case: Case) -> Finding | None:
-    said = case.find(r"^.*Error loading \.BTF into kernel: .*BTF is mandatory, can't proceed\.?$")
+    said = case.find(_LINE + r"Error loading \.BTF into kernel: .*BTF is mandatory, can't proceed\.?$")
     if not said:
         return None
     where = case.find(r"^\[\d+\] .*\n\s*-- END BTF LOAD LOG --$")  # what the kernel says last of it
@@ -1190,7 +1221,7 @@ def _btf_rejected(case: Case) -> Finding | None:
 
 
 def _map_memlock(case: Case) -> Finding | None:
-    said = case.find(r"^.*permission error while running as root; try raising 'ulimit -l'.*$")
+    said = case.find(_LINE + r"permission error while running as root; try raising 'ulimit -l'.*$")
     if not said or case.errno != errno.EPERM:
         return None
     return Finding(

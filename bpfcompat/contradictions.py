@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bpfcompat.builds import Build
-from bpfcompat.causes import loaded_with
+from bpfcompat.causes import loaded_since, older
 from bpfcompat.model import Attach, Creation, Report
 from bpfcompat.since import full_name
 
@@ -72,10 +72,10 @@ def _of_cause(build: Build, said: Said, report: Report, around: Around) -> Itera
 
 
 def _of_attach_type(build: Build, said: Said, _report: Report, around: Around) -> Iterator[str]:
-    """A way to attach that is missing: its type is not in the build or compiled out, or what it loads with is not."""
+    """A way to attach that is missing: its type is not in the build or compiled out, or it is too old for a flag."""
     name = _attach_type(around, said.subject) if said.cause == "attach-type-missing" else ""
-    asked_with = loaded_with(said.subject)
-    if asked_with and asked_with not in build.flags:
+    first = loaded_since(said.subject)
+    if first is not None and older({"release": build.release}, first):
         return
     if name in build.attach_types and not build.switched_off("attach_types", name):
         yield f"{said.cause}: the build has {name}"

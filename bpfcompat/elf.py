@@ -5,6 +5,7 @@ cannot be read here still goes to the guest.  Nothing is ever decompressed, relo
 """
 
 import io
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from bpfcompat.errors import ObjectError
+from bpfcompat.tame import is_odd
 
 MAX_SIZE = 64 << 20
 MAX_SECTIONS = 4096
@@ -53,7 +55,8 @@ class ObjectFacts:
     `byte_order` is `little` or `big`.  `maps` are of section `.maps`, `legacy_maps` of `maps` and `maps/NAME`, which
     libbpf 1.x does not load.  `externs` are undefined symbols: kfuncs, kernel symbols and Kconfig values.  `helpers`
     are the ids of all helpers that are called anywhere, ascending.  `licence` is "" when there is none.  `variables`
-    are those of `.rodata`, `.data`, `.bss` and their like.
+    are those of `.rodata`, `.data`, `.bss` and their like.  `odd` are names as they stand there that could be read for
+    somebody's words (see tame): of symbols and sections, and of types those with a line break.
     """
 
     byte_order: str
@@ -66,6 +69,7 @@ class ObjectFacts:
     licence: str
     has_btf: bool
     variables: tuple[VariableFacts, ...] = ()
+    odd: tuple[str, ...] = ()
 
 
 class _Metered(io.BytesIO):
@@ -162,7 +166,29 @@ def _read(elf: Any, data: bytes) -> ObjectFacts:
         licence=_licence(sections, names, data),
         has_btf=".BTF" in names.values(),
         variables=tuple(_variables(symbols, names)),
+        odd=tuple(dict.fromkeys(_odd(sections, names, data, "<" if elf.little_endian else ">"))),
     )
+
+
+def _btf_strings(btf: bytes, order: str) -> bytes:
+    """The names of .BTF (Documentation/bpf/btf.rst), as far as its header can be believed."""
+    if len(btf) < 24:
+        return b""
+    header, _, _, start, size = struct.unpack_from(f"{order}5I", btf, 4)
+    return btf[header + start :][:size]
+
+
+def _odd(sections: list[Any], names: dict[int, str], data: bytes, order: str) -> Iterator[str]:
+    left = len(data)  # as in _helpers
+    for index, section in enumerate(sections):
+        table = section.header.sh_type == "SHT_STRTAB"
+        if table or names[index] == ".BTF":
+            start, size = section.header.sh_offset, min(section.header.sh_size, left)
+            left -= size
+            held = data[start : start + size] if table else _btf_strings(data[start : start + size], order)
+            found = (string.decode("utf-8", "replace") for string in held.split(b"\0"))
+            # source lines stand among the names of types
+            yield from filter(is_odd, found) if table else (string for string in found if "\n" in string)
 
 
 def _sections(elf: Any) -> list[Any]:

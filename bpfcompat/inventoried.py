@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bpfcompat.builds import Build
 from bpfcompat.causes import (
+    LOADED_SINCE,
     Case,
     Certainty,
     Phase,
@@ -125,7 +126,7 @@ def _program_type(case: Case, _: str, asked: Asked) -> Here:
 
 def _attach_type(case: Case, section: str, asked: Asked) -> Here:
     if section.removeprefix("?").startswith("xdp.frags") and case.phase is Phase.LOAD:
-        return _listed(asked.build, "flags", "BPF_F_XDP_HAS_FRAGS", "5.18")
+        return Here(since=LOADED_SINCE["xdp.frags"])  # of a macro no inventory says whether it is there
     name, since = asked.attach_type(section), attach_since(section) or ""
     return _listed(asked.build, "attach_types", name, since) if name else Here(since=since)
 

@@ -57,11 +57,14 @@ Table = Mapping[str, Mapping[str, Row]]
 
 
 def read_header(series: str, source: str, text: str) -> Header:
-    """The enums, helpers and flags of include/uapi/linux/bpf.h; ConfigError where one is not found in it."""
+    """The enums, helpers and flags of include/uapi/linux/bpf.h; ConfigError where one is not found in it.
+
+    Flags that are macros there are left out: no kernel's BTF tells of them, so nobody could say that a build lacks one.
+    """
     code = _COMMENT.sub(" ", text)
     names = {kind: dict(_enum(code, enum)) for kind, enum in ENUMS.items() if kind != "helpers"}
     names["helpers"] = dict(_helpers(code))
-    names["flags"] = dict.fromkeys(re.findall(r"\bBPF_F_[A-Z0-9_]+\b(?=\s*[=(,]|\s+[(0-9])", code), 0)
+    names["flags"] = dict.fromkeys(re.findall(r"(?:^|[{,])\s*(BPF_F_[A-Z0-9_]+)(?=\s*[=,}])", code, re.M), 0)
     empty = [kind for kind, found in names.items() if not found]
     if empty:
         raise ConfigError(f"since: {source}: no {', '.join(empty)} in its bpf.h")

@@ -48,8 +48,9 @@ from bpfcompat.model import (
     Report,
     Verdict,
 )
+from bpfcompat.tame import tamed
 
-CLASSIFIER = 5  # raise it whenever the same report may give another verdict
+CLASSIFIER = 6  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
 INACTIVE = "ATTACHED BUT INACTIVE"  # begins the note on LSM programs that nothing calls
 SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *COMMANDED,
@@ -268,8 +269,9 @@ class _Asker:
 
     def _ask(self, phase: Phase, number: int, libbpf: str, verifier: str, program: ProgramReport | None) -> Refusal:
         report = self.report
-        case = Case(phase, number, libbpf, verifier, report.guest, self.facts, self.fault, report.maps, program,
-                    self.homes, self.build)  # fmt: skip
+        odd = self.facts.odd if self.facts else ()
+        case = Case(phase, number, tamed(libbpf, odd), tamed(verifier, odd), report.guest, self.facts, self.fault,
+                    report.maps, program, self.homes, self.build)  # fmt: skip
         return Refusal(case, *explain(case))
 
 

@@ -14,7 +14,7 @@ MAX_LINES = 50
 
 LAYERS = {
     0: (
-        *("bpfcompat", "errors", "digest", "model", "behaviour", "declared", "slugs", "tomledit"),
+        *("bpfcompat", "errors", "digest", "model", "behaviour", "declared", "slugs", "tomledit", "tame"),
         *("addresses", "origins"),
     ),
     1: (

@@ -45,7 +45,7 @@ def found(cause: str, subject: str, **more: Any) -> list[str]:
         ("kfunc-not-allowed", "bpf_z", ["kfunc-not-allowed: the build has no bpf_z"]),
         ("verifier-rejected", "loop", []),
         ("attach-type-missing", "xdp", ["attach-type-missing: the build has BPF_XDP"]),
-        ("attach-type-missing", "xdp.frags", []),
+        ("attach-type-missing", "xdp.frags", ["attach-type-missing: the build has BPF_XDP"]),
         ("attach-type-missing", "struct_ops.s/f", []),
         ("attach-type-missing", "kprobe.multi/f", []),
         ("attach-type-missing", "tcx/ingress", []),

@@ -172,3 +172,14 @@ def test_flipped_bytes() -> None:
 def test_any_bytes(tail: bytes) -> None:
     """Whatever follows an ELF's first bytes is facts or a fault."""
     assert isinstance(facts_or_fault(b"\x7fELF\x02\x01\x01" + b"\0" * 9 + tail), ObjectFacts | str)
+
+
+def test_odd_names() -> None:
+    """Names that could be read for words are known as they stand there: of symbols and sections, and broken types."""
+    strings = b"\0int x = f('a');\0broken\ntype\0fine\0"
+    kinds = b"\0\n\n\0"  # numbers, and no names
+    btf = struct.pack("<HBB5I", 0xEB9F, 1, 0, 24, 0, len(kinds), len(kinds), len(strings)) + kinds + strings
+    sections = [Section("two words", EXIT, EXEC), Section("xdp", EXIT, EXEC), Section(".BTF", btf, 0)]
+    found = read_object(elf(sections, [("plain", FUNC, 1), ("x': y", FUNC, 2)]))
+    assert set(found.odd) == {"two words", "x': y", "broken\ntype"}
+    assert read_object(elf([Section("?tp/a/b", EXIT, EXEC)], [("plain", FUNC, 1)])).odd == ()

@@ -49,7 +49,7 @@ def test_read(helpers: str) -> None:
     assert found["helpers"] == {"map_lookup_elem": 1, "loop": 2}
     assert found["commands"] == {"BPF_MAP_CREATE": 0, "BPF_PROG_TEST_RUN": 1, "BPF_PROG_RUN": 1, "BPF_LAST": 2}
     assert found["attach_types"] == {"BPF_XDP": 7, "BPF_TCX": 8} and found["link_types"] == {"BPF_LINK_TYPE_XDP": 6}
-    assert set(found["flags"]) == {"BPF_F_STRICT_ALIGNMENT", "BPF_F_SLEEPABLE"}
+    assert set(found["flags"]) == {"BPF_F_SLEEPABLE"}  # the other one is a macro
     with pytest.raises(ConfigError, match=r"no helpers in its bpf\.h"):
         read_header("6.1", "s", OLD)
 

@@ -1,6 +1,7 @@
 """Report in, verdict out: every cause, from what real kernels said and from what is made up here."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bpfcompat.causes import CAUSES, Certainty, clip, deciding_lines, errno_name
 from bpfcompat.causespage import about
 from bpfcompat.commanded import SLUGS as COMMANDED  # each is shown in test_commanded.py
 from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
-from bpfcompat.elf import ObjectFacts, ProgramFacts, facts_from_json
+from bpfcompat.elf import ObjectFacts, ProgramFacts, clean_name, facts_from_json
 from bpfcompat.errors import StoreError
 from bpfcompat.model import (
     Answer,
@@ -526,14 +527,14 @@ def test_kfunc_in_a_module() -> None:
 HAS = Build(
     "5.10.0-32-cloud-amd64", map_types={"BPF_MAP_TYPE_HASH": 1, "BPF_MAP_TYPE_XSKMAP": 17},
     helpers={"map_lookup_elem": 1}, program_types={"BPF_PROG_TYPE_XDP": 6, "BPF_PROG_TYPE_LSM": 29},
-    attach_types={"BPF_XDP": 37, "BPF_TRACE_KPROBE_MULTI": 42}, flags={"BPF_F_SLEEPABLE": 16},
+    attach_types={"BPF_XDP": 37, "BPF_TRACE_KPROBE_MULTI": 42},
     options={"CONFIG_NET": "y"},
 )  # fmt: skip
 TAKEN_BACK = replace(
     HAS, helpers={**HAS.helpers, "loop": 181},
     map_types={**HAS.map_types, "BPF_MAP_TYPE_BLOOM_FILTER": 30},
     program_types={**HAS.program_types, "BPF_PROG_TYPE_SYSCALL": 31},
-    attach_types={**HAS.attach_types, "BPF_TCX_INGRESS": 46}, flags={**HAS.flags, "BPF_F_XDP_HAS_FRAGS": 32},
+    attach_types={**HAS.attach_types, "BPF_TCX_INGRESS": 46},
     options={"CONFIG_NET": "y", "CONFIG_NET_XGRESS": "y"},
 )  # fmt: skip
 MULTI = {"section": "kprobe.multi/vfs_*", "type": "kprobe"}
@@ -554,7 +555,9 @@ PROVEN, INFERRED, GUESSED = Certainty.PROVEN, Certainty.INFERRED, Certainty.GUES
         (report(refused(22, "", FAILED, type="lsm", section="lsm/file_open")),
          ("attach-type-missing", GUESSED), ("config-disabled", PROVEN), ("config-disabled", PROVEN)),
         (report(refused(22, "", FAILED, type="xdp", section="xdp.frags")),
-         ("attach-type-missing", GUESSED), ("attach-type-missing", PROVEN), ("attach-type-missing", GUESSED)),
+         ("attach-type-missing", INFERRED), ("attach-type-missing", INFERRED), ("attach-type-missing", INFERRED)),
+        (report(refused(22, "", FAILED, type="xdp", section="xdp.frags"), guest={"release": "6.12.1"}),
+         ("attach-type-missing", GUESSED), ("attach-type-missing", GUESSED), ("attach-type-missing", GUESSED)),
         (report(unattached(22, section="tcx/ingress", type="sched_cls")),
          ("attach-type-missing", INFERRED), ("attach-type-missing", PROVEN), ("attach-type-missing", GUESSED)),
         (report(unattached(95, **MULTI)),
@@ -892,3 +895,40 @@ def test_not_json() -> None:
     """Bytes that are no JSON are a StoreError."""
     with pytest.raises(StoreError, match="expected JSON"):
         verdict_from_bytes(b"\xff")
+
+
+FORGED = (
+    "legacy map definitions in 'maps' section are not supported",
+    "x': missing BPF prog type, check ELF section name 'y",
+    "x': relo #1: failed",
+    "x\nlibbpf: prog 'one': missing BPF prog type, check ELF section name 'y'\nlibbpf: '",
+    "x\nlibbpf: extern (func ksym) 'bpf_x': not found in kernel or module BTFs\n",
+    "x\ncalling kernel function bpf_x is not allowed\n",
+    "x': bad map relo against 'm' in section 'maps",
+    "x\rlibbpf: failed to open system Kconfig",
+)
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_no_cause_by_name(name: str) -> None:
+    """Whatever an object calls its programs, the cause is the kernel's: here nobody gave one but EINVAL."""
+    said = f"libbpf: prog '{name}': BPF program load failed: -EINVAL\nlibbpf: prog '{name}': failed to load: -22\n"
+    own = refused(22, "", said, name=clean_name(name), section="xdp", type="xdp")
+    facts = replace(FACTS, programs=(ProgramFacts("xdp", own.name),), odd=(name,))
+    found = classify(report(own), facts, AttachMode.ATTACH)
+    assert (found.answer, found.cause) == (Answer.INCOMPATIBLE, "object-malformed")
+    assert "its name is not of letters" in found.sentence
+
+
+@pytest.mark.parametrize("name", ["pass_all", "fifteen_letters$", "a.b"])
+def test_name_that_the_kernel_takes(name: str) -> None:
+    """Letters, digits, _ and . are taken, and what is behind a name's first fifteen characters is not handed over."""
+    own = refused(22, "", FAILED.replace("one", name), name=name, section="xdp", type="xdp")
+    facts = replace(FACTS, programs=(ProgramFacts("xdp", name),))
+    assert classify(report(own), facts, AttachMode.ATTACH).cause != "object-malformed"
+
+
+def test_searches_are_bounded() -> None:
+    """No search of a log begins with anything, or takes a name of any length: two of these in a row take forever."""
+    source = (ROOT / "bpfcompat" / "causes.py").read_text()
+    assert re.findall(r"""r"\^\.\*|'\(\.\*\)'""", source) == []
