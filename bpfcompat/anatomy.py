@@ -4,6 +4,7 @@ The section names and what they mean are libbpf's (its table section_defs); map 
 reads them.  A name that is not in the table has no type here, and that decides nothing: libbpf's is longer each year.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -12,12 +13,13 @@ from bpfcompat import sections as elf
 from bpfcompat.btftypes import Kind, Type, Types
 from bpfcompat.corelo import Local, relocations
 from bpfcompat.errors import ObjectError
-from bpfcompat.insns import Code, Function, Reference, To, read_code
+from bpfcompat.insns import INSN, Code, Function, Reference, To, read_code
 from bpfcompat.lineinfo import Debug
 from bpfcompat.sections import printable
 
 MAX_MAPS = 4096
 MAX_LICENCE = 64
+_STRUCT_OPS = frozenset((".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link"))
 
 # enum bpf_map_type of the uapi header, by number; the numbers never change
 MAP_TYPES = (
@@ -150,7 +152,8 @@ SECTIONS: Mapping[str, tuple[str, str, bool]] = _table()
 class Program(NamedTuple):
     """A program: its type and attach type (`XDP`, `CGROUP_INET4_BIND`; "" unknown or none), what it is attached to.
 
-    `autoload` is False for a section that begins with `?`: libbpf leaves it out unless it is told to load it.
+    `autoload` is False for what libbpf leaves out unless it is told to load it: a section that begins with `?`.  A
+    `struct_ops` program that maps name is loaded if one of these is made: bpf_object_adjust_struct_ops_autoload().
     """
 
     function: Function
@@ -163,6 +166,19 @@ class Program(NamedTuple):
     def name(self) -> str:
         """The program's name."""
         return self.function.name
+
+
+class Slot(NamedTuple):
+    """A member of a `struct_ops` map that names a program; `struct` is the map's type.
+
+    `optional` is True for a map whose section begins with `?`: libbpf makes it only when it is told to.
+    """
+
+    struct: str
+    member: str
+    section: str
+    start: int
+    optional: bool
 
 
 class Map(NamedTuple):
@@ -191,7 +207,20 @@ class Anatomy:
     @cached_property
     def programs(self) -> tuple[Program, ...]:
         """All programs, in the object's order."""
-        return tuple(_program(function) for function in self.code.programs)
+        named: dict[tuple[str, int], bool] = {}
+        for slot in self.slots:
+            place = slot.section, slot.start
+            named[place] = named.get(place, False) or not slot.optional
+        return tuple(_program(function, named) for function in self.code.programs)
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """What `struct_ops` maps name, none where their types cannot be read."""
+        try:
+            return tuple(_slots(self.code, self.debug.types)) if self.debug.types else ()
+        except ObjectError as error:
+            self.debug.fault = error.message
+            return ()
 
     @cached_property
     def maps(self) -> tuple[Map, ...]:
@@ -281,9 +310,41 @@ def meaning(section: str) -> tuple[str, str, str]:
     return (found[0], found[1], target) if found and slash and found[2] else ("", "", "")
 
 
-def _program(function: Function) -> Program:
+def _program(function: Function, named: Mapping[tuple[str, int], bool]) -> Program:
     kind, attach_type, target = meaning(function.section)
-    return Program(function, kind, attach_type, target, not function.section.startswith("?"))
+    autoload = not function.section.startswith("?")
+    if kind == "STRUCT_OPS":
+        autoload = named.get((function.section, function.start), autoload)
+    return Program(function, kind, attach_type, target, autoload)
+
+
+def _slots(code: Code, types: Types) -> Iterator[Slot]:
+    taken = code.elf
+    numbers = {s.name: n for n, s in enumerate(taken.sections) if s.name in _STRUCT_OPS}
+    for name, index in numbers.items():
+        maps = _laid_out(code, types, index)
+        for offset, number in sorted(taken.relocations(index).items()):
+            found = maps[bisect_right(maps, offset, key=lambda m: m[0]) - 1] if maps and maps[0][0] <= offset else None
+            member = found[2].get(offset - found[0]) if found else None
+            there = taken.symbols[number] if number < len(taken.symbols) else None
+            if found and member and there and there.section < len(taken.sections):
+                place = taken.sections[there.section].name, there.value // INSN  # libbpf asks for no addend
+                yield Slot(found[1], member, *place, name.startswith("?"))
+
+
+def _laid_out(code: Code, types: Types, index: int) -> list[tuple[int, str, dict[int, str]]]:
+    """The maps of one `struct_ops` section in order: offset, type's name, its members by their offsets in bytes."""
+    variables = types.variables(code.elf.sections[index].name)
+    members: dict[int, tuple[str, dict[int, str]]] = {}
+    found = []
+    for symbol in code.elf.symbols:
+        if symbol.section == index and symbol.name in variables:
+            number, of = types.resolved(variables[symbol.name])
+            if of.kind is Kind.STRUCT and number not in members:
+                members[number] = of.name, {m.offset // 8: m.name for m in types.members(of)}
+            if of.kind is Kind.STRUCT:
+                found.append((symbol.value, *members[number]))
+    return sorted(found, key=lambda m: m[0])
 
 
 def _declared(types: Types) -> Iterator[Map]:

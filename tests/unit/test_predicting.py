@@ -137,6 +137,31 @@ def test_optional() -> None:
 
 
 @pytest.mark.parametrize(
+    ("section", "map_section", "member", "certain"),
+    [
+        ("struct_ops/init", ".struct_ops.link", "init", [True]),
+        ("?struct_ops/init", ".struct_ops", "init", [True]),
+        ("struct_ops/init", "?.struct_ops.link", "init", []),
+        ("struct_ops.s/init", "?.struct_ops", "init", []),
+        ("struct_ops/init", ".struct_ops.link", "later", [False]),
+    ],
+)
+def test_struct_ops(section: str, map_section: str, member: str, certain: list[bool]) -> None:
+    """A struct_ops program loads where a map that is made names it in a member that the kernel has."""
+    source = f"""
+    SEC("{section}") int one(void *ctx) {{ return bpf_loop(1, 0, 0, 0); }}
+    struct ops___mine {{ int size; int (*init)(void *); int (*later)(void *); }};
+    SEC("{map_section}") struct ops___mine two = {{ .{member} = one }};
+    """
+    kernel = KERNEL + "struct ops { int (*init)(void *); }; struct ops f;"
+    kernel = kernel.replace("BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_STRUCT_OPS = 27, BPF_PROG_TYPE_TRACING")
+    taken = read_code(compiled(kernel)).elf
+    types = KernelTypes(taken.contents(taken.named(".BTF")))
+    found = [o for o in predicted(source, types=types).obstacles if o.cause == "helper-missing"]
+    assert [o.certain for o in found] == certain
+
+
+@pytest.mark.parametrize(
     ("section", "found"),
     [
         ("xdp", []),
