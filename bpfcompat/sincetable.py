@@ -17,6 +17,7 @@ from bpfcompat.errors import ConfigError
 from bpfcompat.since import PREFIXES, full_name, version
 
 MAX_HEADER = 4 << 20
+ONCE_MACROS = frozenset(("BPF_F_KPROBE_MULTI_RETURN",))  # enumerators today: in no BTF of kernels that have the macro
 BEFORE_KFUNCS = "5.12"  # commit e6ac2450d6de ("bpf: Support bpf program calling kernel function") (in v5.13)
 LAST = {2: 6, 3: 19, 4: 20, 5: 19, 6: 19}  # the last release of each major number
 
@@ -85,7 +86,8 @@ def read_header(series: str, source: str, text: str) -> Header:
     code = _COMMENT.sub(" ", text)
     names = {kind: dict(_enum(code, enum)) for kind, enum in ENUMS.items() if kind != "helpers"}
     names["helpers"] = dict(_helpers(code))
-    names["flags"] = dict.fromkeys(re.findall(r"(?:^|[{,])\s*(BPF_F_[A-Z0-9_]+)(?=\s*[=,}])", code, re.M), 0)
+    flags = re.findall(r"(?:^|[{,])\s*(BPF_F_[A-Z0-9_]+)(?=\s*[=,}])", code, re.M)
+    names["flags"] = dict.fromkeys(flag for flag in flags if flag not in ONCE_MACROS)
     empty = [kind for kind, found in names.items() if not found]
     if empty:
         raise ConfigError(f"since: {source}: no {', '.join(empty)} in its bpf.h")
