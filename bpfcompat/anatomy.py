@@ -12,12 +12,13 @@ from bpfcompat import sections as elf
 from bpfcompat.btftypes import Kind, Type, Types
 from bpfcompat.corelo import Local, relocations
 from bpfcompat.errors import ObjectError
-from bpfcompat.insns import Code, Function, Reference, To, read_code
+from bpfcompat.insns import INSN, Code, Function, Reference, To, read_code
 from bpfcompat.lineinfo import Debug
 from bpfcompat.sections import printable
 
 MAX_MAPS = 4096
 MAX_LICENCE = 64
+_STRUCT_OPS = frozenset((".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link"))
 
 # enum bpf_map_type of the uapi header, by number; the numbers never change
 MAP_TYPES = (
@@ -150,7 +151,8 @@ SECTIONS: Mapping[str, tuple[str, str, bool]] = _table()
 class Program(NamedTuple):
     """A program: its type and attach type (`XDP`, `CGROUP_INET4_BIND`; "" unknown or none), what it is attached to.
 
-    `autoload` is False for a section that begins with `?`: libbpf leaves it out unless it is told to load it.
+    `autoload` is False for what libbpf leaves out unless it is told to load it: a section that begins with `?`.  A
+    `struct_ops` program that maps name is loaded if one of these is made: bpf_object_adjust_struct_ops_autoload().
     """
 
     function: Function
@@ -191,7 +193,8 @@ class Anatomy:
     @cached_property
     def programs(self) -> tuple[Program, ...]:
         """All programs, in the object's order."""
-        return tuple(_program(function) for function in self.code.programs)
+        named = _named_by_maps(self.code.elf)
+        return tuple(_program(function, named) for function in self.code.programs)
 
     @cached_property
     def maps(self) -> tuple[Map, ...]:
@@ -281,9 +284,24 @@ def meaning(section: str) -> tuple[str, str, str]:
     return (found[0], found[1], target) if found and slash and found[2] else ("", "", "")
 
 
-def _program(function: Function) -> Program:
+def _program(function: Function, named: Mapping[tuple[str, int], bool]) -> Program:
     kind, attach_type, target = meaning(function.section)
-    return Program(function, kind, attach_type, target, not function.section.startswith("?"))
+    autoload = not function.section.startswith("?")
+    if kind == "STRUCT_OPS":
+        autoload = named.get((function.section, function.start), autoload)
+    return Program(function, kind, attach_type, target, autoload)
+
+
+def _named_by_maps(taken: elf.Elf) -> Mapping[tuple[str, int], bool]:
+    """The places, section and instruction, that `struct_ops` maps name, and whether one of these is made unasked."""
+    found: dict[tuple[str, int], bool] = {}
+    for name, index in {s.name: n for n, s in enumerate(taken.sections) if s.name in _STRUCT_OPS}.items():
+        for number in taken.relocations(index).values():
+            there = taken.symbols[number] if number < len(taken.symbols) else None
+            if there and there.section < len(taken.sections):
+                place = taken.sections[there.section].name, there.value // INSN  # libbpf asks for no addend
+                found[place] = found.get(place, False) or not name.startswith("?")
+    return found
 
 
 def _declared(types: Types) -> Iterator[Map]:

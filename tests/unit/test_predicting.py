@@ -137,6 +137,29 @@ def test_optional() -> None:
 
 
 @pytest.mark.parametrize(
+    ("section", "maps", "certain"),
+    [
+        ("struct_ops/init", (".struct_ops.link",), [True]),
+        ("?struct_ops/init", (".struct_ops",), [True]),
+        ("struct_ops/init", ("?.struct_ops.link",), []),
+        ("struct_ops.s/init", ("?.struct_ops",), []),
+        ("struct_ops/init", ("?.struct_ops", ".struct_ops.link"), [True]),
+        ("struct_ops/init", (), [True]),
+        ("?struct_ops/init", (), []),
+    ],
+)
+def test_struct_ops(section: str, maps: tuple[str, ...], certain: list[bool]) -> None:
+    """A struct_ops program that maps name loads where one of them is made; without a map its own section says."""
+    source = f"""
+    SEC("{section}") int one(void *ctx) {{ return bpf_loop(1, 0, 0, 0); }}
+    struct ops {{ int size; int (*init)(void *); }};
+    """
+    source += "".join(f'SEC("{of}") struct ops map{n} = {{ .init = one }};\n' for n, of in enumerate(maps))
+    found = [o for o in predicted(source).obstacles if o.cause == "helper-missing"]
+    assert [(o.program, o.certain) for o in found] == [("one", c) for c in certain]
+
+
+@pytest.mark.parametrize(
     ("section", "found"),
     [
         ("xdp", []),
