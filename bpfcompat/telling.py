@@ -36,7 +36,7 @@ def _lines(found: Explanation) -> Iterator[str]:
     yield from _wrapped("note", found.notes)
     yield from _wrapped("sure", [f"{found.confidence}: {found.because}"] if found.slug else [])
     yield from _wrapped("kernel", [f"{found.release}, asked by {found.loader}"])
-    yield from _wrapped("again", [found.reproduce])
+    yield f"{'again':{LABEL}}{clean(found.reproduce)}"  # whole: the half of a command is another command
 
 
 def _wrapped(label: str, texts: Sequence[str]) -> Iterator[str]:

@@ -208,6 +208,12 @@ def test_nearest_pass() -> None:
     assert nearest_pass((ten,), "d").oldest is None
 
 
+def test_command_is_one_line() -> None:
+    """What asks again is one line however long the names are: its first half alone would ask the whole matrix."""
+    found = explain(replace(known("unbounded@debian-11"), object="o" * 80))
+    assert f"again       {found.reproduce}" in as_text(found).splitlines()
+
+
 def test_hostile_words() -> None:
     """Escapes in names and logs reach no terminal."""
     given = known("unbounded@debian-11")
