@@ -114,13 +114,19 @@ class Comparison:
     def exit_code(self, fail_on: str = "flips") -> Exit:
         """1 for a flip; with `near` also for a program that came near a limit, with `any` for whatever differs.
 
-        3 where nothing of that is so, and some pair has an answer on one side only.
+        3 where nothing of that is so, and some pair has an answer on one side only, or there was nothing to compare.
         """
         wrong = bool(self.flips)
         wrong |= fail_on in ("near", "any") and any(c.newly_near for c in self.near)
         wrong |= fail_on == "any" and bool(self.others or self.rest or any(c.before != c.after for c in self.near))
-        silent = any(f.kind is Kind.UNANSWERED for f in self.others)
+        silent = not self.common or any(self._one_sided(f) for f in self.others)
         return Exit.UNEXPECTED if wrong else Exit.INCONCLUSIVE if silent else Exit.OK
+
+    def _one_sided(self, found: Flip) -> bool:
+        if found.kind in (Kind.GONE, Kind.APPEARED):
+            side = self.a if found.kind is Kind.GONE else self.b
+            return side.cells[found.key].answer is not None
+        return found.kind is Kind.UNANSWERED
 
 
 def compare(a: Side, b: Side) -> Comparison:

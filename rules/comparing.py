@@ -3,6 +3,7 @@
 Nothing is booted or made, and what a stranger's file says is bounded and cleaned before it is shown.
 """
 
+import fnmatch
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -195,11 +196,17 @@ def _of_row(row: Row) -> Cell:
 
 def narrowed(side: Side, words: Iterable[str]) -> Side:
     """The cells whose key matches a pattern; all without one."""
-    import fnmatch
-
     patterns = tuple(words)
     kept = {k: c for k, c in side.cells.items() if not patterns or any(fnmatch.fnmatch(k, p) for p in patterns)}
     return Side(side.name, kept, side.about)
+
+
+def _check_patterns(words: Sequence[str], known: Sequence[str]) -> None:
+    """A misspelt pattern would compare nothing, and find nothing wrong."""
+    lost = next((w for w in words if not fnmatch.filter(known, w)), None)
+    if lost is not None:
+        hint = did_you_mean(lost, known, f"there are {clean(', '.join(known[:3]), 200) or 'none'}, ...")
+        raise ConfigError(f"--only {clean(lost, 200)}: matches nothing of the two", hint=hint)
 
 
 def shown(found: Comparison, form: str) -> str:
@@ -210,8 +217,9 @@ def shown(found: Comparison, form: str) -> str:
 
 
 def run(root: Path, a: str, b: str, keys: Sequence[PublicKey], only: Sequence[str]) -> Comparison:
-    """Compare two of a kind."""
+    """Compare two of a kind; ConfigError for a pattern that nothing of either matches."""
     one, other = sides(root, a, b, keys)
+    _check_patterns(only, [*one.cells, *other.cells])
     return compare(narrowed(one, only), narrowed(other, only))
 
 

@@ -76,6 +76,14 @@ def test_exit_code(cells: tuple[Cell, Cell], flips: int, near: int, any_: int) -
     assert [found.exit_code(on) for on in ("flips", "near", "any")] == [flips, near, any_]
 
 
+def test_exit_code_of_what_one_side_lacks() -> None:
+    """A pair that only one side has an answer for is no success, nor is it to have compared nothing at all."""
+    for cells in ((cell(), None), (None, cell(NO, "x"))):
+        assert compare(*sides(x=cells, y=(cell(), cell()))).exit_code() is Exit.INCONCLUSIVE
+    assert compare(*sides(x=(LOST, None), y=(cell(), cell()))).exit_code() is Exit.OK
+    assert compare(*sides()).exit_code() is Exit.INCONCLUSIVE
+
+
 def test_costs() -> None:
     """What comes newly near a limit is first, then what is near, then the rest by how much of itself it changed."""
     before = [program("new", verified=1), program("old", verified=990_000), program("s", stack=(8, 500))]
@@ -177,6 +185,15 @@ def test_runs(tmp_path: Path) -> None:
     assert [(f.key, f.after) for f in found.flips] == [("x@k", "incompatible:helper-missing")]
     assert [f.kind for f in found.others] == [Kind.UNANSWERED]
     assert comparing.run(tmp_path, a, b, [], ["y@*"]).exit_code() is Exit.INCONCLUSIVE
+
+
+def test_unmatched_pattern(tmp_path: Path) -> None:
+    """A pattern that matches no pair of the two is refused with the nearest name; one side's pair is enough."""
+    a, b = run_file(tmp_path / "a", row(YES)), run_file(tmp_path / "b", row(YES), row(YES, name="minimal@k"))
+    assert comparing.run(tmp_path, a, b, [], ["minimal@*"]).exit_code() is Exit.INCONCLUSIVE
+    with pytest.raises(ConfigError, match="--only minmal@k: matches nothing") as caught:
+        comparing.run(tmp_path, a, b, [], ["x@*", "minmal@k"])
+    assert caught.value.hint == "did you mean minimal@k?" and caught.value.exit_code is Exit.INPUT
 
 
 BROKEN_RUNS: Mapping[str, str] = {
