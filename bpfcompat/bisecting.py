@@ -68,6 +68,7 @@ def boundary(line: Line, low: int, high: int, first: Side) -> Boundary:
     """
     other = Side.NO if first is Side.YES else Side.YES
     known = {i: s for i, s in sorted(line.known.items()) if low <= i <= high and s is not Side.SILENT}
+    _check_claims(known, {low: first, high: other})
     _one_boundary(known, first)
     low = max([low, *(i for i, s in known.items() if s is first)])
     high = min([high, *(i for i, s in known.items() if s is other)])
@@ -81,6 +82,21 @@ def boundary(line: Line, low: int, high: int, first: Side) -> Boundary:
     for end, claimed in ((low, first), (high, other)):
         _check_end(line, end, claimed)
     return Boundary(low, high, tuple(range(low + 1, high)))
+
+
+def _check_claims(known: Mapping[int, Side], claims: Mapping[int, Side]) -> None:
+    """Surprise where an end is known to say the contrary; both do where the two were given the wrong way round."""
+    wrong = [end for end, claimed in claims.items() if known.get(end, claimed) is not claimed]
+    if len(wrong) == len(claims):
+        said = ", ".join(f"{Place(end)} says {known[end]}, and {claims[end]} was claimed" for end in wrong)
+        raise Surprise(f"both ends contradict what was claimed: {said}", hint="swap the good and the bad one")
+    for end in wrong:
+        raise _contradicted(end, known[end], claims[end])
+
+
+def _contradicted(end: int, said: Side, claimed: Side) -> Surprise:
+    return Surprise(f"{Place(end)} says {said}, and {claimed} was claimed: there is no boundary between the two",
+                    hint="did you swap the good and the bad one?  bpfcompat floor looks without a claim")  # fmt: skip
 
 
 def _one_boundary(known: Mapping[int, Side], first: Side) -> None:
@@ -109,8 +125,7 @@ def _check_end(line: Line, end: int, claimed: Side) -> None:
     if said is Side.SILENT:
         raise Unanswered(f"{Place(end)} cannot be asked, and everything hangs on it", hint="name another build")
     if said is not claimed:
-        raise Surprise(f"{Place(end)} says {said}, and {claimed} was claimed: there is no boundary between the two",
-                       hint="bpfcompat floor looks for one without a claim")  # fmt: skip
+        raise _contradicted(end, said, claimed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,19 @@ def test_surprises() -> None:
         boundary(line("+++?"), 0, 3, YES)
 
 
+def test_swapped_ends() -> None:
+    """Ends that are known to say the contrary of their claims are named so, and none is asked."""
+    made = line("--++", {0: NO, 2: YES, 3: YES})
+    with pytest.raises(
+        Surprise, match=r"both ends .*: \{0\} says no, and yes was claimed, \{3\} says yes, and no"
+    ) as caught:
+        boundary(made, 0, 3, YES)
+    assert not made.asked and caught.value.hint == "swap the good and the bad one"
+    with pytest.raises(Surprise, match=r"^\{0\} says no, and yes was claimed: there is no boundary") as caught:
+        boundary(line("-++-", {0: NO, 1: YES}), 0, 3, YES)
+    assert "swap" in str(caught.value.hint)
+
+
 ANY_SIDES = st.text("+-?", min_size=1, max_size=24)
 
 
