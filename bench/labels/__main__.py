@@ -3,7 +3,8 @@
 --capture asks the kernels about sources/ and writes tests/golden/labels anew, --real does so of real objects that
 `python -m bench.corpora --fetch` gathered, --examples keeps reports of this
 project's matrix in tests/golden/verdicts for each cause and kernel that none is kept of, --causes asks the kernels
-about causes.toml (deaths, loaders, declarations, behaviour) and keeps those reports too, --speed measures how long
+about causes.toml (deaths, loaders, declarations, behaviour) and keeps those reports too, --builds keeps the inventories
+of the kernels in tests/golden/builds, --speed measures how long
 10,000 stored reports take to be classified again, --page writes docs/accuracy.md.
 """
 
@@ -39,12 +40,16 @@ def capture() -> None:
 
 
 def answers() -> dict[str, list[Answer]]:
-    """What the classifier says, by where the cases come from."""
+    """What the classifier says, by where the cases come from; it knows the build's inventory, as in a project."""
     found: dict[str, list[Answer]] = {"by construction": [], "real objects, labelled by a reader": []}
     for case in score.cases():
-        found["by construction" if not case.corpus else "real objects, labelled by a reader"].append(score.answer(case))
-    found["examples of this repository"] = [score.answer(case) for case in score.examples()]
+        found["by construction" if not case.corpus else "real objects, labelled by a reader"].append(_answer(case))
+    found["examples of this repository"] = [_answer(case) for case in score.examples()]
     return {name: rows for name, rows in found.items() if rows}
+
+
+def _answer(case: score.Case) -> Answer:
+    return score.answer(case, score.inventory_of(case.kernel))
 
 
 def lines(found: dict[str, list[Answer]]) -> Iterator[str]:
@@ -73,7 +78,7 @@ def page(found: dict[str, list[Answer]]) -> str:
 def main() -> int:
     """Do what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench.labels", description=__doc__)
-    for name in ("capture", "real", "examples", "speed", "page"):
+    for name in ("capture", "real", "examples", "builds", "speed", "page"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--causes", nargs="?", const="*", metavar="PATTERN", help="only cases of these names")
     args = parser.parse_args()
@@ -95,6 +100,11 @@ def main() -> int:
         from bpfcompat.voice import Terminal
 
         goldens.capture(ROOT, Terminal(sys.stderr), say, args.causes)
+    if args.builds:
+        from bench.labels.goldens import keep_builds
+        from bpfcompat.voice import Terminal
+
+        keep_builds(ROOT, Terminal(sys.stderr))
     if args.speed:
         from bench.labels.speed import COUNT, measure
 

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench.labels.score import EXAMPLES, Asked
-from bpfcompat import kmods
+from bench.labels.score import BUILDS, EXAMPLES, Asked
+from bpfcompat import building, kmods
 from bpfcompat.config import load, object_spec
 from bpfcompat.elf import facts_or_fault
 from bpfcompat.errors import BpfcompatError
@@ -72,6 +72,15 @@ def keep(root: Path, voice: Voice, say: Say) -> None:
             continue
         if _write(session, pair, {"answer": answer, "cause": cause}, say):
             have.add((cause, pair.kernel))
+
+
+def keep_builds(root: Path, voice: Voice) -> None:
+    """Write the inventory of each kernel, which its verdicts are told apart by, as the store has it."""
+    config = load(root, {"matrix.kernels": ",".join(KERNELS)})
+    session = Session(config, config.objects, {**load_catalogue([SHIPPED]), **config.kernels}, voice)
+    for kernel in KERNELS:
+        found = building.blob_of(session.asker, kernel)
+        (BUILDS / f"{kernel}.json").write_bytes(session.asker.shop.store.read(found))
 
 
 def capture(root: Path, voice: Voice, say: Say, wanted: str = "*") -> None:

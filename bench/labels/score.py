@@ -9,7 +9,7 @@ import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from bpfcompat.behave import parse_tests
 from bpfcompat.behaviour import BehaviourTest
+from bpfcompat.builds import Build, from_json
 from bpfcompat.causes import Certainty
 from bpfcompat.elf import ObjectFacts, facts_from_json
 from bpfcompat.kernels.catalogue import SHIPPED, load_catalogue
@@ -27,7 +28,8 @@ from bpfcompat.wire import report_from_json
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests/golden/labels"
 EXAMPLES = ROOT / "tests/golden/verdicts"
-UNKNOWN = ("unknown", "attach-failed")  # what says nothing of a cause
+BUILDS = ROOT / "tests/golden/builds"
+UNKNOWN = ("unknown", "attach-failed", "verifier-rejected")  # what says nothing of a cause: that it was refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,9 @@ class Asked:
         attach = AttachMode(kept.get("attach", AttachMode.ATTACH))
         return cls(attach, tests, kept.get("homes", {}), kept.get("command"))
 
-    def classify(self, report: Report, facts: ObjectFacts | str) -> Verdict:
+    def classify(self, report: Report, facts: ObjectFacts | str, build: Build | None = None) -> Verdict:
         """The verdict of what came of it."""
-        return classify(report, facts, self.attach, self.tests, self.homes, self.command)
+        return classify(report, facts, self.attach, self.tests, self.homes, self.command, build)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +151,20 @@ def build_of(kernel: str) -> str:
     return base or plain
 
 
-def answer(case: Case) -> Answer:
-    """What the classifier says of a case, and how sure it is."""
+@cache
+def inventory_of(kernel: str) -> Build | None:
+    """The kept inventory of a kernel's build, None without one; of `-bare` kernels nobody has the configuration."""
+    path = BUILDS / f"{build_of(kernel)}.json"
+    found = from_json(path.read_bytes()) if path.exists() else None
+    return replace(found, options=None) if found and kernel.endswith("-bare") else found
+
+
+def answer(case: Case, build: Build | None = None) -> Answer:
+    """What the classifier says of a case where it knows this inventory, and how sure it is."""
     asked = case.asked
-    found = refusal_of(case.report, case.facts, asked.attach, asked.homes, case.program)
+    found = refusal_of(case.report, case.facts, asked.attach, asked.homes, case.program, build)
     if found is None:
-        return Answer(case, asked.classify(case.report, case.facts).cause, Certainty.PROVEN)
+        return Answer(case, asked.classify(case.report, case.facts, build).cause, Certainty.PROVEN)
     return Answer(case, found.cause.slug, found.finding.certainty or found.cause.certainty)
 
 

@@ -48,6 +48,17 @@ def test_builds() -> None:
     ]  # fmt: skip
 
 
+def test_inventories() -> None:
+    """Each kernel of the cases has the inventory of the very build that answered; it is asked with it."""
+    every = {(c.kernel, c.report.guest.get("release")) for c in (*score.cases(), *score.examples())}
+    assert {(k, b.release if (b := score.inventory_of(k)) else None) for k, _ in every} == every
+    case = next(c for c in score.examples() if c.name == "connect_unix@debian-11")
+    told = next(a for rows in answers().values() for a in rows if a.case.name == case.name)
+    assert (score.answer(case).certainty, told.certainty) == (Certainty.GUESSED, Certainty.PROVEN)
+    bare = score.inventory_of("debian-12-bare")
+    assert bare is not None and bare.options is None and bare.helpers
+
+
 def test_a_wrong_answer_counts() -> None:
     """A case whose label is another cause is wrong, and wrong but proven where the classifier is sure."""
     case = next(c for c in score.cases() if c.object == "verifier" and c.program == "null_value")
@@ -56,5 +67,6 @@ def test_a_wrong_answer_counts() -> None:
     other = score.Answer(score.Case(case.kernel, case.object, case.program, "permission", "", case.report, case.facts),
                          found.cause, found.certainty)  # fmt: skip
     assert (other.right, other.unknown, other.wrong_but_proven) == (False, False, True)
-    silent = score.Answer(other.case, "unknown", Certainty.GUESSED)
-    assert (silent.unknown, silent.wrong_but_proven) == (True, False)
+    for cause in ("unknown", "verifier-rejected"):
+        silent = score.Answer(other.case, cause, Certainty.GUESSED)
+        assert (silent.unknown, silent.wrong_but_proven) == (True, False)
