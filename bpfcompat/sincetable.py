@@ -8,9 +8,9 @@ no header and no promise: a row names builds that have one, those before that ha
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from bpfcompat.builds import ENUMS, Build
 from bpfcompat.errors import ConfigError
@@ -19,6 +19,25 @@ from bpfcompat.since import PREFIXES, full_name, version
 MAX_HEADER = 4 << 20
 BEFORE_KFUNCS = "5.12"  # commit e6ac2450d6de ("bpf: Support bpf program calling kernel function") (in v5.13)
 LAST = {2: 6, 3: 19, 4: 20, 5: 19, 6: 19}  # the last release of each major number
+
+
+class Gate(NamedTuple):
+    """An option that compiles kfuncs in, and the release that brought it: nothing that needs it is older."""
+
+    option: str
+    since: str
+
+
+# kernel/sched/build_policy.c, commit f0e1a0643a59 ("sched_ext: Implement BPF extensible scheduler class") (in v6.12)
+_SCX = Gate("CONFIG_SCHED_CLASS_EXT", "6.12")
+# net/sched/Makefile, commit c8240344956e ("bpf: net_sched: Support implementation of Qdisc_ops in bpf") (in v6.16)
+_QDISC = Gate("CONFIG_NET_SCH_BPF", "6.16")
+# drivers/hid/bpf/Makefile, commit f5c27da4e3c8 ("HID: initial BPF implementation") (in v6.3)
+_HID = Gate("CONFIG_HID_BPF", "6.3")
+_GATES = {  # by how a kfunc's name begins
+    "scx_": _SCX, "__scx_": _SCX, "bpf_iter_scx_": _SCX, "hid_bpf_": _HID,
+    "bpf_qdisc_": _QDISC, "bpf_kfree_skb": _QDISC, "bpf_skb_get_hash": _QDISC,
+}  # fmt: skip
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _NAME = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?:=\s*([^,]+?)\s*)?$")
 _HELPER = re.compile(r"\bFN\(\s*(\w+)\s*(?:,\s*(\d+)[^)]*)?\)")
@@ -30,13 +49,15 @@ class Header:
     """The names of one release's uapi header, by kind; of helpers with their ids.
 
     `source` says where it is from.  `builds` are the releases (`6.12.95+deb12-cloud-amd64`) of kernels whose kfuncs
-    were looked at, which no header has; a kfunc's value are those that have it.
+    were looked at, which no header has; a kfunc's value are those that have it.  `off` are the options of _GATES that
+    one of these does not set.
     """
 
     series: str
     source: str
     names: Mapping[str, Mapping[str, Any]]
     builds: tuple[str, ...] = ()
+    off: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +140,8 @@ def of_builds(series: str, builds: Sequence[Build]) -> Header:
     releases = tuple(sorted({build.release for build in builds}))
     every = sorted({name for build in builds for name in build.kfuncs})
     names["kfuncs"] = {n: tuple(sorted({b.release for b in builds if n in b.kfuncs})) for n in every}
-    return Header(series, _btf_of(releases), names, releases)
+    off = {b.release: frozenset(g.option for g in _GATES.values() if b.option(g.option) == "n") for b in builds}
+    return Header(series, _btf_of(releases), names, releases, off)
 
 
 def _btf_of(releases: Sequence[str]) -> str:
@@ -135,7 +157,8 @@ def with_kfuncs(header: Header, builds: Header | None) -> Header:
     """A header beside the builds of its release: no header has kfuncs."""
     if builds is None:
         return header
-    return Header(header.series, header.source, {**header.names, "kfuncs": builds.names["kfuncs"]}, builds.builds)
+    names = {**header.names, "kfuncs": builds.names["kfuncs"]}
+    return replace(header, names=names, builds=builds.builds, off=builds.off)
 
 
 def make(headers: Sequence[Header], seed: Table) -> dict[str, dict[str, Row]]:
@@ -170,19 +193,35 @@ def _row(kind: str, name: str, headers: Sequence[Header], said: Row | None) -> R
 def _of_kfunc(name: str, headers: Sequence[Header], first: int) -> tuple[str, str]:
     """The newest release before that was looked at and lacks a kfunc, and the builds that have it and lack it.
 
-    Only a build of a flavour that has it later tells that upstream had not; another one may leave it out.
+    Only a build of a flavour that has it later tells that upstream had not, and only with its option set.
     """
     has = headers[first].names["kfuncs"][name]
     for header in reversed(headers[:first]):
-        lacks = _of_flavours(header.builds, has)
+        lacks = _lacking(header, name, has)
         if lacks:
             return header.series, f"{_btf_of(has)}; not in that of {', '.join(lacks)}"
+    known = gate(name)
+    if known is not None:
+        said = f"no older one with {known.option} was looked at, which came with {known.since}"
+        return _before(known.since), f"{_btf_of(has)}; {said}"
     return BEFORE_KFUNCS, f"{_btf_of(has)}; no older one of its flavour was looked at, and 5.13 brought kfuncs"
 
 
-def _of_flavours(releases: Sequence[str], like: Sequence[str]) -> list[str]:
-    wanted = {flavour(release) for release in like}
-    return [release for release in releases if flavour(release) in wanted]
+def _before(release: str) -> str:
+    major, minor = version(release)
+    return f"{major}.{minor - 1}" if minor else f"{major - 1}.{LAST[major - 1]}"
+
+
+def _lacking(header: Header, name: str, has: Sequence[str]) -> list[str]:
+    """The builds that would have a kfunc if upstream had it: of a flavour of those that have it, and its option set."""
+    wanted, known = {flavour(release) for release in has}, gate(name)
+    off = {b for b in header.builds if known and known.option in header.off.get(b, ())}
+    return [b for b in header.builds if flavour(b) in wanted and b not in off]
+
+
+def gate(name: str) -> Gate | None:
+    """What a kernel may be compiled without, and then lacks this kfunc; None where we know of nothing."""
+    return next((known for prefix, known in _GATES.items() if name.startswith(prefix)), None)
 
 
 def _ended(kind: str, name: str, headers: Sequence[Header], row: Row) -> Row:
@@ -191,7 +230,7 @@ def _ended(kind: str, name: str, headers: Sequence[Header], row: Row) -> Row:
     for header in headers[last + 1 :]:
         if kind != "kfuncs":
             raise ConfigError(f"since: {kind} {name}: {header.source} no longer has it, and it is part of the uapi")
-        lacks = _of_flavours(header.builds, headers[last].names[kind][name])
+        lacks = _lacking(header, name, headers[last].names[kind][name])
         if lacks:
             return replace(row, until=header.series, gone=_btf_of(lacks))
     return row

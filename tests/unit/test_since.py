@@ -15,6 +15,7 @@ from bpfcompat.sincetable import (
     Header,
     Row,
     flavour,
+    gate,
     is_next,
     make,
     of_builds,
@@ -144,6 +145,28 @@ def test_flavours() -> None:
     assert flavour("5.10.0-32-cloud-amd64") == "cloud-amd64" and flavour("7.3.4+deb13-amd64") == "amd64"
 
 
+def test_gates() -> None:
+    """A build without the option of a kfunc tells nothing of upstream; the option's own release bounds it.
+
+    Neither that it was not there yet, nor that it went; a build that sets the option does.
+    """
+
+    def cloud(series: str, option: str, *names: str) -> Header:
+        options = {"CONFIG_SCHED_CLASS_EXT": option} if option else {}
+        return of_builds(series, [Build(f"{series}.3-cloud-amd64", helpers={"x": 1}, options=options,
+                                        kfuncs={n: frozenset() for n in names})])  # fmt: skip
+
+    looked = [cloud("6.1", ""), cloud("6.14", ""), cloud("6.16", "y", "scx_a", "b"),
+              cloud("6.18", "y", "scx_a", "scx_b", "b"), cloud("7.3", "", "b")]  # fmt: skip
+    rows = make(looked, {"helpers": {"x": Row("3.18", "seed")}})["kfuncs"]
+    unseen = "no older one with CONFIG_SCHED_CLASS_EXT was looked at, which came with 6.12"
+    assert rows == {
+        "scx_a": Row("6.16", f"BTF of 6.16.3-cloud-amd64; {unseen}", "6.11"),
+        "scx_b": Row("6.18", "BTF of 6.18.3-cloud-amd64; not in that of 6.16.3-cloud-amd64", "6.16"),
+        "b": Row("6.16", "BTF of 6.16.3-cloud-amd64; not in that of 6.14.3-cloud-amd64", "6.14"),
+    }
+
+
 def test_ranges() -> None:
     """The seed has helpers by id, the other kinds by short names, and less certain rows with a source of their own."""
     raw = {"source": "tags", "helpers": {"3.18": "1-2", "5.17": "181"},
@@ -246,6 +269,9 @@ def test_a_kfunc_is_bounded_on_both_sides() -> None:
     for (kind, name), row in since.table().items():
         if kind == "kfuncs" and row.source.startswith("BTF of "):
             has, _, lacks = row.source.partition("; not in that of ")
+            if known := gate(name) if not lacks else None:
+                assert row.source.endswith(f"which came with {known.since}") and is_next(row.after, known.since), name
+                continue
             if not lacks:
                 assert row.after == "5.12" and row.source.endswith(UNSEEN), name
                 continue
