@@ -100,12 +100,12 @@ def _brief(kind: str, build: Build, modules: Mapping[str, str] | None) -> Iterat
     more = _in_modules(modules) if kind == "kfuncs" else ""
     shown = "" if kind in _COUNTED else ": " + " ".join(short_name(n) for n in names)
     yield _entry(title(kind), f"{len(names)}{more}{shown}{missing}")
-    yield from (_entry("", line) for line in _beside_upstream(kind, build))
+    yield from (_entry("", line) for line in _beside_upstream(kind, build, (modules or {}) if kind == "kfuncs" else {}))
 
 
-def _beside_upstream(kind: str, build: Build) -> Iterator[str]:
-    """What newer releases have and this build lacks, and what it has that upstream had later."""
-    rows = {name: row for (of, name), row in table().items() if of == kind}
+def _beside_upstream(kind: str, build: Build, modules: Mapping[str, str]) -> Iterator[str]:
+    """What newer releases have and this build and its modules lack, and what it has that upstream had later."""
+    rows = {name: row for (of, name), row in table().items() if of == kind and name not in modules}
     absent = {n: row for n, row in rows.items() if n not in build.names(kind) and "DEPRECATED" not in n}
     early = {n: row for n, row in rows.items() if n in build.names(kind) and row.newer_than(build.release)}
     for label, found in (("not here", absent), ("taken back from newer Linux", early)):

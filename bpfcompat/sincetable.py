@@ -167,9 +167,21 @@ def make(headers: Sequence[Header], seed: Table) -> dict[str, dict[str, Row]]:
     for kind in PREFIXES:
         those = [header for header in headers if kind in header.names]
         every = dict.fromkeys(name for header in those for name in header.names[kind])
-        rows = {name: _row(kind, name, those, seed.get(kind, {}).get(name)) for name in every}
+        said = seed.get(kind, {})
+        _check_known(kind, every, said)
+        rows = {name: _row(kind, name, those, said.get(name)) for name in every} | {
+            name: row
+            for name, row in said.items()
+            if name not in every  # of modules: no vmlinux has it
+        }
         found[kind] = {name: _ended(kind, name, those, row) for name, row in rows.items() if row}
     return found
+
+
+def _check_known(kind: str, every: Mapping[str, None], said: Mapping[str, Row]) -> None:
+    lost = next((name for name in said if name not in every), None)
+    if lost is not None and kind != "kfuncs":
+        raise ConfigError(f"since: {kind} {lost}: the seed has it, and no header has", hint="correct since_seed.toml")
 
 
 def _row(kind: str, name: str, headers: Sequence[Header], said: Row | None) -> Row | None:
@@ -226,7 +238,7 @@ def gate(name: str) -> Gate | None:
 
 def _ended(kind: str, name: str, headers: Sequence[Header], row: Row) -> Row:
     """A row with its end, where all releases from one on lack the name; ConfigError for what is never taken away."""
-    last = max(n for n, header in enumerate(headers) if name in header.names[kind])
+    last = max((n for n, header in enumerate(headers) if name in header.names[kind]), default=len(headers))
     for header in headers[last + 1 :]:
         if kind != "kfuncs":
             raise ConfigError(f"since: {kind} {name}: {header.source} no longer has it, and it is part of the uapi")

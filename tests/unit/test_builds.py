@@ -138,6 +138,14 @@ def test_shown() -> None:
     ]
 
 
+def test_modules_have_kfuncs_too() -> None:
+    """A kfunc of a module is not counted among those that upstream has and the build has not."""
+    build = Build("6.1.0-x", kfuncs={"bpf_task_acquire": frozenset()})
+    found = [next(buildtext._beside_upstream("kfuncs", build, m)) for m in ({}, {"bpf_ct_release": "nf_conntrack"})]
+    none, one = (int(line.split()[2]) for line in found)
+    assert none - one == 1
+
+
 def test_shown_guest() -> None:
     """What a guest said is shown where one was asked, and who may call a helper where helpers are listed."""
     build = Build("6.1", helpers={"loop": 181, "probe_read": 4})

@@ -167,6 +167,17 @@ def test_gates() -> None:
     }
 
 
+def test_seed_of_modules() -> None:
+    """A kfunc that only the seed has is a module's, and keeps its row; a name of the uapi is a slip of the seed."""
+    looked = [flavours("6.12", cloud="a")]
+    seed = {"helpers": {"x": Row("3.18", "seed")}, "kfuncs": {"bpf_ct_release": Row("5.18", "seed")}}
+    assert make(looked, seed)["kfuncs"]["bpf_ct_release"] == Row("5.18", "seed")
+    with pytest.raises(ConfigError, match="map_types Z: the seed has it, and no header has"):
+        make(looked, {**seed, "map_types": {"Z": Row("5.8", "seed")}})
+    found = since.since("kfuncs", "bpf_skb_ct_lookup")
+    assert found is not None and (found.version, found.after) == ("5.18", "")
+
+
 def test_ranges() -> None:
     """The seed has helpers by id, the other kinds by short names, and less certain rows with a source of their own."""
     raw = {"source": "tags", "helpers": {"3.18": "1-2", "5.17": "181"},
