@@ -47,7 +47,8 @@ def read_patterns(given: Any, where: str) -> dict[str, Expectation]:
         raise ConfigError(f'{where}: expected entries such as "*@debian-11" = "may-fail", got {str(given)[:200]}')
     for pattern in given:
         if not all(halves(pattern)) or pattern.count("@") != 1:
-            hint = "" if "@" in pattern else f'write "{pattern[:60]}@*" or "*@{pattern[:60]}"'
+            bare = bool(pattern) and "@" not in pattern
+            hint = f'write "{pattern[:60]}@*" or "*@{pattern[:60]}"' if bare else 'such as "*@debian-11" or "NAME@*"'
             raise ConfigError(f"{where}: expected OBJECT@KERNEL, patterns too, got {pattern[:100]!r}", hint=hint)
     return {pattern: expectation(text, f"{where}: {pattern[:100]}") for pattern, text in given.items()}
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from bpfcompat.anatomy import read_anatomy
 from bpfcompat.btfindex import KernelTypes
 from bpfcompat.digest import digest_bytes, hex_of
-from bpfcompat.errors import ConfigError, ObjectError
+from bpfcompat.errors import ConfigError, ObjectError, did_you_mean
 from bpfcompat.files import read_bounded, write_atomic
 from bpfcompat.inspecting import look, names_in, text, to_json
 from bpfcompat.predicting import Target
@@ -53,6 +53,8 @@ def inspect(
     note = _Note(root, open_project)
     if Path(name).is_file():
         data, declared, why_not = read_bounded(Path(name), MAX_OBJECT, ObjectError), False, ""
+    elif not _is_project(root):
+        raise ConfigError(f"{name}: no such file", hint="name a file, or run it in a project's folder")
     else:
         data, declared, why_not = note.object(name)
     known = note.wanted(kernels)
@@ -98,7 +100,7 @@ class _Note:
 
     def wanted(self, kernels: Sequence[str] | None) -> Facts:
         """The kernels that are asked for, of the note if all that is wanted was there."""
-        if kernels is None and not any((self.root / name).is_file() for name in PROJECT[:2]):
+        if kernels is None and not _is_project(self.root):
             return {}
         if not self._complete(kernels):
             self.body = self._fresh()
@@ -106,7 +108,8 @@ class _Note:
         names = _chosen(known, kernels)
         unknown = [n for n in names if n not in known]
         if unknown:
-            raise ConfigError(f"--kernel {unknown[0]}: no such kernel here", hint=", ".join(known))
+            hint = did_you_mean(unknown[0], known, ", ".join(known))
+            raise ConfigError(f"--kernel {unknown[0]}: no such kernel here", hint=hint)
         return {name: known[name] for name in names}
 
     def _complete(self, wanted: Sequence[str] | None) -> bool:
@@ -138,6 +141,10 @@ class _Note:
         except (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return body
+
+
+def _is_project(root: Path) -> bool:
+    return any((root / name).is_file() for name in PROJECT[:2])
 
 
 def _project_stamps(root: Path, folders: Sequence[str]) -> dict[str, list[int]]:

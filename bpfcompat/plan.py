@@ -158,10 +158,11 @@ def _check_expect(config: Config, spec: ObjectSpec, kernels: Mapping[str, Kernel
 
 
 def _check_causes(table: Mapping[str, Expectation], where: str) -> None:
-    unknown = next((e for e in table.values() if e.cause and e.cause not in SLUGS), None)
-    if unknown is not None:
-        hint = did_you_mean(unknown.cause or "", sorted(SLUGS), "docs/causes.md has all causes")
-        raise ConfigError(f"{where}: {unknown}: no cause is named {unknown.cause!r}", hint=hint)
+    for pattern, wanted in table.items():
+        if wanted.cause and wanted.cause not in SLUGS:
+            hint = did_you_mean(wanted.cause, sorted(SLUGS), "docs/causes.md has all causes")
+            said = f"{where}: {pattern[:100]}: {wanted}: no cause is named {wanted.cause!r}"
+            raise ConfigError(said, hint=hint)
 
 
 def loaders_of(config: Config, spec: ObjectSpec) -> tuple[str, ...]:

@@ -121,12 +121,18 @@ def refused(config: "Config", what: str, *errors: BpfcompatError, say: Say | Non
     Each error is recorded once, and MAX_REASONS of them.  Where the trail cannot be written, that is said, and the
     refusal stays what it is.
     """
+    _refused(config, what, _untold(errors), say or _complain)
+
+
+def _untold(errors: Sequence[BpfcompatError]) -> list[BpfcompatError]:
     found = [error for error in errors if error.exit_code is Exit.UNTRUSTED or isinstance(error, Refused)]
-    _refused(config, what, [error for error in found if not error.recorded], say or _complain)
+    return [error for error in found if not error.recorded]
 
 
 def refused_here(what: str, *errors: BpfcompatError) -> None:
     """The same, in the trail of the project here, if there is one."""
+    if not _untold(errors):  # the settings are not looked at in vain: they may be what is wrong
+        return
     try:
         config = here(Path.cwd())
     except BpfcompatError as trouble:

@@ -8,7 +8,7 @@ from pathlib import Path
 from bpfcompat import buildtext, kmods, libbpfs, querying
 from bpfcompat.builds import Build
 from bpfcompat.buildtext import Asked
-from bpfcompat.errors import BpfcompatError, ConfigError
+from bpfcompat.errors import BpfcompatError, ConfigError, did_you_mean
 from bpfcompat.realise import NotThere
 from bpfcompat.rules.roots import sessions_of
 from bpfcompat.rules.session import Session
@@ -58,7 +58,8 @@ def _session(root: Path, name: str) -> Session:
     session = next((s for s in found if name in s.matrix.kernels), None)
     if session is None:
         known = sorted({libbpfs.split(k)[0] for s in found for k in s.matrix.kernels})
-        raise ConfigError(f"kernel {name!r}: not in the catalogue", hint=f"one of {', '.join(known)}")
+        hint = did_you_mean(name, known, f"one of {', '.join(known)}")
+        raise ConfigError(f"kernel {name!r}: not in the catalogue", hint=hint)
     if isinstance(session.voice, Terminal):
         session.voice.turn(sys.stderr)
     return session

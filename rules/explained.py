@@ -202,12 +202,9 @@ def _read(work: Callable[[], _Found]) -> _Found | None:
 
 def explain_named(root: Path, name: str, program: str) -> Explanation:
     """The explanation of `OBJECT@KERNEL` of a folder's project; ConfigError for a pair that is none or not asked."""
-    from bpfcompat.rules.roots import sessions_of
+    from bpfcompat.rules.roots import pair_named
 
-    pair = Pair(*name.rpartition("@")[::2])
-    session = next((s for s in sessions_of(root) if pair in s.matrix.pairs), None)
-    if session is None:
-        raise ConfigError(f"{name}: no such pair here", hint="OBJECT@KERNEL, as doit list --all shows them")
+    session, pair = pair_named(root, name)
     try:
         return Explainer(session).explain(pair, program)
     except NotThere as error:

@@ -6,7 +6,7 @@ from bpfcompat.beside import OBJECT, log_name
 from bpfcompat.errors import ConfigError
 from bpfcompat.plan import Pair
 from bpfcompat.realise import NotThere
-from bpfcompat.rules.roots import sessions_of
+from bpfcompat.rules.roots import pair_named
 from bpfcompat.rules.session import Session
 from bpfcompat.squeezed import from_archive
 from bpfcompat.voice import clean
@@ -14,10 +14,7 @@ from bpfcompat.voice import clean
 
 def whole_log(root: Path, name: str, program: str | None) -> str:
     """The text for people; ConfigError for a pair that is none or was not asked, or a program that is not there."""
-    pair = Pair(*name.rpartition("@")[::2])
-    session = next((s for s in sessions_of(root) if pair in s.matrix.pairs), None)
-    if session is None:
-        raise ConfigError(f"{name}: no such pair here", hint="OBJECT@KERNEL, as doit list --all shows them")
+    session, pair = pair_named(root, name)
     try:
         text = _text(session, pair, program)
     except NotThere as error:

@@ -15,7 +15,7 @@ from bpfcompat import borrowing, kmods, plan, querying
 from bpfcompat.action import Action
 from bpfcompat.config import FILE
 from bpfcompat.control import Controller
-from bpfcompat.errors import BpfcompatError, ConfigError
+from bpfcompat.errors import BpfcompatError, ConfigError, did_you_mean
 from bpfcompat.keeping import Roots
 from bpfcompat.model import UrlSource
 from bpfcompat.plan import Pair
@@ -38,8 +38,27 @@ def sessions_of(root: Path) -> tuple[Session, ...]:
     if not sessions() and (root / FILE).is_file():
         open_session(root)
     if not sessions():
-        raise ConfigError(f"{root}: no bpfcompat.toml here", hint="run it in a project's folder, or give --store DIR")
+        raise ConfigError(f"{root}: no bpfcompat.toml here", hint="run it in a project's folder")
     return sessions()
+
+
+def pair_named(root: Path, name: str) -> tuple[Session, Pair]:
+    """The pair OBJECT@KERNEL of a folder's project; ConfigError that says which half is wrong."""
+    found = sessions_of(root)
+    pair = Pair(*name.rpartition("@")[::2])
+    session = next((s for s in found if pair in s.matrix.pairs), None)
+    if session is not None:
+        return session, pair
+    if "@" not in name:
+        raise ConfigError(f"{name[:200]}: expected OBJECT@KERNEL", hint="as doit list --all shows them")
+    halves = (("object", pair.object, [o for s in found for o in s.matrix.rows]),
+              ("kernel of the matrix", pair.kernel, [k for s in found for k in s.matrix.columns]))  # fmt: skip
+    for what, own, known in halves:
+        if own not in known:
+            hint = did_you_mean(own, known, "OBJECT@KERNEL, as doit list --all shows them")
+            raise ConfigError(f"{name[:200]}: no {what} is named {own[:100]!r}", hint=hint)
+    hint = f"[objects.{pair.object}] kernels and libbpf in {FILE} say of which it is"
+    raise ConfigError(f"{name}: {pair.object} is not asked of {pair.kernel}", hint=hint)
 
 
 def stores_here(folder: Path, given: Path | None = None) -> list[tuple[Store, tuple[Session, ...]]]:
@@ -50,6 +69,8 @@ def stores_here(folder: Path, given: Path | None = None) -> list[tuple[Store, tu
         os.environ["BPFCOMPAT_PATHS_STORE"] = str(given.absolute())  # so that the projects' keys are looked up in it
         has_project = (folder / DODO).is_file() or (folder / FILE).is_file()
         return [(Store(given.absolute()).open(), sessions_of(folder) if has_project else ())]
+    if not ((folder / DODO).is_file() or (folder / FILE).is_file()):
+        raise ConfigError(f"{folder}: no {FILE} here", hint="run it in a project's folder, or give --store DIR")
     found: dict[Path, tuple[Store, tuple[Session, ...]]] = {}
     for session in sessions_of(folder):
         store = session.asker.shop.store

@@ -26,7 +26,7 @@ def test_explain(proved: Repo) -> None:
 
 def test_nothing_to_explain(proved: Repo) -> None:
     """A pair that is none or was not asked, and a program that is not there, are the user's input, with a hint."""
-    assert "no such pair here" in proved.bpfcompat("explain", "beta@nowhere", code=2).err
+    assert "no kernel of the matrix is named 'nowhere'" in proved.bpfcompat("explain", "beta@nowhere", code=2).err
     assert "no program 'nobody'" in proved.bpfcompat("explain", "beta@k-a", "nobody", code=2).err
     proved.doit("forget", "probe:beta@k-a")
     found = proved.bpfcompat("explain", "beta@k-a", code=2)

@@ -123,10 +123,11 @@ def test_patterns(patterns: dict[str, str], own: Any, wanted: str) -> None:
         ({"*@*+libbpf-1.1": "pass"}, "no kernel with a loader is named"),
         (
             {"*@k-a": "fail:helper-mising"},
-            r"\[expect\]: .*no cause is named 'helper-mising' .*did you mean helper-missing",
+            r"\[expect\]: \*@k-a: .*no cause is named 'helper-mising' .*did you mean helper-missing",
         ),
         ({"k-a": "pass"}, r'expected OBJECT@KERNEL.*write "k-a@\*" or "\*@k-a"'),
-        ({"@k-a": "pass"}, "expected OBJECT@KERNEL"),
+        ({"": "pass"}, r"""got '' \(hint: such as "\*@debian-11" or "NAME@\*"\)"""),
+        ({"@k-a": "pass"}, "expected OBJECT@KERNEL.*such as"),
         ({"x@": "pass"}, "expected OBJECT@KERNEL"),
         ({"x@k@a": "pass"}, "expected OBJECT@KERNEL"),
         ({"*@k-a": "perhaps"}, r"\[expect\]: \*@k-a: expected pass, fail"),

@@ -97,8 +97,8 @@ def test_absent(project: Opened) -> None:
     """A kernel that is not there is said, and looked for again each time."""
     assert "far" in said(project, ["far"]) and "doit kernel:far fetches it" in said(project, ["far"])
     assert project.times == 2
-    with pytest.raises(ConfigError, match="no such kernel"):
-        said(project, ["none"])
+    with pytest.raises(ConfigError, match=r"no such kernel here \(hint: did you mean far\?"):
+        said(project, ["fra"])
 
 
 def test_command(project: Opened) -> None:
@@ -136,6 +136,8 @@ def test_no_project(tmp_path: Path, project: Opened) -> None:
     (project.root / "bpfcompat.toml").unlink()
     assert "kernels" not in said(project)
     assert project.times == 0
+    with pytest.raises(ConfigError, match=r"nosuch\.o: no such file \(hint: name a file"):
+        said(project, None, "nosuch.o")
 
 
 def test_no_object(project: Opened) -> None:

@@ -74,7 +74,8 @@ def test_diff(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (("show", "none"), 2, "kernel 'none': not in the catalogue"),
+        (("show", "none"), 2, "kernel 'none': not in the catalogue (hint: one of "),
+        (("show", "odl"), 2, "kernel 'odl': not in the catalogue (hint: did you mean old?)"),
         (("show", "old", "colours"), 2, "colours: nothing that a kernel has (hint: one of helpers, "),
         (("show", "bare"), 3, "kernel 'bare': built without BTF"),
         (("diff", "old", "bare"), 3, "kernel 'bare': built without BTF"),

@@ -129,6 +129,13 @@ def test_refusal_without_a_trail(project: Path, breaks: str, capsys: pytest.Capt
     assert "the refusal is not in the audit trail: " in capsys.readouterr().err
 
 
+def test_settings_at_fault(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong with the settings is no refusal, and is said once: not again as what hinders the trail."""
+    (project / "bpfcompat.toml").write_text('[objects.a]\nprebuilt = "a.o"\n[expect]\n"*@k" = "nope"\n')
+    assert main(["explain", "a@k"]) == Exit.INPUT
+    assert capsys.readouterr().err.count("got 'nope'") == 1
+
+
 def test_keys_that_are_made_and_used(project: Path) -> None:
     """`keygen` and `witness` tell which key was made, and which cosigned what, before it did."""
     registry_of(project)
