@@ -4,7 +4,6 @@ The section names and what they mean are libbpf's (its table section_defs); map 
 reads them.  A name that is not in the table has no type here, and that decides nothing: libbpf's is longer each year.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -168,19 +167,6 @@ class Program(NamedTuple):
         return self.function.name
 
 
-class Slot(NamedTuple):
-    """A member of a `struct_ops` map that names a program; `struct` is the map's type.
-
-    `optional` is True for a map whose section begins with `?`: libbpf makes it only when it is told to.
-    """
-
-    struct: str
-    member: str
-    section: str
-    start: int
-    optional: bool
-
-
 class Map(NamedTuple):
     """A map as its BTF declares it; `number` is the type's, sizes in bytes, 0 where nothing is said."""
 
@@ -207,20 +193,8 @@ class Anatomy:
     @cached_property
     def programs(self) -> tuple[Program, ...]:
         """All programs, in the object's order."""
-        named: dict[tuple[str, int], bool] = {}
-        for slot in self.slots:
-            place = slot.section, slot.start
-            named[place] = named.get(place, False) or not slot.optional
+        named = _named_by_maps(self.code.elf)
         return tuple(_program(function, named) for function in self.code.programs)
-
-    @cached_property
-    def slots(self) -> tuple[Slot, ...]:
-        """What `struct_ops` maps name, none where their types cannot be read."""
-        try:
-            return tuple(_slots(self.code, self.debug.types)) if self.debug.types else ()
-        except ObjectError as error:
-            self.debug.fault = error.message
-            return ()
 
     @cached_property
     def maps(self) -> tuple[Map, ...]:
@@ -318,33 +292,16 @@ def _program(function: Function, named: Mapping[tuple[str, int], bool]) -> Progr
     return Program(function, kind, attach_type, target, autoload)
 
 
-def _slots(code: Code, types: Types) -> Iterator[Slot]:
-    taken = code.elf
-    numbers = {s.name: n for n, s in enumerate(taken.sections) if s.name in _STRUCT_OPS}
-    for name, index in numbers.items():
-        maps = _laid_out(code, types, index)
-        for offset, number in sorted(taken.relocations(index).items()):
-            found = maps[bisect_right(maps, offset, key=lambda m: m[0]) - 1] if maps and maps[0][0] <= offset else None
-            member = found[2].get(offset - found[0]) if found else None
+def _named_by_maps(taken: elf.Elf) -> Mapping[tuple[str, int], bool]:
+    """The places, section and instruction, that `struct_ops` maps name, and whether one of these is made unasked."""
+    found: dict[tuple[str, int], bool] = {}
+    for name, index in {s.name: n for n, s in enumerate(taken.sections) if s.name in _STRUCT_OPS}.items():
+        for number in taken.relocations(index).values():
             there = taken.symbols[number] if number < len(taken.symbols) else None
-            if found and member and there and there.section < len(taken.sections):
+            if there and there.section < len(taken.sections):
                 place = taken.sections[there.section].name, there.value // INSN  # libbpf asks for no addend
-                yield Slot(found[1], member, *place, name.startswith("?"))
-
-
-def _laid_out(code: Code, types: Types, index: int) -> list[tuple[int, str, dict[int, str]]]:
-    """The maps of one `struct_ops` section in order: offset, type's name, its members by their offsets in bytes."""
-    variables = types.variables(code.elf.sections[index].name)
-    members: dict[int, tuple[str, dict[int, str]]] = {}
-    found = []
-    for symbol in code.elf.symbols:
-        if symbol.section == index and symbol.name in variables:
-            number, of = types.resolved(variables[symbol.name])
-            if of.kind is Kind.STRUCT and number not in members:
-                members[number] = of.name, {m.offset // 8: m.name for m in types.members(of)}
-            if of.kind is Kind.STRUCT:
-                found.append((symbol.value, *members[number]))
-    return sorted(found, key=lambda m: m[0])
+                found[place] = found.get(place, False) or not name.startswith("?")
+    return found
 
 
 def _declared(types: Types) -> Iterator[Map]:

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from bpfcompat.anatomy import MAP_TYPES, Anatomy, Program, Slot
+from bpfcompat.anatomy import MAP_TYPES, Anatomy, Program
 from bpfcompat.btfindex import KernelTypes, essential
 from bpfcompat.btftypes import Kind
 from bpfcompat.corelo import GUARDS, Outcome, Resolved, Resolver
@@ -156,32 +156,10 @@ class _Predictor:
         yield from self._externs()
         for program in self.anatomy.programs:
             if program.autoload:
-                yield from map(self._if_placed, self._of(program))
-        yield from map(self._if_placed, self._relocations())
-
-    def _of(self, program: Program) -> Iterator[Obstacle]:
-        yield from self._types(program)
-        yield from self._target(program)
-        yield from self._helpers(program)
-
-    def _if_placed(self, found: Obstacle) -> Obstacle:
-        """Nothing is certain of what libbpf leaves out: a `struct_ops` program for a member that the kernel lacks."""
-        if not found.certain or found.program not in self.unplaced:
-            return found
-        words = f"{found.words}; libbpf leaves it out where the kernel lacks the member that names it"
-        return found._replace(certain=False, words=words)
-
-    @cached_property
-    def unplaced(self) -> frozenset[str]:
-        """The `struct_ops` programs that no member names which the kernel surely has."""
-        sure = {slot[2:4] for slot in self.anatomy.slots if not slot.optional and self._has(slot)}
-        programs = (p for p in self.anatomy.programs if p.type == "STRUCT_OPS")
-        return frozenset(p.name for p in programs if (p.function.section, p.function.start) not in sure)
-
-    def _has(self, slot: Slot) -> bool:
-        types = self.target.types
-        found = types.named(essential(slot.struct), Kind.STRUCT) if types else ()
-        return types is not None and any(m.name == slot.member for n in found for m in types.members(types[n]))
+                yield from self._types(program)
+                yield from self._target(program)
+                yield from self._helpers(program)
+        yield from self._relocations()
 
     # --- the object as a whole
 
