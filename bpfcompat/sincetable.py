@@ -87,7 +87,7 @@ def read_header(series: str, source: str, text: str) -> Header:
     names = {kind: dict(_enum(code, enum)) for kind, enum in ENUMS.items() if kind != "helpers"}
     names["helpers"] = dict(_helpers(code))
     flags = re.findall(r"(?:^|[{,])\s*(BPF_F_[A-Z0-9_]+)(?=\s*[=,}])", code, re.M)
-    names["flags"] = dict.fromkeys(flag for flag in flags if flag not in ONCE_MACROS)
+    names["flags"] = dict.fromkeys((flag for flag in flags if flag not in ONCE_MACROS), 0)
     empty = [kind for kind, found in names.items() if not found]
     if empty:
         raise ConfigError(f"since: {source}: no {', '.join(empty)} in its bpf.h")

@@ -17,6 +17,7 @@ from bpfcompat.keys import load_log_private, public_pem
 from bpfcompat.note import Kind, keygen_named, sign_note
 from bpfcompat.origins import Refused
 from bpfcompat.registry import layout
+from bpfcompat.rules import session
 from tests import claims
 from tests.hosting import child_python
 
@@ -129,9 +130,12 @@ def test_refusal_without_a_trail(project: Path, breaks: str, capsys: pytest.Capt
     assert "the refusal is not in the audit trail: " in capsys.readouterr().err
 
 
-def test_settings_at_fault(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_at_fault(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is wrong with the settings is no refusal, and is said once: not again as what hinders the trail."""
     (project / "bpfcompat.toml").write_text('[objects.a]\nprebuilt = "a.o"\n[expect]\n"*@k" = "nope"\n')
+    monkeypatch.setattr(session, "_sessions", {})  # those of other tests' projects
     assert main(["explain", "a@k"]) == Exit.INPUT
     assert capsys.readouterr().err.count("got 'nope'") == 1
 
