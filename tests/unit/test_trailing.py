@@ -130,9 +130,7 @@ def test_refusal_without_a_trail(project: Path, breaks: str, capsys: pytest.Capt
     assert "the refusal is not in the audit trail: " in capsys.readouterr().err
 
 
-def test_settings_at_fault(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_at_fault(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong with the settings is no refusal, and is said once: not again as what hinders the trail."""
     (project / "bpfcompat.toml").write_text('[objects.a]\nprebuilt = "a.o"\n[expect]\n"*@k" = "nope"\n')
     monkeypatch.setattr(session, "_sessions", {})  # those of other tests' projects
