@@ -193,7 +193,10 @@ class Anatomy:
     @cached_property
     def programs(self) -> tuple[Program, ...]:
         """All programs, in the object's order."""
-        named = _named_by_maps(self.code.elf)
+        try:
+            named = _named_by_maps(self.code.elf)
+        except ObjectError as error:
+            self.debug.fault, named = error.message, {}
         return tuple(_program(function, named) for function in self.code.programs)
 
     @cached_property

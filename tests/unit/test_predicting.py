@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfcompat import flow
+from bpfcompat import flow, sections
 from bpfcompat.anatomy import meaning, read_anatomy
 from bpfcompat.btfindex import KernelTypes
 from bpfcompat.insns import Function, read_code
@@ -157,6 +157,17 @@ def test_struct_ops(section: str, maps: tuple[str, ...], certain: list[bool]) ->
     source += "".join(f'SEC("{of}") struct ops map{n} = {{ .init = one }};\n' for n, of in enumerate(maps))
     found = [o for o in predicted(source).obstacles if o.cause == "helper-missing"]
     assert [(o.program, o.certain) for o in found] == [("one", c) for c in certain]
+
+
+def test_too_many_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps with more relocations than anyone has leave programs as their sections say, and that is told."""
+    source = 'SEC("struct_ops/a") int one(void *ctx) { return 0; }\nstruct ops { int (*a)(void *), (*b)(void *); };\n'
+    source += 'SEC("?.struct_ops") struct ops made = { .a = one, .b = one };'
+    found = read_anatomy(compiled(source))
+    monkeypatch.setattr(sections, "MAX_RELOCATIONS", 1)
+    assert [p.autoload for p in found.programs] == [True] and "relocations" in found.debug.fault
+    monkeypatch.undo()
+    assert [p.autoload for p in read_anatomy(compiled(source)).programs] == [False]
 
 
 @pytest.mark.parametrize(
