@@ -105,13 +105,18 @@ def _program_lines(report: Report, odd: Sequence[str]) -> Iterator[str]:
         if missing_type(said):
             yield type_line(program.name, program.section)
         elif missing_target(said):
-            yield target_line(program.name)
+            yield target_line(program.name, program.section)
         elif missing_program(said):
             yield program_line(program.name)
         elif missing_function(said, program.section):
-            yield target_line(program.name)
+            yield target_line(program.name, program.section)
         elif missing_caller(said):
             yield off_line(program.name)
+
+
+def named(text: str, name: str) -> str:
+    """The same with an object's own name in each line to declare."""
+    return text.replace("[objects.NAME.", f"[objects.{toml_key(name)}.")
 
 
 def toml_lines(note: str, name: str) -> tuple[str, ...]:
@@ -119,7 +124,7 @@ def toml_lines(note: str, name: str) -> tuple[str, ...]:
     if not note.startswith(TO_DECLARE):
         return ()
     head, _, rest = note.removeprefix(TO_DECLARE).partition("] ")
-    return (f"{head}]".replace("[objects.NAME.", f"[objects.{toml_key(name)}.", 1), *rest.split("; "))
+    return (named(f"{head}]", name), *rest.split("; "))
 
 
 def _shown(setting: SettingReport) -> str:

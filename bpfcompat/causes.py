@@ -466,7 +466,7 @@ def _needs_target(case: Case) -> Finding | None:
     return Finding(
         f"program '{clip(said[1])}': its application chooses the function to attach to; section '{section}' names none",
         _line(case, said),
-        f"declare it: {target_line(said[1])}",
+        f"declare it: {target_line(said[1], case.program.section)}",
         said[1],
     )
 
@@ -501,7 +501,7 @@ def _needs_function(case: Case) -> Finding | None:
     return Finding(
         f"{case.who}: its application chooses the function to attach to; '{clip(name)}' stands in its place",
         last_lines(case.libbpf),
-        f"declare it: {target_line(case.program.name)}",
+        f"declare it: {target_line(case.program.name, case.program.section)}",
         name,
         Certainty.INFERRED,
     )

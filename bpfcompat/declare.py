@@ -23,7 +23,7 @@ from bpfcompat.declared import (
     ProgramChange,
     VariantGroup,
 )
-from bpfcompat.errors import ConfigError
+from bpfcompat.errors import ConfigError, did_you_mean
 from bpfcompat.model import AttachMode, ShippedFile
 
 PAGE = 4096  # the least that any kernel has; only to bound what `pages:N` may ask for
@@ -60,7 +60,7 @@ ATTACH_TYPES = _words(
     "trace_raw_tp trace_fentry trace_fexit modify_return lsm_mac lsm_cgroup sk_lookup trace_iter xdp_devmap "
     "xdp_cpumap xdp sk_reuseport_select sk_reuseport_select_or_migrate perf_event trace_kprobe_multi struct_ops "
     "netfilter tcx_ingress tcx_egress trace_uprobe_multi netkit_primary netkit_peer trace_kprobe_session "
-    "trace_uprobe_session"
+    "trace_uprobe_session trace_fsession"
 )
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]{0,511}")  # a C identifier, and what compilers append to one
@@ -154,7 +154,8 @@ def target_objects(table: Mapping[str, Any]) -> dict[str, str]:
 
 def _groups(value: Any, where: str) -> Iterator[VariantGroup]:
     if not isinstance(value, list | tuple) or len(value) > MAX_GROUPS:
-        raise _not(where, f"at most {MAX_GROUPS} tables [[…variants]]", value)
+        got = f"{len(value)} of them" if isinstance(value, list | tuple) else value
+        raise _not(where, f"at most {MAX_GROUPS} tables [[…variants]]", got)
     found = sorted((_group(_table(v, f"{where}[{n}]"), f"{where}[{n}]") for n, v in enumerate(value)),
                    key=lambda group: group.name)  # fmt: skip
     twice = [a.name for a, b in pairwise(found) if a.name == b.name]
@@ -319,7 +320,8 @@ def _one_of(words: tuple[str, ...]) -> Check:
         if not isinstance(value, str):
             raise _not(where, "one of " + ", ".join(words), value)
         if value not in words:
-            check_keys({value: None}, words, where)  # names the nearest one
+            hint = did_you_mean(value, words, "one of " + ", ".join(words))
+            raise ConfigError(f"{where}: unknown value {value[:80]!r}", hint=hint)
         return value
 
     return check

@@ -162,9 +162,17 @@ def type_line(name: str, section: str) -> str:
     return f'[objects.NAME.programs.{toml_key(name)}] type = "{kind}"  # the type that the application sets'
 
 
-def target_line(name: str) -> str:
-    """The function that a program attaches to."""
-    return f'[objects.NAME.programs.{toml_key(name)}] target = "vfs_read"  # the function that the application chooses'
+def target_line(name: str, section: str) -> str:
+    """What a program attaches to: an example that its section's family takes, the same on every kernel."""
+    family = section.removeprefix("?").partition("/")[0].removesuffix(".s")
+    example, what = _TARGETS.get(family, ("vfs_read", "function"))
+    return f'[objects.NAME.programs.{toml_key(name)}] target = "{example}"  # the {what} that the application chooses'
+
+
+_TARGETS = {
+    "tp_btf": ("sched_switch", "tracepoint"), "iter": ("task", "iterator"), "lsm": ("file_open", "hook"),
+    "lsm_cgroup": ("socket_bind", "hook"),
+}  # fmt: skip
 
 
 def program_line(name: str) -> str:

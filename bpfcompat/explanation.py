@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from bpfcompat import inventoried
+from bpfcompat.as_declared import named
 from bpfcompat.builds import Build
 from bpfcompat.causes import Certainty, Finding, Phase, clip, suggestion
 from bpfcompat.digest import canonical, digest_bytes
@@ -185,9 +186,9 @@ def explain(known: Known) -> Explanation:
         source=_source(known),
         nearest_pass=nearest_pass(known.results, known.kernel),
         evidence=_evidence(known, told),
-        fix=fixes(ground) if told.slug else fixes(Ground("lsm-inactive")) if _inactive(known) else (),
+        fix=tuple(named(text, known.object) for text in _proposed(told, ground, known)),
         others=tuple(_others(known))[:MAX_OTHERS],
-        notes=known.verdict.notes,
+        notes=tuple(named(note, known.object) for note in known.verdict.notes),
         report=known.report_digest,
         reproduce=again(f"{known.object}@{known.kernel}"),
     )
@@ -225,6 +226,12 @@ def _told(known: Known) -> _Told:
                      Certainty.PROVEN)  # fmt: skip
     sure = BESIDE.get(verdict.cause, Certainty.PROVEN)
     return _Told(verdict.cause, verdict.answer, verdict.sentence, verdict.evidence, verdict.errno, verdict.hint, sure)
+
+
+def _proposed(told: _Told, ground: Ground, known: Known) -> tuple[str, ...]:
+    if told.slug:
+        return fixes(ground)
+    return fixes(Ground("lsm-inactive")) if _inactive(known) else ()
 
 
 def _certainty(told: _Told, here: Here) -> tuple[Certainty, str]:

@@ -421,7 +421,8 @@ class Report:
 
     `guest` holds what the guest said of itself: release, version, machine, btf (bool), lsm, lockdown, sysctls,
     libbpf.  `open_errno` and `load_errno` are of the whole object, 0 or a positive errno; `load_errno` is None when
-    the object did not even open.  `types` is None when its BTF was not handed over.  With an `ending` that is a crash
+    the object did not even open.  `types` is None when its BTF was not handed over, `relocations_cut` True when there
+    are more relocations than were told.  With an `ending` that is a crash
     or a hang, the report stops where the kernel did.  `declared` is what was set before loading; programs and maps are
     then as they were after that.  With a `command` all of these say nothing: another loader was asked.
     """
@@ -436,6 +437,7 @@ class Report:
     ending: Ending | None = None
     types: Types | None = None
     relocations: tuple[Relocation, ...] = ()
+    relocations_cut: bool = False
     declared: DeclaredReport | None = None
     tests: tuple["TestReport", ...] = ()
     command: CommandReport | None = None

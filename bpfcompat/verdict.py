@@ -355,6 +355,8 @@ def _notes(report: Report, attach: AttachMode, asker: _Asker) -> Iterator[str]:
             yield clip(f"program '{program.name}' does not load alone, only with the rest of its object", 600)
     if any(log.cut for log in (report.open_log, report.load_log, *(p.log for p in report.programs))):
         yield "a log was too long and is cut"
+    if report.relocations_cut:
+        yield f"there are more CO-RE relocations than could be told: {len(report.relocations)} are"
 
 
 def _attaches(report: Report, attach: AttachMode) -> bool:

@@ -178,6 +178,7 @@ def report_to_json(report: Report) -> dict[str, Any]:
 # What is left out of the stored form: always, or where it has this value.
 _NEVER = frozenset(("whole", "cost"))
 _UNLESS: Mapping[str, Any] = {"left_out": 0, "measures": None, "types": None, "relocations": (), "ending": None,
+                           "relocations_cut": False,
                            "declared": None, "tests": (), "command": None}  # fmt: skip
 
 
@@ -334,20 +335,27 @@ def _with_load(report: Report, reader: _Reader) -> Report:
         load_errno=loaded["errno"],
         load_log=_joined(loaded["log"], loaded["verifier"]),
         types=loaded["btf"],
-        relocations=_relocated(loaded["relocations"]),
+        relocations=(found := _relocated(loaded["relocations"]))[:RELOCATIONS_MAX],
+        relocations_cut=loaded["relocations"].cut or len(found) > RELOCATIONS_MAX,
     )
 
 
+Told = tuple[ProgramReport, tuple[Relocation, ...], bool]  # and whether there are more relocations
+
+
 def _relocated(log: Log) -> tuple[Relocation, ...]:
-    return tuple(islice(relocations(log.whole or log.text), RELOCATIONS_MAX))
+    """As they were told, and one more than are kept."""
+    return tuple(islice(relocations(log.whole or log.text), RELOCATIONS_MAX + 1))
 
 
-def _with_programs(report: Report, told: Sequence[tuple[ProgramReport, tuple[Relocation, ...]]]) -> Report:
+def _with_programs(report: Report, told: Sequence[Told]) -> Report:
     """What a program says of its relocations itself stands in the place of what the whole object's load said."""
-    own = {program.name for program, found in told if found}
+    own = {program.name for program, found, _ in told if found}
     kept = [r for r in report.relocations if r.function not in own]
-    found = chain(kept, *(relocated for _, relocated in told))
-    return replace(report, programs=tuple(p for p, _ in told), relocations=tuple(islice(found, RELOCATIONS_MAX)))
+    found = tuple(islice(chain(kept, *(relocated for _, relocated, _ in told)), RELOCATIONS_MAX + 1))
+    cut = report.relocations_cut or len(found) > RELOCATIONS_MAX or any(cut for *_, cut in told)
+    programs = tuple(p for p, *_ in told)
+    return replace(report, programs=programs, relocations=found[:RELOCATIONS_MAX], relocations_cut=cut)
 
 
 def _created(reader: _Reader, maps: Sequence[MapReport]) -> tuple[bool, ...]:
@@ -443,7 +451,7 @@ def _opened(reader: _Reader) -> dict[str, Any]:
     return opened
 
 
-def _program(reader: _Reader, known: Mapping[str, Any]) -> tuple[ProgramReport, tuple[Relocation, ...]]:
+def _program(reader: _Reader, known: Mapping[str, Any]) -> Told:
     """One program's answer.  Its autoload is as shipped; `effective` is what declarations made of it."""
     listed = {name: value for name, value in known.items() if name != "effective"}
     found = reader.take("program", _PROGRAM)
@@ -461,7 +469,7 @@ def _program(reader: _Reader, known: Mapping[str, Any]) -> tuple[ProgramReport, 
         measures=measures(found["insns"], found["line_info"], found["counts"]),
         cost=found["cost"],
     )
-    return _sound(program), _relocated(found["relocations"])
+    return _sound(program), _relocated(found["relocations"]), found["relocations"].cut
 
 
 def _sound(program: ProgramReport) -> ProgramReport:
@@ -769,5 +777,5 @@ _SAID_OF_DECLARED: Shape = {"settings": _list_of(_setting, 2 * MAX_SETTINGS),
 _DECLARED: Shape = {**_SAID_OF_DECLARED, "programs": _list_of(_listed, PROGRAMS_MAX),
                     "maps": _list_of(_map, MAPS_MAX)}  # fmt: skip
 _OPTIONAL: Shape = {"ending": _ending, "declared": _declared_report, "types": _types,
-                    "relocations": _list_of(_relocation, RELOCATIONS_MAX),
+                    "relocations": _list_of(_relocation, RELOCATIONS_MAX), "relocations_cut": _flag,
                     "tests": _list_of(_test, TESTS_MAX), "command": _command}  # fmt: skip

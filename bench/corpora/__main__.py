@@ -27,7 +27,7 @@ from bench.corpora.sources import TREES, compiled
 from bench.corpora.theirs import Loader, Theirs
 from bench.measure import ROOT, environ, output
 from bpfcompat.digest import hex_of
-from bpfcompat.errors import BpfcompatError
+from bpfcompat.errors import BpfcompatError, ConfigError
 from bpfcompat.files import ensure_dir, write_atomic
 from bpfcompat.kernels.apt import Archive, gpgv, mirror
 from bpfcompat.model import AttachMode
@@ -144,9 +144,11 @@ def keep(place: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read(name: str) -> Any:
-    """Answers as they were kept; None where there are none."""
+    """Answers as they were kept; ConfigError where there are none."""
     place = FOLDER / name
-    return json.loads(place.read_text()) if place.is_file() else None
+    if not place.is_file():
+        raise ConfigError(f"{place}: nothing was compared yet", hint="python -m bench.corpora --compare")
+    return json.loads(place.read_text())
 
 
 def compare(shelf: Shelf, items: Sequence[Item], kernels: Sequence[str], anew: bool) -> None:

@@ -932,3 +932,21 @@ def test_searches_are_bounded() -> None:
     """No search of a log begins with anything, or takes a name of any length: two of these in a row take forever."""
     source = (ROOT / "bpfcompat" / "causes.py").read_text()
     assert re.findall(r"""r"\^\.\*|'\(\.\*\)'""", source) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "target"),
+    [("tp_btf", "sched_switch"), ("?iter.s", "task"), ("lsm.s", "file_open"), ("fexit", "vfs_read")],
+)
+def test_target_of_a_family(section: str, target: str) -> None:
+    """The target that is proposed for a section without one is of the section's own family."""
+    own = refused(22, "", NO_TARGET, section=section, type="tracing")
+    found = classify(report(own), FACTS, AttachMode.ATTACH)
+    assert f'target = "{target}"' in found.hint and any(f'target = "{target}"' in note for note in found.notes)
+
+
+def test_relocations_that_were_not_told() -> None:
+    """Relocations that found no room in the report are told by their absence."""
+    given = replace(report(program()), relocations_cut=True)
+    notes = classify(given, FACTS, AttachMode.ATTACH).notes
+    assert "there are more CO-RE relocations than could be told: 0 are" in notes

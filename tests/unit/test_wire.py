@@ -620,3 +620,26 @@ def test_command_and_libbpf() -> None:
     refused(written(HELLO, OPEN, COMMAND, {"kind": "end", "frames": 3}), "expected a frame of kind 'load'")
     refused(written(HELLO, COMMAND, COMMAND, {"kind": "end", "frames": 3}), "expected a frame of kind 'end'")
     refused(written(COMMAND, {"kind": "end", "frames": 1}), "expected a frame of kind 'hello'")
+
+
+@pytest.mark.parametrize(("whole", "alone"), [(True, False), (False, True), (False, False)])
+def test_relocations_that_were_not_told(whole: bool, alone: bool) -> None:
+    """A list of relocations that was cut, of the object or of a program, is known to be, and stays so in the store."""
+    load = {**LOAD, "relocations": {**NO_LOG, "cut": whole}}
+    program = {**PROGRAM, "relocations": {**NO_LOG, "cut": alone}}
+    report = wire.parse(written(HELLO, OPEN, load, MAPS, program, END), NONCE)
+    assert report.relocations_cut is (whole or alone)
+    assert wire.report_from_bytes(canonical(wire.report_to_json(report))) == report
+
+
+def test_more_relocations_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is over the bound is left out, and that is known."""
+    words = (
+        "prog 'p': relo #0: <byte_off> [2] struct a.b (0:0 @ offset 0)\n"
+        "prog 'p': relo #0: patched insn #0 (LDX/ST/STX) off 0 -> 0\n"
+    )
+    load = {**LOAD, "relocations": {**NO_LOG, "text": words * 3}}
+    for bound, cut in ((2, True), (3, False)):
+        monkeypatch.setattr(wire, "RELOCATIONS_MAX", bound)
+        report = wire.parse(written(HELLO, OPEN, load, MAPS, PROGRAM, END), NONCE)
+        assert (len(report.relocations), report.relocations_cut) == (bound, cut)
