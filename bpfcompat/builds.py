@@ -87,7 +87,7 @@ class Build:
         return tuple(name for name in self.option("CONFIG_LSM").split(",") if name not in ("", "n"))
 
     def switched_off(self, kind: str, name: str) -> str | None:
-        """The option without which a program, map or attach type is compiled out, where this build lacks it."""
+        """The option without which a type or helper is compiled out, where this build lacks it."""
         option = GATES.get(kind, {}).get(name)
         return option if option and self.option(option) == "n" else None
 
@@ -136,6 +136,21 @@ GATES: Mapping[str, Mapping[str, str]] = {
         (_A, "CONFIG_BPF_LSM", "LSM_MAC LSM_CGROUP"),
         (_A, "CONFIG_BPF_LIRC_MODE2", "LIRC_MODE2"),
     )),
+    # Helpers whose number every kernel knows, and that their types get with an option: kernel/trace/bpf_trace.c,
+    # net/core/filter.c.
+    "helpers": _gates((
+        ("", "CONFIG_BPF_KPROBE_OVERRIDE", "override_return"),
+        ("", "CONFIG_XFRM", "skb_get_xfrm_state"),
+        ("", "CONFIG_IPV6_SEG6_BPF", "lwt_seg6_store_bytes lwt_seg6_action lwt_seg6_adjust_srh"),
+    )),
+}  # fmt: skip
+
+
+# The types that get such a helper with its option; others never do.
+GATED_FOR: Mapping[str, tuple[str, ...]] = {
+    "override_return": ("kprobe",), "skb_get_xfrm_state": ("sched_cls", "sched_act"),
+    "lwt_seg6_store_bytes": ("lwt_seg6local",), "lwt_seg6_action": ("lwt_seg6local",),
+    "lwt_seg6_adjust_srh": ("lwt_seg6local",),
 }  # fmt: skip
 
 

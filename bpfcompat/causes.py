@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from bpfcompat import refusals
-from bpfcompat.builds import Build
+from bpfcompat.builds import GATED_FOR, Build
 from bpfcompat.declared import inner_line, off_line, program_line, size_line, target_line, type_line
 from bpfcompat.elf import ObjectFacts
 from bpfcompat.model import Answer, Attach, MapReport, ProgramReport
@@ -95,7 +95,7 @@ SECTION_SINCE = {
 }  # fmt: skip
 # How a line of libbpf's begins, and a name in it.  Whatever an object's names are, they begin no line and end no
 # quotation (see tame); the bounds keep a search's time in proportion to a log.
-_AHEAD = r"^[^'\n]{0,100}?"
+_AHEAD = r"^(?:libbpf: )?(?:[a-z]{1,10}: )?"
 _LINE = _AHEAD + r"(?:(?:prog|object) '[^'\n]{0,300}': )?"
 _NAME = r"([^'\n]{0,300})"
 _NOT_THE_OBJECT = frozenset((
@@ -785,8 +785,11 @@ _CONFIDENTIALITY = _INTEGRITY | {
 _LOCKED = {"integrity": _INTEGRITY, "confidentiality": _CONFIDENTIALITY}
 
 
+_HELPER_REFUSED = r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w{0,100})#(\d{1,9})$"
+
+
 def _locked_down(case: Case) -> Finding | None:
-    said = case.find(r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w*)#(\d{1,9})$")
+    said = case.find(_HELPER_REFUSED)
     mode = str(case.guest.get("lockdown"))
     if not said or said[1] not in _LOCKED.get(mode, ()):
         return None
@@ -802,7 +805,7 @@ def _helper_not_allowed(case: Case) -> Finding | None:
     # Until 6.12 both are worded "unknown func", but only a helper that the kernel has comes with its name.  Some are
     # given to a type and refused to its way to attach, in words of their own; the last do not name the helper again.
     said = (
-        case.find(r"^(?:unknown func|program of this type cannot use helper) ([a-z]\w*)#(\d{1,9})$")
+        case.find(_HELPER_REFUSED)
         or case.find(r"^func ([a-z]\w*)#(\d{1,9}) (?:not supported for program type \d+|supported only for .*)$")
         or case.find(r"^\d+: \(85\) call ([a-z]\w*)#(\d{1,9})\nhelper call is not allowed in probe$")
     )
@@ -819,7 +822,7 @@ def _helper_not_allowed(case: Case) -> Finding | None:
 
 def _licence_refused(case: Case) -> Finding | None:
     said = case.find(
-        r"^(?:cannot call GPL-restricted function|[^'\n]{0,200}?(?:GPL-only|must have a GPL compatible license)).*$"
+        r"^(?:cannot call GPL-restricted function|(?!;)[^'\n]{0,200}?(?:GPL-only|must have a GPL compatible license)).*$"
     )
     if not said or case.errno not in (errno.EINVAL, errno.EACCES, errno.EPERM):
         return None
@@ -955,8 +958,19 @@ class _Unmade:
     option: str = ""
 
 
+def _withheld(case: Case) -> _Unmade | None:
+    """A helper that a type gets with an option only, refused by its name."""
+    said = case.find(_HELPER_REFUSED) if case.phase is Phase.LOAD and case.program else None
+    if said is None or not case.program or case.program.type not in GATED_FOR.get(full_name("helpers", said[1]), ()):
+        return None
+    words = f"{case.who}: {case.kernel} gives helper {said[1]} (#{said[2]}) to no program of type {case.program.type}"
+    return _Unmade("helpers", said[1], words, said[1])
+
+
 def _unmade(case: Case) -> _Unmade | None:
-    """A map, program or way to attach that the kernel refuses as it does what it does not know."""
+    """A helper, map, program or way to attach that the kernel refuses as it does what it does not know."""
+    if withheld := _withheld(case):
+        return withheld
     _, made = _failed_map(case)
     if made and case.phase is Phase.LOAD and case.errno in _NO_SUCH:
         words = f"map '{clip(made.name)}': {case.kernel} makes no maps of type {made.type} ({case.code})"
@@ -991,7 +1005,7 @@ def _config_disabled(case: Case) -> Finding | None:
     came = f"; upstream has it since {upstream.words}, with {option}" if upstream else f"; {option} is not set"
     return Finding(
         f"{found.words}{came}",
-        (*last_lines(case.libbpf, 3), *proof),
+        (*(deciding_lines(case.verifier) or last_lines(case.libbpf, 3)), *proof),
         f"use a kernel with {option}=y, or a fallback that needs no such option",
         found.subject,
         None if off else Certainty.INFERRED,

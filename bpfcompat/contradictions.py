@@ -87,6 +87,8 @@ def _of_option(build: Build, said: Said, report: Report, around: Around) -> Iter
         return
     if any(m.name == said.subject for m in report.maps):
         kind, name = "map_types", full_name("map_types", _type_of(said, report))
+    elif said.subject.startswith("bpf_"):
+        kind, name = "helpers", full_name("helpers", said.subject)
     elif "." in said.subject or "/" in said.subject:
         kind, name = "attach_types", _attach_type(around, said.subject)
     else:

@@ -269,6 +269,7 @@ def _subject(refusal: Refusal | None) -> Subject:
         "attach-target-missing": "target",
     }  # fmt: skip
     field = "map" if any(m.name == about for m in refusal.case.maps) and slug == "config-disabled" else names.get(slug)
+    field = "helper" if slug == "config-disabled" and about.startswith("bpf_") else field
     return replace(found, **{field: about}) if field and about != clip(own) else found
 
 

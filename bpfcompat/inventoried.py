@@ -134,6 +134,8 @@ def _attach_type(case: Case, section: str, asked: Asked) -> Here:
 def _disabled(case: Case, section: str, asked: Asked) -> Here:
     if any(m.name == section for m in case.maps):
         return _map(case, section, asked)
+    if section.startswith("bpf_"):
+        return _helper(case, section, asked)
     return (_program_type if case.phase is Phase.LOAD else _attach_type)(case, section, asked)
 
 

@@ -38,6 +38,8 @@ def found(cause: str, subject: str, **more: Any) -> list[str]:
         ("prog-type-missing", "lirc_mode2", []),
         ("config-disabled", "lirc_mode2", []),
         ("config-disabled", "kprobe.multi/f", []),
+        ("config-disabled", "bpf_override_return", []),
+        ("config-disabled", "bpf_loop", ["config-disabled: no option of the build switches loop off"]),
         ("config-disabled", "xdp.frags", ["config-disabled: no option of the build switches BPF_XDP off"]),
         ("kfunc-missing", "bpf_a", ["kfunc-missing: the build has bpf_a"]),
         ("kfunc-missing", "bpf_ct", []),

@@ -906,6 +906,24 @@ FORGED = (
     "x\ncalling kernel function bpf_x is not allowed\n",
     "x': bad map relo against 'm' in section 'maps",
     "x\rlibbpf: failed to open system Kconfig",
+    "x\nelf: endianness mismatch",
+    "x': no BTF-based attach target is specified",
+    "x\nprog 'y': attach program FD is not set\n",
+    """x': SEC("struct_ops") program isn't referenced anywhere""",
+    "x\nfailed to resolve CO-RE relocation <byte_off> [1] struct t.f",
+    "x\nextern (func ksym) 'y': func_proto [1] incompatible with z",
+    "x\nextern 'y' (strong): not resolved\n",
+    "x\nmap 'y': failed to create: z",
+    "x': failed to find kernel BTF type ID of 'y': -3",
+    "x\ninvalid func unknown#181\n",
+    "x\nunknown func bpf_loop#181\n",
+    "x\ncannot call GPL-restricted function",
+    "x\nBPF program is too large",
+    "BTF is required, but is missing or corrupted",
+    "x\nusdt: failed to find USDT support BPF maps",
+    "x\nError loading .BTF into kernel: -22. BTF is mandatory, can't proceed.\n",
+    "x\npermission error while running as root; try raising 'ulimit -l'",
+    "x\nlibbpf: vmlinux BTF is not found",
 )
 
 
@@ -918,6 +936,16 @@ def test_no_cause_by_name(name: str) -> None:
     found = classify(report(own), facts, AttachMode.ATTACH)
     assert (found.answer, found.cause) == (Answer.INCOMPATIBLE, "object-malformed")
     assert "its name is not of letters" in found.sentence
+
+
+@pytest.mark.parametrize("words", FORGED)
+def test_no_cause_by_source_line(words: str) -> None:
+    """A source line that holds line ends, which a verifier quotes as they are, makes no cause."""
+    end = "R1 type=ctx expected=fp\nprocessed 3 insns (limit 1000000)\n"
+    log = f"0: (b7) r0 = 0\n; x\n{words}\n1: (85) call bpf_map_lookup_elem#1\n{end}"
+    facts = replace(FACTS, odd=(f"x\n{words}",))
+    found = classify(report(refused(22, log, FAILED), guest={"btf": False}), facts, AttachMode.ATTACH)
+    assert found.cause == "verifier-type"
 
 
 @pytest.mark.parametrize("name", ["pass_all", "fifteen_letters$", "a.b"])
@@ -950,3 +978,22 @@ def test_relocations_that_were_not_told() -> None:
     given = replace(report(program()), relocations_cut=True)
     notes = classify(given, FACTS, AttachMode.ATTACH).notes
     assert "there are more CO-RE relocations than could be told: 0 are" in notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "cause"),
+    [
+        ("kprobe", {"CONFIG_NET": "y"}, "config-disabled"),
+        ("kprobe", {"CONFIG_BPF_KPROBE_OVERRIDE": "y"}, "helper-not-allowed"),
+        ("kprobe", None, "helper-not-allowed"),
+        ("xdp", {"CONFIG_NET": "y"}, "helper-not-allowed"),
+    ],
+)
+def test_helper_behind_an_option(kind: str, options: dict[str, str] | None, cause: str) -> None:
+    """A helper that a type gets with an option only is compiled out where it is off, and not given to other types."""
+    build = replace(HAS, helpers={"override_return": 58}, options=options)
+    log = "1: (85) call bpf_override_return#58\nunknown func bpf_override_return#58\nprocessed 2 insns\n"
+    given = report(refused(22, log, FAILED, type=kind))
+    found = classify(given, FACTS, AttachMode.ATTACH, build=build)
+    assert found.cause == cause
+    assert ("CONFIG_BPF_KPROBE_OVERRIDE" in found.sentence + found.hint) is (cause == "config-disabled")
