@@ -15,7 +15,7 @@ from typing import Any
 from bpfcompat import inventoried
 from bpfcompat.as_declared import named
 from bpfcompat.builds import Build
-from bpfcompat.causes import Certainty, Finding, Phase, clip, suggestion
+from bpfcompat.causes import Certainty, Finding, Phase, clip, reason, suggestion
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.fixes import Ground, fixes
 from bpfcompat.inventoried import Here
@@ -293,6 +293,7 @@ def _ground(refusal: Refusal, subject: Subject, here: Here, hint: str) -> Ground
         option=here.option,
         home=case.homes.get(subject.kfunc, ""),
         said=suggestion(case.verifier),
+        reason=reason(case.verifier),
         hint=hint,
     )
 

@@ -5,6 +5,7 @@ nothing on newer kernels (a guard, a flavour) stands before one that gives somet
 for another kernel.  Pure.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ class Ground:
     """What a proposal may lean on; "" or None where it is not known.
 
     `section` is without its leading `?`.  `since` is the first upstream release with what is missing; `option` what
-    switches it off in this kernel; `home` the module that has the kfunc; `said` the kernel's own suggestion.
+    switches it off in this kernel; `home` the module that has the kfunc; `said` the kernel's own suggestion, `reason`
+    its deciding line.
     """
 
     slug: str
@@ -39,6 +41,7 @@ class Ground:
     option: str = ""
     home: str = ""
     said: str = ""
+    reason: str = ""
     hint: str = ""
 
     @property
@@ -110,6 +113,10 @@ def _autoload_off(g: Ground) -> str:
 
 def _is_field(g: Ground) -> bool:
     return "." in g.spec and "::" not in g.spec
+
+
+def _worded(words: str) -> Callable[[Ground], bool]:
+    return lambda g: re.match(words, g.reason) is not None
 
 
 _CORE, _TARGET, _KFUNC = ("core-relocation-unresolved",), ("attach-target-missing",), ("kfunc-missing",)
@@ -225,11 +232,34 @@ FIXES: Sequence[Fix] = (
         lambda g: "let the application look for bpf in /sys/kernel/security/lsm, and say so where it is not: "
         "attaching succeeds all the same",
     ),
+    Fix(
+        ("verifier-type",),
+        _worded(r"access beyond (struct|the end)|(struct|union) [^\s']{1,128} doesn't have field at offset \d"),
+        lambda g: "an offset is compiled in that this kernel's structure does not have: read the field by CO-RE, "
+        "`BPF_CORE_READ()`, or with `__attribute__((preserve_access_index))` on the structure",
+    ),
+    Fix(
+        ("verifier-rejected",),
+        _worded(r"[a-z ]{1,40} cannot use bpf_spin_lock yet"),
+        lambda g: "use an atomic, such as `__sync_fetch_and_add()`, or a per-CPU map in this type of program, which "
+        "may not take a bpf_spin_lock here",
+    ),
+    Fix(
+        ("verifier-rejected",),
+        _worded(r"[^\s']{1,128}\(\) is not modifiable"),
+        lambda g: "take fentry or fexit, which only look; fmod_ret is for functions that this kernel marks for error "
+        "injection, and for security_ hooks",
+    ),
     Fix(("verifier-bounds",), lambda g: not g.said and bool(g.hint), lambda g: g.hint),
     Fix(
-        ("verifier-rejected", "verifier-bounds"),
+        ("verifier-bounds",),
         lambda g: not g.said,
         lambda g: "read the log from the source line above the reason; a check the compiler moved away is kept by "
         "`barrier_var()` or a bounded mask (`x &= MASK`) right before the access",
+    ),
+    Fix(
+        ("verifier-rejected",),
+        lambda g: not g.said,
+        lambda g: "read the log from the source line above the reason",
     ),
 )  # fmt: skip

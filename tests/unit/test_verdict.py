@@ -103,6 +103,7 @@ OTHER_KFUNC = "extern (func ksym) 'scx_go': func_proto [6] incompatible with vml
 NO_KFUNC = "extern (func ksym) 'bpf_strcmp': not found in kernel or module BTFs\n"
 NO_BTF_ID = "prog 'one': failed to find kernel BTF type ID of 'do_unlinkat': -ESRCH\n"
 NO_MAP = "map 'events': failed to create: -EINVAL\n"
+GPL_KFUNC = "cannot call kernel function from non-GPL compatible program\nprocessed 0 insns\n"
 GPL = "3: (85) call bpf_trace_printk#6\ncannot call GPL-restricted function from non-GPL compatible program\n"
 OLD = "number of funcs in func_info doesn't match number of subprogs\nprocessed 0 insns (limit 1000000)\n"
 
@@ -360,6 +361,7 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
         FACTS,
     ),
     ("licence-refused", "'MIT'", report(refused(22, GPL)), replace(FACTS, licence="MIT")),
+    ("licence-refused", "'MIT'", report(refused(22, GPL_KFUNC)), replace(FACTS, licence="MIT")),
     ("permission", "lockdown is integrity", report(refused(1, "", FAILED), guest={"lockdown": "integrity"}), FACTS),
     *(
         (cause, words, report(refused(number, f"1: (71) r1 = *(u8 *)(r1 +0)\n{words}\n")), FACTS)
@@ -391,6 +393,8 @@ MADE: list[tuple[str, str, Report, ObjectFacts | str]] = [
             ("verifier-loop", 22, "back-edge from insn 5 to 2"),
             ("verifier-type", 13, "R1 type=inv expected=fp, pkt, pkt_meta, map_key, map_value"),
             ("verifier-type", 13, "R2 invalid mem access 'scalar'"),
+            ("verifier-type", 13, "access beyond struct list_head at off 24 size 8"),
+            ("verifier-type", 13, "struct flow_offload_tuple doesn't have field at offset 50"),
             ("isa-unsupported", 22, "unknown opcode 06"),
             ("isa-unsupported", 22, "BPF_ALU uses reserved fields"),
             ("verifier-rejected", 22, "something that nobody has a row for"),
