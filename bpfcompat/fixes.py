@@ -111,6 +111,11 @@ def _autoload_off(g: Ground) -> str:
     return f'turn the program off{below}: `SEC("?{g.section}")`, and bpf_program__set_autoload() where it works'
 
 
+def _is_struct_ops(g: Ground) -> bool:
+    """The autoload of such programs follows the maps that call them: bpf_object_adjust_struct_ops_autoload()."""
+    return g.family.partition(".")[0] == "struct_ops"
+
+
 def _is_field(g: Ground) -> bool:
     return "." in g.spec and "::" not in g.spec
 
@@ -121,6 +126,10 @@ def _worded(words: str) -> Callable[[Ground], bool]:
 
 _CORE, _TARGET, _KFUNC = ("core-relocation-unresolved",), ("attach-target-missing",), ("kfunc-missing",)
 _ATTACH = ("attach-type-missing", "config-disabled")
+_OPTIONAL = (
+    "prog-type-missing", "attach-type-missing", "config-disabled", "helper-missing", "attach-target-missing",
+    "kfunc-missing", "helper-not-allowed",
+)  # fmt: skip
 
 FIXES: Sequence[Fix] = (
     Fix(("verifier-",), lambda g: bool(g.said), lambda g: f"the verifier's own suggestion: {g.said}"),
@@ -210,14 +219,27 @@ FIXES: Sequence[Fix] = (
         lambda g: "attach to a clsact qdisc (bpf_tc_attach) on such kernels",
     ),
     Fix(
-        ("map-type-missing", "prog-type-missing", "attach-type-missing", "config-disabled", "kernel-btf-absent"),
+        _OPTIONAL,
+        _is_struct_ops,
+        lambda g: 'make the map optional that calls the program, `SEC("?.struct_ops.link")`, and '
+        "bpf_map__set_autocreate() where it works: libbpf loads no program that only such maps call",
+    ),
+    Fix(
+        (*_TARGET, "helper-missing", "kfunc-missing", "helper-not-allowed"),
+        lambda g: _is_struct_ops(g) and not g.option,
+        lambda g: "where the kernel has the struct, and only not this member: set the member to NULL before loading"
+        if g.slug in _TARGET
+        else "or leave only this program out: set its member of the map to NULL before loading",
+    ),
+    Fix(
+        ("map-type-missing", "prog-type-missing", "attach-type-missing", "config-disabled", "kernel-btf-absent",
+         "attach-target-missing"),
         lambda g: bool(g.option),
         lambda g: f"use a kernel with {g.option}=y: this one was built without",
     ),
     Fix(
-        ("prog-type-missing", "attach-type-missing", "config-disabled", "helper-missing", "attach-target-missing",
-         "kfunc-missing", "helper-not-allowed"),
-        lambda g: bool(g.section),
+        _OPTIONAL,
+        lambda g: bool(g.section) and not _is_struct_ops(g),
         _autoload_off,
     ),
     Fix(

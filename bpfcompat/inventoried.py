@@ -17,6 +17,7 @@ from bpfcompat.causes import (
     attach_since,
     clip,
     missing_type,
+    older,
     section_since,
 )
 from bpfcompat.likeness import renamed, similar
@@ -175,11 +176,16 @@ def _relocation(_case: Case, spec: str, asked: Asked) -> Here:
     return Here(tuple(lines), Certainty.PROVEN, "both BTFs say it", near=found, closest=found.closest)
 
 
+# Kinds of struct_ops that an option compiles in, with the first upstream release: 'n' says nothing of an older kernel.
+# Commit f0e1a0643a59 ("sched_ext: Implement BPF extensible scheduler class") (in v6.12)
+_STRUCT_OPS = {"sched_ext_ops": ("CONFIG_SCHED_CLASS_EXT", "6.12")}
 _BY_FUNCTION = ("kprobe", "kretprobe", "ksyscall", "kretsyscall", "fentry", "fexit", "fmod_ret", "fsession")
 
 
 def _target(case: Case, name: str, asked: Asked) -> Here:
     family = (case.program.section if case.program else "").removeprefix("?").partition("/")[0].partition(".")[0]
+    if family == "struct_ops":
+        return _struct_ops(name, asked.build)
     if family not in _BY_FUNCTION or not re.fullmatch(r"[\w.]{3,128}", name):
         return Here()
     close = asked.functions(name)
@@ -189,6 +195,16 @@ def _target(case: Case, name: str, asked: Asked) -> Here:
     lines = (f"closest functions: {', '.join(close)}",) if close else ()
     kin = tuple(n for n in close if name in n or n == renamed(name, close))
     return Here(lines, closest=kin)
+
+
+def _struct_ops(name: str, build: Build | None) -> Here:
+    option, since = _STRUCT_OPS.get(name, ("", ""))
+    off = build is not None and option and build.option(option) == "n" and not older({"release": build.release}, since)
+    source = _TABLE if since else ""
+    if not off:
+        return Here(since=since, since_source=source)
+    line = f"switched off: {option} is not set, which brings {name}"
+    return Here((line,), Certainty.PROVEN, _PROVEN, since, source, option)
 
 
 def _btf(_case: Case, _name: str, asked: Asked) -> Here:

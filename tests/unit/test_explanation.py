@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from bench.labels.score import Asked
+from bpfcompat import causes
 from bpfcompat.builds import Build
-from bpfcompat.causes import CAUSES, Certainty
+from bpfcompat.causes import CAUSES, Certainty, Phase
 from bpfcompat.elf import facts_from_json
 from bpfcompat.explanation import (
     BESIDE,
@@ -25,7 +26,7 @@ from bpfcompat.explanation import (
 from bpfcompat.model import Answer, AttachMode
 from bpfcompat.nearby import Near
 from bpfcompat.telling import as_text
-from bpfcompat.verdict import SLUGS, refusal_of
+from bpfcompat.verdict import SLUGS, Refusal, refusal_of
 from bpfcompat.wire import report_from_json
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "verdicts"
@@ -124,6 +125,23 @@ def test_an_inventory_proves() -> None:
     assert (before.confidence, after.confidence) == (Certainty.INFERRED, Certainty.PROVEN)
     assert "BPF_MAP_TYPE_TASK_STORAGE is not among the 1 map types" in after.on_this_kernel[0]
     assert after.since == "5.11"
+
+
+@pytest.mark.parametrize(("release", "option"), [("6.12.1", "CONFIG_SCHED_CLASS_EXT"), ("6.1.0", "")])
+def test_a_scheduler_that_is_compiled_out(release: str, option: str) -> None:
+    """A build without sched_ext is told by its option; a kernel older than the option is not said to lack it."""
+    words = "struct_ops init_kern: struct sched_ext_ops is not found in kernel BTF\n"
+    given = known("many@debian-11")
+    assert given.refusal is not None
+    case = replace(given.refusal.case, phase=Phase.LOAD, errno=3, libbpf=words, verifier="")
+    assert case.program is not None
+    case = replace(case, program=replace(case.program, name="on_init", section="struct_ops.s/init", type="struct_ops"))
+    refusal = Refusal(case, *causes.explain(case))
+    build = replace(BUILD, release=release, options={})
+    found = explain(replace(given, refusal=refusal, program="on_init", build=build))
+    assert (found.slug, found.since) == ("attach-target-missing", "6.12")
+    assert [option in line for line in found.on_this_kernel] == ([True] if option else [])
+    assert any("SCHED_CLASS_EXT=y" in text for text in found.fix) == bool(option)
 
 
 def test_an_inventory_contradicts() -> None:

@@ -26,3 +26,13 @@ def test_a_mask_for_bounds() -> None:
     """For an access out of bounds the row's own advice comes first, then how to keep a check."""
     found = fixes(Ground("verifier-bounds", reason="R1 offset is outside of the packet", hint="check it"))
     assert found[0] == "check it" and "barrier_var" in found[1]
+
+
+@pytest.mark.parametrize("section", ["struct_ops.s/init", "struct_ops/running"])
+def test_struct_ops_hangs_on_its_map(section: str) -> None:
+    """An optional program of struct_ops is loaded all the same where its map is made: the map is to be optional."""
+    found = fixes(Ground("attach-target-missing", section=section, target="sched_ext_ops"))
+    assert '`SEC("?.struct_ops.link")`' in found[0] and "NULL" in found[1]
+    off = fixes(Ground("attach-target-missing", section=section, target="sched_ext_ops", option="CONFIG_X"))
+    assert off[0] == found[0] and "CONFIG_X=y" in off[1]
+    assert not any(f"?{section}" in text for text in (*found, *off))
