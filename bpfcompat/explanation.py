@@ -17,7 +17,7 @@ from bpfcompat.as_declared import named
 from bpfcompat.builds import Build
 from bpfcompat.causes import Certainty, Finding, Phase, clip, reason, suggestion
 from bpfcompat.digest import canonical, digest_bytes
-from bpfcompat.fixes import Ground, fixes
+from bpfcompat.fixes import MOST, Ground, fixes
 from bpfcompat.inventoried import Here
 from bpfcompat.model import Answer, Report, Verdict
 from bpfcompat.nearby import Near
@@ -186,12 +186,18 @@ def explain(known: Known) -> Explanation:
         source=_source(known),
         nearest_pass=nearest_pass(known.results, known.kernel),
         evidence=_evidence(known, told),
-        fix=tuple(named(text, known.object) for text in _proposed(told, ground, known)),
+        fix=tuple(named(text, known.object) for text in _fix(known, ground)),
         others=tuple(_others(known))[:MAX_OTHERS],
         notes=tuple(named(note, known.object) for note in known.verdict.notes),
         report=known.report_digest,
         reproduce=again(f"{known.object}@{known.kernel}"),
     )
+
+
+def _fix(known: Known, ground: Ground) -> tuple[str, ...]:
+    """The proposals; a program that nothing calls does nothing, so that what wakes it comes before all others."""
+    waking = fixes(Ground("lsm-inactive")) if _inactive(known) else ()
+    return (*waking, *(fixes(ground) if ground.slug else ()))[:MOST]
 
 
 def _inactive(known: Known) -> bool:
@@ -226,12 +232,6 @@ def _told(known: Known) -> _Told:
                      Certainty.PROVEN)  # fmt: skip
     sure = BESIDE.get(verdict.cause, Certainty.PROVEN)
     return _Told(verdict.cause, verdict.answer, verdict.sentence, verdict.evidence, verdict.errno, verdict.hint, sure)
-
-
-def _proposed(told: _Told, ground: Ground, known: Known) -> tuple[str, ...]:
-    if told.slug:
-        return fixes(ground)
-    return fixes(Ground("lsm-inactive")) if _inactive(known) else ()
 
 
 def _certainty(told: _Told, here: Here) -> tuple[Certainty, str]:

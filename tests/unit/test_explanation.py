@@ -197,6 +197,16 @@ def test_inactive_lsm_says_what_to_change() -> None:
     assert explain(replace(given, verdict=replace(given.verdict, notes=()))).fix == ()
 
 
+def test_inactive_lsm_comes_first() -> None:
+    """Where a behaviour test failed and an LSM program is never called, what wakes the program is advised first."""
+    given = known("lsm@debian-11")
+    failed = replace(given.verdict, answer=FAILS, cause="behaviour-failed", hint="compare what was expected and got")
+    assert given.verdict.notes
+    found = explain(replace(given, verdict=failed)).fix
+    assert "lsm=…,bpf" in found[0] and found[-1] == "compare what was expected and got"
+    assert explain(replace(given, verdict=replace(failed, notes=()))).fix == (failed.hint,)
+
+
 def test_one_program() -> None:
     """A program that is asked for by name is explained as it was asked alone, also one that loads."""
     given = known("many@debian-11")
