@@ -822,7 +822,8 @@ def _helper_not_allowed(case: Case) -> Finding | None:
 
 def _licence_refused(case: Case) -> Finding | None:
     said = case.find(
-        r"^(?:cannot call GPL-restricted function|(?!;)[^'\n]{0,200}?(?:GPL-only|must have a GPL compatible license)).*$"
+        r"^(?:cannot call GPL-restricted function"
+        r"|(?!;)[^'\n]{0,200}?(?:GPL-only|must have a GPL compatible license)).*$"
     ) or case.find(r"^(?:libbpf: )?cannot call kernel function from non-GPL compatible program$")
     if not said or case.errno not in (errno.EINVAL, errno.EACCES, errno.EPERM):
         return None
