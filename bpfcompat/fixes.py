@@ -267,10 +267,28 @@ FIXES: Sequence[Fix] = (
         "may not take a bpf_spin_lock here",
     ),
     Fix(
+        ("verifier-sleepable",),
+        lambda g: g.family == "fmod_ret.s",
+        lambda g: 'take fentry or fexit, without ".s": fmod_ret too is only for functions that this kernel marks for '
+        "error injection, and for security_ hooks",
+    ),
+    Fix(
+        ("verifier-sleepable",),
+        lambda g: g.family.startswith(("uprobe.", "uretprobe.")) and g.family not in ("uprobe.s", "uretprobe.s"),
+        lambda g: 'attach a plain uprobe at each place, without ".s", where the kernel lacks this way to attach too',
+    ),
+    Fix(("verifier-sleepable",), lambda g: not g.said and g.family != "fmod_ret.s" and bool(g.hint), lambda g: g.hint),
+    Fix(
         ("verifier-rejected",),
-        _worded(r"[^\s']{1,128}\(\) is not modifiable"),
+        _worded(r"[^\s']{1,128} is not modifiable"),
         lambda g: "take fentry or fexit, which only look; fmod_ret is for functions that this kernel marks for error "
         "injection, and for security_ hooks",
+    ),
+    Fix(
+        ("verifier-sleepable", "verifier-rejected"),
+        lambda g: bool(g.option),
+        lambda g: f"use a kernel with {g.option}=y, where the function is marked for error injection as system calls "
+        "are: this one was built without",
     ),
     Fix(("verifier-bounds",), lambda g: not g.said and bool(g.hint), lambda g: g.hint),
     Fix(

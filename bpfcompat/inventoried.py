@@ -18,6 +18,7 @@ from bpfcompat.causes import (
     clip,
     missing_type,
     older,
+    reason,
     section_since,
 )
 from bpfcompat.likeness import renamed, similar
@@ -207,6 +208,17 @@ def _struct_ops(name: str, build: Build | None) -> Here:
     return Here((line,), Certainty.PROVEN, _PROVEN, since, source, option)
 
 
+def _injection(case: Case, _name: str, asked: Asked) -> Here:
+    """Functions that may sleep, or be modified, are those on the list of error injection: kernel/bpf/verifier.c."""
+    option, said = "CONFIG_FUNCTION_ERROR_INJECTION", reason(case.verifier)
+    listed = re.match(r"[^\s']{1,128} is not (sleepable|modifiable)$", said)
+    if not listed or not case.program or case.program.type != "tracing" or asked.build is None:
+        return Here()
+    if asked.build.option(option) != "n":
+        return Here()
+    return Here((f"switched off: {option} is not set, so no function is listed as {listed[1]}",), option=option)
+
+
 def _btf(_case: Case, _name: str, asked: Asked) -> Here:
     build, option = asked.build, "CONFIG_DEBUG_INFO_BTF"
     if build is None or build.option(option) != "n":
@@ -251,4 +263,6 @@ _ROWS: Mapping[str, Callable[[Case, str, Asked], Here]] = {
     "extern-unresolved": _extern,
     "permission": _permission,
     "loader-unsupported": _old_loader,
+    "verifier-sleepable": _injection,
+    "verifier-rejected": _injection,
 }

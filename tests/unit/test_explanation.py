@@ -144,6 +144,14 @@ def test_a_scheduler_that_is_compiled_out(release: str, option: str) -> None:
     assert any("SCHED_CLASS_EXT=y" in text for text in found.fix) == bool(option)
 
 
+@pytest.mark.parametrize(("value", "named"), [({}, True), ({"CONFIG_FUNCTION_ERROR_INJECTION": "y"}, False)])
+def test_what_may_sleep_is_listed(value: dict[str, str], named: bool) -> None:
+    """Without error injection no function is listed that may sleep: the option is named, and only where it is off."""
+    found = explained("tracing_sleepable@debian-13", build=replace(BUILD, options=value))
+    assert any("CONFIG_FUNCTION_ERROR_INJECTION" in line for line in found.on_this_kernel) == named
+    assert any("CONFIG_FUNCTION_ERROR_INJECTION=y" in text for text in found.fix) == named
+
+
 def test_an_inventory_contradicts() -> None:
     """A build that has what is said to be missing makes the cause a guess; the cause stays, and the reader is told."""
     build = replace(BUILD, map_types={"BPF_MAP_TYPE_TASK_STORAGE": 29})

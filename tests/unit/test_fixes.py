@@ -36,3 +36,17 @@ def test_struct_ops_hangs_on_its_map(section: str) -> None:
     off = fixes(Ground("attach-target-missing", section=section, target="sched_ext_ops", option="CONFIG_X"))
     assert off[0] == found[0] and "CONFIG_X=y" in off[1]
     assert not any(f"?{section}" in text for text in (*found, *off))
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("fmod_ret.s/x", "take fentry or fexit"),
+        ("uprobe.session.s//bin/x:f", "a plain uprobe"),
+        ("fentry.s/x", "drop it"),
+        ("uprobe.s//bin/x:f", "drop it"),
+    ],
+)
+def test_what_to_do_without_sleep(section: str, words: str) -> None:
+    """Dropping the ".s" is first only where the section without it may well attach."""
+    assert words in fixes(Ground("verifier-sleepable", section=section, hint="drop it"))[0]
