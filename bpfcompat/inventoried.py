@@ -209,14 +209,14 @@ def _struct_ops(name: str, build: Build | None) -> Here:
 
 
 def _injection(case: Case, _name: str, asked: Asked) -> Here:
-    """Functions that may sleep, or be modified, are those on the list of error injection: kernel/bpf/verifier.c."""
+    """The list of error injection holds functions that may sleep, or be modified; newer kernels know more of them."""
     option, said = "CONFIG_FUNCTION_ERROR_INJECTION", reason(case.verifier)
     listed = re.match(r"[^\s']{1,128} is not (sleepable|modifiable)$", said)
     if not listed or not case.program or case.program.type != "tracing" or asked.build is None:
         return Here()
     if asked.build.option(option) != "n":
         return Here()
-    return Here((f"switched off: {option} is not set, so no function is listed as {listed[1]}",), option=option)
+    return Here((f"switched off: {option} is not set, which lists functions as {listed[1]}",), option=option)
 
 
 def _btf(_case: Case, _name: str, asked: Asked) -> Here:

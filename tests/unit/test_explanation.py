@@ -146,7 +146,7 @@ def test_a_scheduler_that_is_compiled_out(release: str, option: str) -> None:
 
 @pytest.mark.parametrize(("value", "named"), [({}, True), ({"CONFIG_FUNCTION_ERROR_INJECTION": "y"}, False)])
 def test_what_may_sleep_is_listed(value: dict[str, str], named: bool) -> None:
-    """Without error injection no function is listed that may sleep: the option is named, and only where it is off."""
+    """Error injection lists functions that may sleep: its option is named, and only where it is off."""
     found = explained("tracing_sleepable@debian-13", build=replace(BUILD, options=value))
     assert any("CONFIG_FUNCTION_ERROR_INJECTION" in line for line in found.on_this_kernel) == named
     assert any("CONFIG_FUNCTION_ERROR_INJECTION=y" in text for text in found.fix) == named
