@@ -135,9 +135,9 @@ def _judged(test: BehaviourTest, report: TestReport) -> TestVerdict:
     if unaskable is not None:
         return TestVerdict(test.name, test.required, Outcome.NOT_ATTEMPTED, (clip(unaskable, 400),))
     wrong = tuple(clip(line, 400) for line in _wrong(test, report))[:MAX_LINES]
-    if not wrong:
-        return TestVerdict(test.name, test.required, Outcome.PASSED)
     lacking = _lacking(test, report)
+    if not wrong and not (lacking and _counts_on_it(test, report)):
+        return TestVerdict(test.name, test.required, Outcome.PASSED)
     if lacking:  # what was not attached did not run: that is no fault of the object's
         return TestVerdict(test.name, test.required, Outcome.NOT_ATTEMPTED, (lacking, *wrong))
     return TestVerdict(test.name, test.required, Outcome.FAILED, wrong)
@@ -178,6 +178,11 @@ def _lacking(test: BehaviourTest, report: TestReport) -> str:
         if wanted and held.attach is not Attach.ATTACHED:
             return clip(f"program '{clip(held.name, 64)}' was not attached: {held.reason}")
     return ""
+
+
+def _counts_on_it(test: BehaviourTest, report: TestReport) -> bool:
+    """True where a test that is met says nothing for what it lacks: it names that program, or none was attached."""
+    return bool(test.programs) or all(held.attach is not Attach.ATTACHED for held in report.programs)
 
 
 NOT_BY_DEFAULT = "not loaded by default"  # validator/behave.c says so of SEC("?…")

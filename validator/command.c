@@ -7,16 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/io.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -223,9 +220,6 @@ static void exec_in_path(char **argv, struct failure *failure)
 	}
 }
 
-/* What reaches QEMU or the validator; a loader needs none of them. */
-static const int withheld[] = { CAP_SYS_RAWIO, CAP_MKNOD, CAP_SYS_BOOT, CAP_SYS_PTRACE };
-
 static void set_limits(void)
 {
 	const struct rlimit none = { 0, 0 };
@@ -236,10 +230,7 @@ static void set_limits(void)
 		perror("validator: oom_score_adj");
 	close(fd);
 	setrlimit(RLIMIT_CORE, &none);
-	iopl(0);
-	report_port(false);
-	for (size_t i = 0; i < COUNT(withheld); i++)
-		prctl(PR_CAPBSET_DROP, withheld[i]);
+	env_withhold();
 }
 
 static void become(struct command *command, int out, int err, int told) __attribute__((noreturn));

@@ -34,6 +34,11 @@ int env_seed(const char *hex);
 /* True when the kernel says which LSMs are active and `bpf` is not among them. */
 bool env_bpf_lsm_inactive(void);
 
+/* Of a process that is to run what others wrote: ports, and the capabilities by which it and all that it starts would
+ * reach QEMU or the validator.
+ */
+void env_withhold(void);
+
 /* Never returns. */
 void env_power_off(void) __attribute__((noreturn));
 

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/io.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -24,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "env.h"
 #include "steps.h"
 #include "target.h"
 
@@ -121,9 +121,7 @@ static int confine(int out, int err)
 	put(GROUP "/cgroup.procs", "0");
 	put("/proc/self/oom_score_adj", "1000");
 	setrlimit(RLIMIT_CORE, &no_core);
-	prctl(PR_CAPBSET_DROP, 22 /* CAP_SYS_BOOT */, 0, 0, 0);
-	iopl(0);
-	report_port(false);
+	env_withhold();
 	setpriority(PRIO_PROCESS, 0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.hostile, pytest.mark.guest]
 @pytest.mark.parametrize("kernel", ["debian-11", "debian-13-backports"])
 def test_attacks(kernel: str, behave: Behave) -> None:  # noqa: F811
     """One guest takes them all one behind the other, and the test behind them passes as if they had never been."""
-    attacks = ("forks", "endless", "leaves", "fill", "hog", "forge")
+    attacks = ("forks", "endless", "leaves", "fill", "hog", "forge", "reach")
     plain = {"do": ["exec"], "maps": ["execs == 1"], "ringbuf": {"map": "events", "at_most": 1}}
     verdict, told = behave(
         "counts", kernel,
@@ -32,3 +32,4 @@ def test_attacks(kernel: str, behave: Behave) -> None:  # noqa: F811
     assert [took[place] for place in ("/x", "/files/x", "/dev/x")] == ["0", "0", "0"]
     assert 0 < int(took["/tmp/x"]) + int(took["/tmp/y"]) <= 16
     assert said["forge"].outcome is Outcome.PASSED
+    assert told["reach"].stdout.text.splitlines() == ["ports 0", "node 0", "init 0"]
