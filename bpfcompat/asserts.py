@@ -28,6 +28,13 @@ def needs_guest(asserts: Asserts, conditions: Conditions) -> bool:
     ) or bool(conditions != PLAIN)
 
 
+# A kernel takes these from a list only if they are built in, and one of those that exclude each other; the list is a
+# wish and an order (Documentation/admin-guide/LSM).  What verdicts hang on, and what nobody knows, has to be active.
+_LEFT_OUT = frozenset((
+    "apparmor", "evm", "ima", "integrity", "ipe", "landlock", "loadpin", "safesetid", "selinux", "smack", "tomoyo", "yama",
+))  # fmt: skip
+
+
 def in_guest(
     asserts: Asserts, conditions: Conditions, hello: Mapping[str, Any], builtin: Collection[str] = ()
 ) -> Iterator[str]:
@@ -43,7 +50,8 @@ def in_guest(
         if asserted and asserted != hello["lockdown"]:
             yield f"lockdown: asserted {asserted}, found {hello['lockdown'] or 'no lockdown in this kernel'}"
     active = hello["lsm"] or []
-    for name in asserts.lsm:
+    in_force = (name for name in conditions.lsm if name not in _LEFT_OUT)
+    for name in dict.fromkeys((*in_force, *asserts.lsm)):
         if name not in active:
             yield f"lsm: asserted {name}, active are {','.join(active) or 'none'}"
     for name, wanted in {**conditions.sysctls, **asserts.sysctls}.items():

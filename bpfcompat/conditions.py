@@ -123,8 +123,8 @@ def _command_line(value: Any, where: str) -> str:
     where = f"{where}: command_line"
     words = value.split() if isinstance(value, str) else []
     fits = isinstance(value, str) and len(value) <= MAX_COMMAND_LINE and value.isascii() and value.isprintable()
-    if not fits or " ".join(words) != value:
-        what = f"words of printable ASCII with one blank between them, at most {MAX_COMMAND_LINE} characters"
+    if not fits or '"' in value or " ".join(words) != value:  # a kernel takes quotes off, and sees another word then
+        what = f"words of printable ASCII without quotes, one blank between them, at most {MAX_COMMAND_LINE} characters"
         raise _not(where, what, value)
     for word in words:
         name = word.partition("=")[0].replace("-", "_") if word != "--" else word

@@ -150,6 +150,8 @@ def _unaskable(test: BehaviourTest, report: TestReport) -> Iterator[str]:
     for step, got in zip(test.steps, report.steps, strict=False):
         if got == ENODEV and step.asked.startswith("packet:"):
             yield f"{clip(step.asked, 60)}: the guest has no such interface"
+        if got == ENOENT and step.errno == "" and step.asked.startswith("exec:"):
+            yield f"{clip(step.asked, 60)}: the guest has no such file"
     if test.run is not None and report.run is not None and report.run.errno in _UNRUNNABLE:
         yield f"BPF_PROG_RUN of {clip(test.run.program, 64)}: {_UNRUNNABLE[report.run.errno]}"
     for check, reading in zip(test.checks, report.readings, strict=True):
@@ -158,6 +160,23 @@ def _unaskable(test: BehaviourTest, report: TestReport) -> Iterator[str]:
     for events, heard in zip(test.events, report.events, strict=True):
         if heard.errno:
             yield f"events of {clip(events.map, 64)}: {errno_name(heard.errno)}: {clip(heard.reason)}"
+    if report.ended is not Ended.TIMED_OUT:
+        yield from _out_of_sight(test, report)
+
+
+def _out_of_sight(test: BehaviourTest, report: TestReport) -> Iterator[str]:
+    """What was expected and is not in the part that is kept of an output may be in the rest: nobody knows."""
+    texts = [("trace", test.trace, report.trace)]
+    if test.command:
+        texts += [("stdout", test.stdout, report.stdout), ("stderr", test.stderr, report.stderr)]
+    for what, wanted, got in texts:
+        for pattern in wanted or ():
+            if got is not None and got.cut and not occurs(pattern, got.text):
+                yield f"{what}: {pattern!r} is not in the {len(got.text)} characters that are kept, and more was said"
+    for events, heard in zip(test.events, report.events, strict=True):
+        for part in events.contains if heard.cut else ():
+            if not any(part in bytes.fromhex(data) for data in heard.first):
+                yield f"events of {clip(events.map, 64)}: {_hex(part.hex())} is in none that is kept, and more came"
 
 
 def _absent(got: Reading) -> bool:

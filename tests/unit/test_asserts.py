@@ -137,3 +137,9 @@ def test_asked_sysctls() -> None:
 def test_options_of_noise() -> None:
     """A config is a stranger's text: what is no option in it is left out."""
     assert options(b"CONFIG_A=y\xff\nCONFIG_B\nCONFIG_=\n CONFIG_C=y\n=\n") == {"CONFIG_A": "y\ufffd", "CONFIG_": ""}
+
+
+def test_condition_that_is_not_in_force() -> None:
+    """An LSM that an entry asks for and that is not active is told, as an assert would; a wish may be left out."""
+    asked = Conditions(lsm=("lockdown", "selinux", "bfp"))
+    assert guest(Asserts(), asked) == ["lsm: asserted bfp, active are lockdown,capability"]

@@ -79,6 +79,7 @@ def test_plain() -> None:
         ({"command_line": "audit=0 -- x"}, "'--': not to be set here"),
         ({"command_line": "lockdown=integrity"}, 'hint: write lockdown = "integrity"'),
         ({"command_line": "lsm=bpf"}, "hint: write lsm = "),
+        ({"command_line": '"lsm=bpf"'}, "without quotes"),
         ({"command_line": "a\nb"}, "words of printable ASCII"),
         ({"command_line": "a  b"}, "one blank between them"),
         ({"command_line": "ä"}, "words of printable ASCII"),
