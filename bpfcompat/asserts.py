@@ -31,7 +31,8 @@ def needs_guest(asserts: Asserts, conditions: Conditions) -> bool:
 # A kernel takes these from a list only if they are built in, and one of those that exclude each other; the list is a
 # wish and an order (Documentation/admin-guide/LSM).  What verdicts hang on, and what nobody knows, has to be active.
 _LEFT_OUT = frozenset((
-    "apparmor", "evm", "ima", "integrity", "ipe", "landlock", "loadpin", "safesetid", "selinux", "smack", "tomoyo", "yama",
+    "apparmor", "evm", "ima", "integrity", "ipe", "landlock", "loadpin", "safesetid", "selinux", "smack", "tomoyo",
+    "yama",
 ))  # fmt: skip
 
 
