@@ -480,11 +480,26 @@ static int prog_type_holds(const char *name, enum bpf_prog_type unused)
 	return type < 0 ? type : libbpf_probe_bpf_prog_type(type, NULL);
 }
 
+/* By a value type that is none, which a kernel with such maps says ENOTSUPP to. libbpf's own probe sets an attribute beside
+ * it that kernels before 6.9 do not know, and takes their EINVAL for a no.
+ */
+static int struct_ops_holds(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_vmlinux_value_type_id = 1);
+	int fd = bpf_map_create(BPF_MAP_TYPE_STRUCT_OPS, NULL, sizeof(int), sizeof(int), 1, &opts);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || errno == 524 /* ENOTSUPP */;
+}
+
 static int map_type_holds(const char *name, enum bpf_prog_type unused)
 {
 	int type = type_named(name, map_word);
 
 	(void)unused;
+	if (type == BPF_MAP_TYPE_STRUCT_OPS)
+		return struct_ops_holds();
 	return type < 0 ? type : libbpf_probe_bpf_map_type(type, NULL);
 }
 
@@ -612,8 +627,10 @@ static int holds(struct work *work, struct bpf_object *obj, const struct group *
 	for (size_t i = 0; i < sizeof(conditions) / sizeof(*conditions); i++) {
 		size_t len = strlen(conditions[i].kind);
 
-		if (!strncmp(one->needs, conditions[i].kind, len))
+		if (!strncmp(one->needs, conditions[i].kind, len)) {
+			said_forget_attempt();
 			return conditions[i].holds(one->needs + len, bpf_program__type(prog));
+		}
 	}
 	return -EINVAL;
 }

@@ -150,6 +150,11 @@ int said_start(void)
 	return 0;
 }
 
+void said_forget_attempt(void)
+{
+	verifier.insns = NULL;
+}
+
 void said_clear(void)
 {
 	libbpf.len = 0;

@@ -13,6 +13,9 @@ int said_start(void);
 /* Forget libbpf's messages so far. */
 void said_clear(void);
 
+/* What libbpf loads next is no second attempt, though it may lie where something lay before: its own errno counts. */
+void said_forget_attempt(void);
+
 /* Forget what libbpf said of other programs, and of relocations: from here on, one is asked alone. */
 void said_of_one(const struct bpf_object *obj, const struct bpf_program *prog);
 

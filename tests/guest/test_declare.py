@@ -1,16 +1,18 @@
 """Declarations in real guests: each example fails without any one of its declarations, and passes with all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bpfcompat.asking import Asker
-from bpfcompat.declared import Alternative, Declared, MapChange
+from bpfcompat.declare import MAP_TYPES, PROGRAM_TYPES
+from bpfcompat.declared import Alternative, Declared, MapChange, VariantGroup
 from bpfcompat.errors import ConfigError
 from bpfcompat.model import Answer, Attach, Report, ShippedFile, Verdict
 from bpfcompat.plan import Matrix, Pair
+from bpfcompat.since import full_name
 from tests.guest.conftest import absent
 
 pytestmark = pytest.mark.guest
@@ -233,6 +235,29 @@ def test_no_companion(bench: Bench) -> None:
     changed = tuple(replace(v, companions=()) if v.name == "try" else v for v in own.variants)
     _, verdict = bench.ask("declared_variants", replace(own, variants=changed))
     assert (verdict.answer, verdict.cause, verdict.subject) == (Answer.INCOMPATIBLE, "no-variant", "try")
+
+
+def conditions(kind: str, names: Sequence[str]) -> Declared:
+    """A group for each name, in this order; that none holds is no fault."""
+    groups = (
+        VariantGroup(f"g{n:02}", (Alternative(("loop_old",), f"{kind}:{name}"),), optional=True)
+        for n, name in enumerate(names)
+    )
+    return Declared(variants=tuple(groups))
+
+
+@pytest.mark.parametrize("step", [1, -1], ids=["forwards", "backwards"])
+@pytest.mark.parametrize(("kind", "names"), [("prog-type", PROGRAM_TYPES), ("map-type", MAP_TYPES)])
+def test_conditions_in_any_order(kind: str, names: Sequence[str], step: int, asker: Asker, bench: Bench) -> None:
+    """What a kernel has does not depend on what was asked before: it is what its inventory has, and no option hides."""
+    asked, build = names[::step], asker.build(KERNEL)
+    report, _ = bench.ask("declared_variants", conditions(kind, asked))
+    assert report.declared and build
+    held = {name: v.tried[0].held for name, v in zip(asked, report.declared.variants, strict=True)}
+    part = {"prog-type": "program_types", "map-type": "map_types"}[kind]
+    full = {name: full_name(part, name) for name in asked}
+    there = {n: full[n] in build.names(part) and not build.switched_off(part, full[n]) for n in asked}
+    assert held == there
 
 
 def test_optional_group(bench: Bench) -> None:
