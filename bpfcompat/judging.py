@@ -134,7 +134,11 @@ def _judged(test: BehaviourTest, report: TestReport) -> TestVerdict:
     unaskable = next(_unaskable(test, report), None)
     if unaskable is not None:
         return TestVerdict(test.name, test.required, Outcome.NOT_ATTEMPTED, (clip(unaskable, 400),))
-    wrong = tuple(clip(line, 400) for line in _wrong(test, report))[:MAX_LINES]
+    wrong = tuple(clip(line, 400) for line in _wrong(test, report))
+    unseen = tuple(clip(line, 400) for line in _out_of_sight(test, report))
+    if unseen and len(unseen) == len(wrong):  # each of these is one of those
+        return TestVerdict(test.name, test.required, Outcome.NOT_ATTEMPTED, unseen[:MAX_LINES])
+    wrong = wrong[:MAX_LINES]
     lacking = _lacking(test, report)
     if not wrong and not (lacking and _counts_on_it(test, report)):
         return TestVerdict(test.name, test.required, Outcome.PASSED)
@@ -160,8 +164,6 @@ def _unaskable(test: BehaviourTest, report: TestReport) -> Iterator[str]:
     for events, heard in zip(test.events, report.events, strict=True):
         if heard.errno:
             yield f"events of {clip(events.map, 64)}: {errno_name(heard.errno)}: {clip(heard.reason)}"
-    if report.ended is not Ended.TIMED_OUT:
-        yield from _out_of_sight(test, report)
 
 
 def _out_of_sight(test: BehaviourTest, report: TestReport) -> Iterator[str]:
@@ -173,6 +175,9 @@ def _out_of_sight(test: BehaviourTest, report: TestReport) -> Iterator[str]:
         for pattern in wanted or ():
             if got is not None and got.cut and not occurs(pattern, got.text):
                 yield f"{what}: {pattern!r} is not in the {len(got.text)} characters that are kept, and more was said"
+    for check, reading in zip(test.checks, report.readings, strict=True):
+        if reading.cut and any(_wrong_reading(check, reading)):
+            yield f"{check.text}: the value is longer than what is kept of it"
     for events, heard in zip(test.events, report.events, strict=True):
         for part in events.contains if heard.cut else ():
             if not any(part in bytes.fromhex(data) for data in heard.first):
@@ -196,12 +201,16 @@ def _lacking(test: BehaviourTest, report: TestReport) -> str:
         wanted = held.name in test.programs if test.programs else held.reason != NOT_BY_DEFAULT
         if wanted and held.attach is not Attach.ATTACHED:
             return clip(f"program '{clip(held.name, 64)}' was not attached: {held.reason}")
-    return ""
+    return "" if _is_any_attached(report) else "no program of the object was attached"
 
 
 def _counts_on_it(test: BehaviourTest, report: TestReport) -> bool:
     """True where a test that is met says nothing for what it lacks: it names that program, or none was attached."""
-    return bool(test.programs) or all(held.attach is not Attach.ATTACHED for held in report.programs)
+    return bool(test.programs) or not _is_any_attached(report)
+
+
+def _is_any_attached(report: TestReport) -> bool:
+    return any(held.attach is Attach.ATTACHED for held in report.programs)
 
 
 NOT_BY_DEFAULT = "not loaded by default"  # validator/behave.c says so of SEC("?…")

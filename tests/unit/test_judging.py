@@ -132,7 +132,16 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], Outcome, str]] = [
     ("names a program that is none", {"trace": "x", "programs": ["two"]}, {"trace": Log("")}, NOT,
      "no program 'two'"),
     ("an optional program may be missing", {"trace": "x"},
-     {"programs": (replace(SKIPPED, reason=judging.NOT_BY_DEFAULT),), "trace": Log("")}, NO, "trace: expected"),
+     {"programs": (replace(SKIPPED, reason=judging.NOT_BY_DEFAULT), replace(ATTACHED, name="two")), "trace": Log("")},
+     NO, "trace: expected"),
+    ("only an optional one, and it is missing", {"trace": "x"},
+     {"programs": (replace(SKIPPED, reason=judging.NOT_BY_DEFAULT),), "trace": Log("x")}, NOT, "no program of the"),
+    ("has no program", {"trace": "x"}, {"programs": (), "trace": Log("x")}, NOT, "no program of the object"),
+    ("a value out of sight", {"maps": ["m contains hex:ff"]},
+     {"readings": (Reading(0, "", False, True, ("00" * 1024,)),)}, NOT,
+     "the value is longer than what is kept of it"),
+    ("out of sight, and wrong beside", {"command": ["./p"], "stdout": ["a*c"]},
+     {"exit": 3, "stdout": Log("ca", True)}, NO, "expected exit 0, got exit 3"),
 ]  # fmt: skip
 
 
