@@ -22,6 +22,7 @@ from bpfcompat.errors import GuestError, StoreError
 from bpfcompat.model import AttachMode, Cost, Ending, Fate, GuestRun, Report, Verdict
 from bpfcompat.plan import Pair
 from bpfcompat.realise import Made, Workshop
+from bpfcompat.seats import ONE, Seats, Worth
 from bpfcompat.store import Entry
 
 if TYPE_CHECKING:  # what only a run needs that asks or classifies is imported where it is used: a null run is quick
@@ -153,34 +154,75 @@ class Asker(Assurer):
             "qemu": qemu.version if qemu else "",
             "start": "cold" if last.cold else "clone",
             "seconds": round(last.seconds, 3),
+            "guests": last.guests,
             "attempts": len(attempts),
             "deaths": [str(a.error.death) for a in attempts if a.error is not None],
             "console_cut": bool(last.ended and last.ended.console.cut),
         }
 
     def attempt(self, pair: Pair, cold: bool) -> Attempt:
-        """Ask one guest."""
+        """Ask a guest; several that are thawed, if there is room for them and the object is worth it."""
+        with self.seats.taken(ONE if cold else self._worth(pair.object)) as count:
+            return (self._shared(pair, count) if count > 1 else None) or self._alone(pair, cold)
+
+    @property
+    def seats(self) -> Seats:
+        """The places for this run's guests."""
+        most, patient = self.shop.config.workers, self.shop.config.patient_workers
+        return self.planned("seats", lambda: Seats(most, patient))
+
+    def _worth(self, name: str) -> Worth:
+        spec = self.shop.matrix.objects[name]
+        if spec.command:
+            return ONE
+        from bpfcompat import shards
+
+        return self.planned(
+            f"worth:{name}", lambda: shards.worth(self.shop.store.read(self.object(name)), spec.attach.attaches)
+        )
+
+    def _shared(self, pair: Pair, count: int) -> Attempt | None:
+        """Ask so many guests for a part each; None where their parts make no whole, and that is said."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from bpfcompat.trying import Attempt
+
+        nonces = [secrets.token_hex(16) for _ in range(count)]
+        try:
+            with ThreadPoolExecutor(count) as pool:
+                every = list(pool.map(lambda n: self._ask(pair, nonces[n], False, (n, count)), range(count)))
+            splat = next((ended.splats[0] for ended in every if ended.splats), "")
+            if splat:
+                raise GuestError(f"guest: the kernel complained: {splat}")
+            report = self._told(pair, every, nonces)
+        except GuestError as error:
+            self.shop.voice.say(f"   probe:{pair}: of {count} guests that shared it: {error.message}; asking one")
+            return None
+        return Attempt(False, report, every[0], seconds=max(e.seconds for e in every), guests=count)
+
+    def _alone(self, pair: Pair, cold: bool) -> Attempt:
         from bpfcompat.trying import Attempt
 
         nonce, began = secrets.token_hex(16), time.monotonic()
         try:
             ended = self._ask(pair, nonce, cold)
-            report = self._told(pair, ended, nonce)
+            report = self._told(pair, [ended], [nonce])
         except GuestError as error:
             return self._lost(pair, error, nonce, cold, time.monotonic() - began)
         fate = Ending(Fate.SPLAT, "object", "", ended.splats, 1) if ended.splats else None
         return Attempt(cold, report, ended, fate=fate, seconds=ended.seconds)
 
-    def _told(self, pair: Pair, ended: Ended, nonce: str) -> Report:
-        """The report of a guest that came to its end; GuestError where it is none."""
+    def _told(self, pair: Pair, every: Sequence[Ended], nonces: Sequence[str]) -> Report:
+        """The report of a guest that came to its end, or of several; GuestError where it is none."""
         from bpfcompat import wire
         from bpfcompat.guest import broken
 
         declared, log_max = bool(self.shop.matrix.objects[pair.object].declared), self._log_max
         try:
-            report = wire.parse(ended.report, nonce, declared, log_max)
+            said = [(ended.report, nonce) for ended, nonce in zip(every, nonces, strict=True)]
+            report = wire.parse_shards(said, declared, log_max)
         except GuestError as error:
-            raise broken(ended, error) from None
+            raise broken(every[0], error) from None
         unmet = report.guest.get("unmet")
         if unmet:  # it would be an answer to another question
             raise GuestError(f"guest: not under its conditions: {unmet[0]}", phase="report", death="condition")
@@ -213,14 +255,14 @@ class Asker(Assurer):
             lambda: lines(spec.declared, self.shop.store.read(self.object(name)), f"[objects.{name}]"),
         )
 
-    def _ask(self, pair: Pair, nonce: str, cold: bool) -> Ended:
+    def _ask(self, pair: Pair, nonce: str, cold: bool, shard: tuple[int, int] = (0, 1)) -> Ended:
         from bpfcompat.guest import run_clone, run_cold
 
         shop, limits = self.shop, self.limits()
         tests, own = self._tests(pair), shop.matrix.objects[pair.object].command
         patient = limits.longer(sum(test.timeout_s for test in tests) + (own.timeout_s if own else 0))
         content, modules = shop.store.checked(self.object(pair.object)), kmods.declared(self, pair)
-        told = partial(self._question, pair, nonce, limits.stretched)
+        told = partial(self._question, pair, nonce, limits.stretched, shard)
         job = self.job(pair.kernel, content, told, self.files(pair.object), modules)
         qemu = self.qemu(pair.kernel)
         if cold:
@@ -238,7 +280,7 @@ class Asker(Assurer):
             if template.touched():
                 self.drop_template(pair.kernel, "a guest wrote into its RAM's file")
 
-    def _question(self, pair: Pair, nonce: str, stretched: float) -> bytes:
+    def _question(self, pair: Pair, nonce: str, stretched: float, shard: tuple[int, int]) -> bytes:
         """What the guest is told; made while QEMU starts, as what it needs takes a moment to load."""
         from bpfcompat import loaders, wire
         from bpfcompat.behave import spec_lines
@@ -246,9 +288,8 @@ class Asker(Assurer):
         spec = self.shop.matrix.objects[pair.object]
         lines = spec_lines(self._tests(pair), stretched)
         command = loaders.settings(spec.command, stretched) if spec.command else ()
-        return wire.spec(
-            nonce, spec.attach, time.time_ns(), secrets.token_hex(32), self.declared(pair.object), lines, command
-        )
+        now, seed, declared = time.time_ns(), secrets.token_hex(32), self.declared(pair.object)
+        return wire.spec(nonce, spec.attach, now, seed, declared, lines, command, shard)
 
     def _tests(self, pair: Pair) -> tuple[BehaviourTest, ...]:
         return self.shop.matrix.objects[pair.object].tests

@@ -72,6 +72,9 @@ def _whole(default: int, low: int, high: int, why: str = "") -> Key:
                lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high)  # fmt: skip
 
 
+PATIENT = 4  # times as many guests at once, where they wait most of the time
+
+
 def _workers() -> Key:
     whole = _whole(1, 1, 1024).accepts
     return Key("auto", "auto (one per core) or a whole number from 1 to 1024", lambda v: v == "auto" or whole(v))
@@ -206,6 +209,11 @@ class Config:
         """How many guests may run at once; one per core unless set."""
         wanted = self.values["run.workers"]
         return (os.cpu_count() or 1) if wanted == "auto" else int(wanted)
+
+    @property
+    def patient_workers(self) -> int:
+        """The same for guests that wait most of the time: a number that was set holds for them, too."""
+        return self.workers * (PATIENT if self.values["run.workers"] == "auto" else 1)
 
 
 def load(root: Path, overrides: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None) -> Config:

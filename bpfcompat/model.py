@@ -495,7 +495,8 @@ class GuestRun:
     """How a guest was run: recorded as evidence, never part of a key or a signed payload.
 
     `start` is `cold` or `clone`; `deaths` says how the guests before it were lost; `console_cut` that the console said
-    more than is kept.  `lender` is the registry that the report was borrowed from, "" for a guest of ours.
+    more than is kept.  `lender` is the registry that the report was borrowed from, "" for a guest of ours.  `guests` is
+    how many were asked at once, a part of the programs each.
     """
 
     accelerator: str
@@ -506,3 +507,4 @@ class GuestRun:
     deaths: tuple[str, ...] = ()
     console_cut: bool = False
     lender: str = ""
+    guests: int = 1

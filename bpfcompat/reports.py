@@ -102,7 +102,8 @@ def _how(row: Row) -> str:
         return "ran" if row.ran else "cached"
     attempts = f", attempt {run.attempts}" if run.attempts > 1 else ""
     deaths = f" after {', '.join(run.deaths)}" if run.deaths else ""
-    return f"ran, {run.seconds:.2f} s {run.accelerator} {run.start}{attempts}{deaths}"
+    guests = f", {run.guests} guests" if run.guests > 1 else ""
+    return f"ran, {run.seconds:.2f} s {run.accelerator} {run.start}{guests}{attempts}{deaths}"
 
 
 def table(rows: Sequence[Row]) -> str:

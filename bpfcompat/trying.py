@@ -24,7 +24,7 @@ FATES = {Death.PANIC: Fate.CRASH, Death.OOPS: Fate.CRASH, Death.HANG: Fate.HANG}
 class Attempt:
     """One guest: its report as far as it came, and the kernel's fate if there is one to tell; or how it was lost.
 
-    Exactly one of `ended` and `error` is there.
+    Exactly one of `ended` and `error` is there.  Where several `guests` shared the object, `ended` is the first one's.
     """
 
     cold: bool
@@ -33,6 +33,7 @@ class Attempt:
     error: GuestError | None = None
     fate: Ending | None = None
     seconds: float = 0.0
+    guests: int = 1
 
     @property
     def clean(self) -> bool:

@@ -33,6 +33,7 @@ from bpfcompat.model import (
     Start,
     Types,
 )
+from bpfcompat.shards import joined
 from bpfcompat.squeezed import LOG_MAX, Squeezed, Unpacker, squeezed
 from bpfcompat.strictjson import parse_json
 
@@ -61,15 +62,19 @@ Shape = Mapping[str, Check]
 def spec(
     nonce: str, attach: AttachMode, clock_ns: int, seed: str,
     declared: Sequence[str] = (), tests: Sequence[str] = (), command: Sequence[str] = (),
+    shard: tuple[int, int] = (0, 1),
 ) -> bytes:  # fmt: skip
     """What the validator is asked: its `opt/bpfcompat/spec`.
 
     `clock_ns` (since 1970) and `seed` (64 hex digits) are for the guest's clock and random state, which a thawed guest
-    has from its template.  `declared` are lines of fitting.py, `tests` of behave.py, `command` of loaders.py.
+    has from its template.  `declared` are lines of fitting.py, `tests` of behave.py, `command` of loaders.py.  `shard`
+    is which of how many guests that share the object this is; the tests are the first one's.
     """
     mode = AttachMode.ATTACH if attach.attaches else AttachMode.LOAD  # what is missing is held against it on the host
     lines = [f"nonce={nonce}", f"clock={clock_ns}", f"seed={seed}", f"attach={mode}"]
-    lines += [*(f"declare={line}" for line in declared), *tests, *(f"command={line}" for line in command)]
+    lines += [f"shard={shard[0]}/{shard[1]}"] if shard[1] > 1 else []
+    lines += [*(f"declare={line}" for line in declared), *(tests if shard[0] == 0 else ())]
+    lines += [f"command={line}" for line in command]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -83,11 +88,20 @@ def is_complete(data: bytes | bytearray) -> bool:
 def parse(data: bytes, nonce: str, declared: bool = False, log_max: int = 1 << 20) -> Report:
     """A complete report with this nonce; GuestError (phase `report`) for anything else.
 
+    The arguments are those of parse_shards.
+    """
+    return parse_shards([(data, nonce)], declared, log_max)
+
+
+def parse_shards(shards: Sequence[tuple[bytes, str]], declared: bool = False, log_max: int = 1 << 20) -> Report:
+    """One report of what each of the guests said that shared an object, with its nonce; GuestError as of parse.
+
     `declared`: something was declared, so an object that opened must say what came of it.  Of each log, the last
     `log_max` bytes are in `text`; where that is not all, `whole` has it.
     """
     try:
-        found = _report(_Reader(_frames(bytes(data), nonce), log_max))
+        each = [_frames(bytes(data), nonce) for data, nonce in shards]
+        found = _report(_Reader(each[0] if len(each) == 1 else joined([list(frames) for frames in each]), log_max))
         if (found.declared is not None) != (declared and not found.open_errno):
             raise ValueError("what is said of declarations is not what was asked")
         return found

@@ -99,6 +99,8 @@ class Run(DoitRun):  # type: ignore[misc]
 
     @functools.wraps(DoitRun._execute)  # doit reads the names of its options from this signature
     def _execute(self, outfile: Any, **options: Any) -> int:
+        for one in session.sessions() if options.get("num_process") else ():
+            one.asker.seats.limit(options["num_process"])
         options["num_process"] = options.get("num_process") or max(
             (s.config.workers for s in session.sessions()), default=0
         )

@@ -27,6 +27,7 @@ LAYERS = {
         *("initramfs", "memo", "includes", "asserts", "host", "inventory", "index", "guestfiles", "rootfs", "oci"),
         *("kernels", "kernels.*", "validator", "validator.*", "measures", "squeezed", "beside"),
         *("builds", "since", "sincetable"),
+        *("seats", "shards"),
         *("sections", "insns", "btfext", "btfindex", "lineinfo", "corelo", "anatomy", "flow"),
         *("nearby", "likeness"),
         *("edwards", "note", "tlog"),

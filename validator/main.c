@@ -41,10 +41,11 @@
 #define OBJECT_MAX (64u << 20)
 #define LOG_TOTAL (64u << 20)
 #define PULSE_NS 200000000
+#define SHARDS_MAX 64
 
 static bool begin(const char *phase, unsigned int index);
 
-static struct work work = { .begin = begin, .report.fd = REPORT_PORT_FD };
+static struct work work = { .begin = begin, .report.fd = REPORT_PORT_FD, .shards = 1 };
 static struct command command; /* the project's own loader, if it is to be asked instead of ours */
 
 /* One line instead of a report, and on the console. */
@@ -79,6 +80,15 @@ static void take_attach(const char *value)
 	if (strcmp(value, "attach") && strcmp(value, "load"))
 		give_up("spec: attach: expected load or attach, got '%.40s'", value);
 	work.attach = !strcmp(value, "attach");
+}
+
+static void take_shard(const char *value)
+{
+	char rest;
+
+	if (sscanf(value, "%2u/%2u%c", &work.shard, &work.shards, &rest) != 2 || work.shards > SHARDS_MAX ||
+	    work.shard >= work.shards)
+		give_up("spec: shard: expected N/COUNT, N from 0, at most %d of them, got '%.40s'", SHARDS_MAX, value);
 }
 
 static void take_clock(const char *value)
@@ -127,6 +137,7 @@ static const struct {
 	{ "nonce", take_nonce },
 	{ "clock", take_clock },
 	{ "seed", take_seed },
+	{ "shard", take_shard },
 	{ "attach", take_attach },
 	{ "command", take_command },
 	{ "declare", take_declare },
@@ -304,9 +315,11 @@ static int probe_object(struct work *work, unsigned int unused)
 	else if (relocated_is_worth_it(work))
 		relocated_probe(work, probe_maps);
 	in_child("load", 0, load_whole);
-	probe_maps();
+	if (work_is_first(work))
+		probe_maps();
 	for (unsigned int i = 0; i < work->programs && !work->shared->program_asked; i++)
-		in_child("program", i, load_program);
+		if (work_has(work, i))
+			in_child("program", i, load_program);
 	return 0;
 }
 

@@ -52,11 +52,15 @@ static void at_types(void)
 	struct bpf_program *prog;
 	unsigned int i = 0;
 
-	if (resume("load", 0))
-		return;
-	here.probe_maps();
+	if (work_is_first(here.work)) {
+		if (resume("load", 0))
+			return;
+		here.probe_maps();
+	}
 	bpf_object__for_each_program(prog, here.obj) {
-		if (!bpf_program__autoload(prog)) {
+		if (!work_has(here.work, i)) {
+			; /* another guest's */
+		} else if (!bpf_program__autoload(prog)) {
 			ask_from_the_start(i);
 		} else if (resume("program", i)) {
 			here.prog = load_program_before(here.obj, i);

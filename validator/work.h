@@ -40,8 +40,21 @@ struct work {
 	struct bpf_object *opened;
 	unsigned int programs;
 	unsigned int maps;
+	/* Several guests may share an object: each asks every shards-th program, and the first all that is asked once. */
+	unsigned int shard;
+	unsigned int shards;
 	/* Start a process for one question: true in it; false in its parent, when the process is gone again. */
 	bool (*begin)(const char *phase, unsigned int index);
 };
+
+static inline bool work_is_first(const struct work *work)
+{
+	return !work->shard;
+}
+
+static inline bool work_has(const struct work *work, unsigned int program)
+{
+	return program % work->shards == work->shard;
+}
 
 #endif
