@@ -793,10 +793,11 @@ def _locked_down(case: Case) -> Finding | None:
     mode = str(case.guest.get("lockdown"))
     if not said or said[1] not in _LOCKED.get(mode, ()):
         return None
+    other = "a program of type tracing reads kernel memory by plain access"
     return Finding(
         f"{case.who}: lockdown is {mode}, and {case.kernel} then takes helper {clip(said[1])} (#{said[2]}) away",
         deciding_lines(case.verifier),
-        "do without the helper on locked-down kernels; a program of type tracing reads kernel memory by plain access",
+        f"do without the helper on locked-down kernels; {'no other does that' if said[1] in _INTEGRITY else other}",
         said[1],
     )
 
@@ -1107,14 +1108,23 @@ def _permission(case: Case) -> Finding | None:
         return None
     lockdown = str(case.guest.get("lockdown") or "none")
     why = f"lockdown is {clip(lockdown, 32)}" if lockdown != "none" else "the guest's init is root, without limits"
+    hint = "look at lockdown, LSM policy and kernel.unprivileged_bpf_disabled of that kernel"
     if _under(case, "user=unprivileged"):
         closed = (case.guest.get("sysctls") or {}).get("kernel.unprivileged_bpf_disabled")
         why = "its loader has no capability" + (f", and kernel.unprivileged_bpf_disabled is {closed}" if closed else "")
+        hint = f"give its loader {_capabilities(case)}"
     return Finding(
         f"{case.who}: {case.kernel} does not permit it (EPERM); {why}",
         last_lines(case.libbpf) + last_lines(case.verifier, 3),
-        "look at lockdown, LSM policy and kernel.unprivileged_bpf_disabled of that kernel",
+        hint,
     )
+
+
+def _capabilities(case: Case) -> str:
+    """What a loader needs: capabilities(7); Linux 2c78ee898d8f split CAP_BPF off."""
+    if case.older_than("5.8"):
+        return "CAP_SYS_ADMIN"
+    return "CAP_BPF, and CAP_PERFMON to trace or CAP_NET_ADMIN for network programs; CAP_SYS_ADMIN stands for all"
 
 
 def _guest_resources(case: Case) -> Finding | None:

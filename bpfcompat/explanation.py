@@ -19,7 +19,7 @@ from bpfcompat.causes import Certainty, Finding, Phase, clip, reason, suggestion
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.fixes import MOST, Ground, fixes
 from bpfcompat.inventoried import Here
-from bpfcompat.model import Answer, Report, Verdict
+from bpfcompat.model import Answer, Attach, Report, Verdict
 from bpfcompat.nearby import Near
 from bpfcompat.verdict import INACTIVE, Refusal
 
@@ -218,6 +218,13 @@ class _Told:
     certainty: Certainty
 
 
+_OWN = {
+    Attach.ATTACHED: "loads and is attached",
+    Attach.FAILED: "loads, and attaching it failed",
+    Attach.NOT_ATTEMPTED: "loads; attaching it was not attempted",
+}
+
+
 def _told(known: Known) -> _Told:
     verdict, refusal = known.verdict, known.refusal
     if refusal is not None and (known.program or refusal.cause.slug == verdict.cause):
@@ -227,7 +234,7 @@ def _told(known: Known) -> _Told:
                      refusal.case.code, clip(found.hint), sure)  # fmt: skip
     own = next((p for p in verdict.programs if p.name == known.program), None)
     if own is not None:
-        words = f"program '{own.name}': loads, and attaching is {own.attach}"
+        words = f"program '{own.name}': {_OWN[own.attach]}"
         return _Told("", Answer.COMPATIBLE, clip(f"{words}: {own.detail}" if own.detail else words, 600), (), "", "",
                      Certainty.PROVEN)  # fmt: skip
     sure = BESIDE.get(verdict.cause, Certainty.PROVEN)

@@ -50,7 +50,7 @@ from bpfcompat.model import (
 )
 from bpfcompat.tame import tamed
 
-CLASSIFIER = 6  # raise it whenever the same report may give another verdict
+CLASSIFIER = 7  # raise it whenever the same report may give another verdict
 CONTRADICTORY = "contradictory"
 INACTIVE = "ATTACHED BUT INACTIVE"  # begins the note on LSM programs that nothing calls
 SLUGS = (CONTRADICTORY, *SLUG.values(), *judging.SLUGS, *as_declared.SLUGS, *COMMANDED,

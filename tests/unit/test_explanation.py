@@ -225,6 +225,7 @@ def test_one_program() -> None:
         found = explain(replace(given, program=own.name, refusal=refusal))
         assert (found.slug, found.answer is Answer.COMPATIBLE) == (own.cause, not own.cause)
         assert own.name in found.cause
+        assert own.cause or found.cause.startswith(f"program '{own.name}': loads and is attached")
 
 
 def result(kernel: str, release: str, answer: Answer) -> Result:

@@ -1001,3 +1001,29 @@ def test_helper_behind_an_option(kind: str, options: dict[str, str] | None, caus
     found = classify(given, FACTS, AttachMode.ATTACH, build=build)
     assert found.cause == cause
     assert ("CONFIG_BPF_KPROBE_OVERRIDE" in found.sentence + found.hint) is (cause == "config-disabled")
+
+
+def under(release: str) -> dict[str, Any]:
+    """A guest of this release whose loader has no capability."""
+    return {"release": release, "conditions": ["user=unprivileged"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (report(refused(1, "", "failed"), guest=under("5.10.0")), "give its loader CAP_BPF, and CAP_PERFMON to trace"),
+        (report(refused(1, "", "failed"), guest=under("5.4.0")), "give its loader CAP_SYS_ADMIN"),
+        (report(refused(1, "", "failed")), "look at lockdown, LSM policy"),
+        (
+            report(refused(22, "unknown func bpf_probe_write_user#36\n"), guest={"lockdown": "integrity"}),
+            "locked-down kernels; no other does that",
+        ),
+        (
+            report(refused(22, "unknown func bpf_probe_read#4\n"), guest={"lockdown": "confidentiality"}),
+            "locked-down kernels; a program of type tracing reads",
+        ),
+    ],
+)
+def test_what_is_not_permitted_is_advised_for(given: Report, says: str) -> None:
+    """Who has no capability is told which; on a locked-down kernel reading has another way, and writing has none."""
+    assert says in classify(given, FACTS, AttachMode.ATTACH).hint
