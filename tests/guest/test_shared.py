@@ -1,11 +1,16 @@
 """Guests that share an object say between them, byte for byte, what one alone says of it."""
 
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import toml
 
 from bpfcompat.asking import Asker
 from bpfcompat.digest import canonical
@@ -99,6 +104,34 @@ def test_one_alone_after_all(made: Asker, monkeypatch: pytest.MonkeyPatch) -> No
     assert attempt.report is not None
     assert len(attempt.report.programs) == 37
     assert "of 2 guests that shared it: guest: struck by lightning; asking one" in said[-1]
+
+
+DODO = "from bpfcompat.rules import bpf_matrix\n\ndef task_bpf():\n    yield from bpf_matrix(publish=False)\n"
+
+
+def test_as_many_as_the_run_may(made: Asker, tmp_path: Path) -> None:
+    """`doit -n` bounds the guests of one object, too."""
+    asked = made.shop.matrix.objects["shared-many"].source
+    assert asked is not None
+    shutil.copy(asked, tmp_path / "many.bpf.c")
+    settings = {"paths": {"store": os.fspath(made.shop.store.root), "lock": os.fspath(ROOT / "bpfcompat.lock")},
+                "signing": {"key": "key.pem"}, "matrix": {"kernels": ["debian-12"]},
+                "objects": {"shared-many": {"source": "many.bpf.c"}}}  # fmt: skip
+    (tmp_path / "bpfcompat.toml").write_text(toml.dumps(settings))
+    (tmp_path / "dodo.py").write_text(DODO)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    ways = {"-n1": "clone)", "-n2": "clone, 2 guests)"}
+    for number, words in ways.items():
+        doit(tmp_path, "forget", "probe:shared-many@debian-12")
+        assert words in doit(tmp_path, number, "probe:shared-many@debian-12")
+
+
+def doit(project: Path, *args: str) -> str:
+    """What doit prints in a project."""
+    return subprocess.run(
+        [Path(sys.executable).parent / "doit", *args], cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300,
+    ).stdout  # fmt: skip
 
 
 def test_no_more_than_there_are_places(made: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
