@@ -109,6 +109,7 @@ class Asker(Assurer):
     def _make_probe(self, pair: Pair, work: Path) -> Made:
         self._refuse_flaky(pair)
         self.declared(pair.object)  # what does not fit the object is said before any guest starts
+        self.fit_tests(pair.object)
         self._refuse_certain(pair)
         report, attempts = self.ask_anew(pair)
         from bpfcompat import wire

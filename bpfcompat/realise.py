@@ -624,6 +624,17 @@ class Realiser(Steps):
 
         return [expected(test) for test in tests]
 
+    def fit_tests(self, name: str) -> None:
+        """ConfigError where a behaviour test names a program that its object has not."""
+        tests = self.shop.matrix.objects[name].tests
+        if not any(test.programs or test.run for test in tests):
+            return
+        from bpfcompat import elf, fitting
+
+        # under the label of what words the verdict later: no object is taken apart twice in a run
+        read = self.planned(f"facts:{name}", lambda: elf.facts_or_fault(self.shop.store.read(self.object(name))))
+        fitting.fit_tests(tests, read, f"[objects.{name}]")
+
     def recipe(self, pair: Pair, make: bool = True) -> dict[str, Any]:
         """The whole question as it is stated: what the validator is told to do, and what is expected of it."""
         wanted = self.expected(pair.object)
