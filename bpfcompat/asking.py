@@ -110,6 +110,7 @@ class Asker(Assurer):
     def _make_probe(self, pair: Pair, work: Path) -> Made:
         self._refuse_flaky(pair)
         self.declared(pair.object)  # what does not fit the object is said before any guest starts
+        self.fit_tests(pair.object)
         self._refuse_certain(pair)
         report, attempts = self.ask_anew(pair)
         from bpfcompat import wire
@@ -342,11 +343,9 @@ class Asker(Assurer):
 
     def classify(self, pair: Pair, report: Report) -> Verdict:
         """What a report of a pair means."""
-        from bpfcompat import elf, verdict
+        from bpfcompat import verdict
 
-        facts = self.planned(
-            f"facts:{pair.object}", lambda: elf.facts_or_fault(self.shop.store.read(self.object(pair.object)))
-        )
+        facts = self.facts(pair.object)
         attach = AttachMode(self.shop.matrix.objects[pair.object].attach)
         tests, homes = self._tests(pair), kmods.homes(self, pair.kernel)
         build = building.if_readable(self, pair.kernel)

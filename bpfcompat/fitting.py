@@ -1,4 +1,4 @@
-"""Declarations against the object that they are about: every name is there, every value fits, and the guest's lines.
+"""Declarations and tests against the object that they are about: names are there, values fit, and the guest's lines.
 
 Pure.  A name that the object has not, or a value that its type cannot hold, is a ConfigError with the nearest name,
 before any guest starts.  Constants become bytes here, by the object's own BTF; the guest only copies them.
@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
+from bpfcompat.behaviour import BehaviourTest
 from bpfcompat.btftypes import Kind, Types
 from bpfcompat.causes import helper_names
 from bpfcompat.declared import Constant, Declared, Entries, InnerMap, MapChange, ProgramChange, VariantGroup
@@ -53,6 +54,33 @@ def lines(declared: Declared, data: bytes, where: str) -> tuple[str, ...]:
     if size > MAX_LINES_BYTES:
         raise ConfigError(f"{where}: {size} bytes of settings, at most {MAX_LINES_BYTES} expected")
     return found
+
+
+def fit_tests(tests: Iterable[BehaviourTest], facts: ObjectFacts | str, where: str) -> None:
+    """ConfigError where a test names a program that the object has not; `where` is the object's table.
+
+    A program is named by its function, as libbpf does.  Of an object that cannot be read here (a fault instead of
+    facts) nothing is known to be absent, and what it is worth is the real loader's to say.
+    """
+    if isinstance(facts, str):
+        return
+    known = tuple(p.name for p in facts.programs)
+    for test in tests:
+        for key, name in _programs_named(test):
+            _known(name, known, f"program {name!r}", f"{where}: tests: {test.name[:60]!r}: {key}")
+
+
+def _programs_named(test: BehaviourTest) -> Iterator[tuple[str, str]]:
+    """The key of a test, and the program that it names, for each."""
+    yield from (("programs", name) for name in test.programs)
+    if test.run is not None:
+        yield "run: program", test.run.program
+
+
+def _known(name: str, known: Sequence[str], what: str, where: str) -> None:
+    if name not in known:
+        hint = did_you_mean(name, known, f"it has: {', '.join(known[:20]) or 'none'}", most=1)
+        raise ConfigError(f"{where}: the object has no {what}", hint=hint)
 
 
 class _Fitting:
@@ -145,9 +173,7 @@ class _Fitting:
         return found[0]
 
     def _known(self, name: str, known: Sequence[str], what: str, where: str) -> None:
-        if name not in known:
-            hint = did_you_mean(name, known, f"it has: {', '.join(known[:20]) or 'none'}", most=1)
-            raise ConfigError(f"{self.where}: {where}: the object has no {what} of this name", hint=hint)
+        _known(name, known, f"{what} of this name", f"{self.where}: {where}")
 
     # --- variants
 

@@ -37,6 +37,7 @@ from bpfcompat.voice import Voice
 
 if TYPE_CHECKING:
     from bpfcompat.builds import Build
+    from bpfcompat.elf import ObjectFacts
     from bpfcompat.origins import Allowed
 
 MAX_OBJECT = 64 << 20
@@ -623,6 +624,21 @@ class Realiser(Steps):
         from bpfcompat.behaviour import expected
 
         return [expected(test) for test in tests]
+
+    def fit_tests(self, name: str) -> None:
+        """ConfigError where a behaviour test names a program that its object has not."""
+        tests = self.shop.matrix.objects[name].tests
+        if not any(test.programs or test.run for test in tests):
+            return
+        from bpfcompat import fitting
+
+        fitting.fit_tests(tests, self.facts(name), f"[objects.{name}]")
+
+    def facts(self, name: str) -> "ObjectFacts | str":
+        """What an object is as its file tells it, or why it cannot be read; taken apart once in a run."""
+        from bpfcompat import elf
+
+        return self.planned(f"facts:{name}", lambda: elf.facts_or_fault(self.shop.store.read(self.object(name))))
 
     def recipe(self, pair: Pair, make: bool = True) -> dict[str, Any]:
         """The whole question as it is stated: what the validator is told to do, and what is expected of it."""

@@ -8,6 +8,9 @@
 #define GUEST_CGROUP "/sys/fs/cgroup/bpfcompat"
 #define NEEDS_MODULES "not in this kernel, nor in a module that the guest has: "
 
+/* Whether the libbpf that this is built on is 1.@minor or newer. */
+#define LIBBPF_SINCE(minor) (LIBBPF_MAJOR_VERSION > 1 || LIBBPF_MINOR_VERSION >= (minor))
+
 /* Say what is done. */
 void attach_say(struct attachment *at, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Say something beside the outcome. */

@@ -12,8 +12,6 @@
 #include "attach_how.h"
 #include "devices.h"
 
-#define SINCE(minor) (LIBBPF_MAJOR_VERSION > 1 || LIBBPF_MINOR_VERSION >= (minor))
-
 static int link_to(struct attachment *at, int target, enum bpf_attach_type type, __u32 flags)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
@@ -165,7 +163,7 @@ static struct attached hold_netkit(struct attachment *at)
 
 /* --- netfilter and the network namespace */
 
-#if SINCE(3)
+#if LIBBPF_SINCE(3)
 static struct attached hold_netfilter(struct attachment *at)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .netfilter.pf = NFPROTO_IPV4, .netfilter.hooknum = NF_INET_LOCAL_IN,

@@ -5,7 +5,6 @@
  */
 #include "attach_how.h"
 
-#define SINCE(minor) (LIBBPF_MAJOR_VERSION > 1 || LIBBPF_MINOR_VERSION >= (minor))
 #define ROW(section, type, attach_type, family) { section, BPF_PROG_TYPE_##type, attach_type, &family_##family }
 
 const struct attach_row attach_rows[] = {
@@ -14,7 +13,7 @@ const struct attach_row attach_rows[] = {
 	ROW("kretprobe+", KPROBE, ATTACH_ANY, kprobe),
 	ROW("kprobe.multi+", KPROBE, BPF_TRACE_KPROBE_MULTI, kprobe_multi),
 	ROW("kretprobe.multi+", KPROBE, BPF_TRACE_KPROBE_MULTI, kprobe_multi),
-#if SINCE(5)
+#if LIBBPF_SINCE(5)
 	ROW("kprobe.session+", KPROBE, BPF_TRACE_KPROBE_SESSION, kprobe_multi),
 #endif
 	ROW("ksyscall+", KPROBE, ATTACH_ANY, ksyscall),
@@ -32,7 +31,7 @@ const struct attach_row attach_rows[] = {
 	ROW("fexit.s+", TRACING, BPF_TRACE_FEXIT, trace),
 	ROW("fmod_ret+", TRACING, BPF_MODIFY_RETURN, trace),
 	ROW("fmod_ret.s+", TRACING, BPF_MODIFY_RETURN, trace),
-#if SINCE(7)
+#if LIBBPF_SINCE(7)
 	ROW("fsession+", TRACING, BPF_TRACE_FSESSION, trace),
 	ROW("fsession.s+", TRACING, BPF_TRACE_FSESSION, trace),
 #endif
@@ -51,13 +50,13 @@ const struct attach_row attach_rows[] = {
 	ROW("uprobe.s+", KPROBE, ATTACH_ANY, uprobe),
 	ROW("uretprobe+", KPROBE, ATTACH_ANY, uprobe),
 	ROW("uretprobe.s+", KPROBE, ATTACH_ANY, uprobe),
-#if SINCE(3)
+#if LIBBPF_SINCE(3)
 	ROW("uprobe.multi+", KPROBE, BPF_TRACE_UPROBE_MULTI, uprobe_multi),
 	ROW("uprobe.multi.s+", KPROBE, BPF_TRACE_UPROBE_MULTI, uprobe_multi),
 	ROW("uretprobe.multi+", KPROBE, BPF_TRACE_UPROBE_MULTI, uprobe_multi),
 	ROW("uretprobe.multi.s+", KPROBE, BPF_TRACE_UPROBE_MULTI, uprobe_multi),
 #endif
-#if SINCE(6)
+#if LIBBPF_SINCE(6)
 	ROW("uprobe.session+", KPROBE, BPF_TRACE_UPROBE_SESSION, uprobe_multi),
 	ROW("uprobe.session.s+", KPROBE, BPF_TRACE_UPROBE_SESSION, uprobe_multi),
 #endif
@@ -73,7 +72,7 @@ const struct attach_row attach_rows[] = {
 	ROW("tc", SCHED_CLS, ATTACH_ANY, tc),
 	ROW("classifier", SCHED_CLS, ATTACH_ANY, tc),
 	ROW("action", SCHED_ACT, ATTACH_ANY, action),
-#if SINCE(3)
+#if LIBBPF_SINCE(3)
 	ROW("tc/ingress", SCHED_CLS, BPF_TCX_INGRESS, tcx),
 	ROW("tc/egress", SCHED_CLS, BPF_TCX_EGRESS, tcx),
 	ROW("tcx/ingress", SCHED_CLS, BPF_TCX_INGRESS, tcx),
@@ -119,7 +118,7 @@ const struct attach_row attach_rows[] = {
 	ROW("cgroup/getpeername6", CGROUP_SOCK_ADDR, BPF_CGROUP_INET6_GETPEERNAME, cgroup),
 	ROW("cgroup/getsockname4", CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_GETSOCKNAME, cgroup),
 	ROW("cgroup/getsockname6", CGROUP_SOCK_ADDR, BPF_CGROUP_INET6_GETSOCKNAME, cgroup),
-#if SINCE(3)
+#if LIBBPF_SINCE(3)
 	ROW("cgroup/connect_unix", CGROUP_SOCK_ADDR, BPF_CGROUP_UNIX_CONNECT, cgroup),
 	ROW("cgroup/sendmsg_unix", CGROUP_SOCK_ADDR, BPF_CGROUP_UNIX_SENDMSG, cgroup),
 	ROW("cgroup/recvmsg_unix", CGROUP_SOCK_ADDR, BPF_CGROUP_UNIX_RECVMSG, cgroup),

@@ -89,7 +89,7 @@ static struct attached hold_kprobe_multi(struct attachment *at)
 
 	if (attach_target(at))
 		return hold_by_libbpf(at);
-#if LIBBPF_MAJOR_VERSION > 1 || LIBBPF_MINOR_VERSION >= 5
+#if LIBBPF_SINCE(5)
 	opts.session = bpf_program__expected_attach_type(at->prog) == BPF_TRACE_KPROBE_SESSION;
 #endif
 	attach_say(at, NO_FUNCTION);
@@ -106,22 +106,22 @@ static struct attached hold_ksyscall(struct attachment *at)
 	return attach_by_link(at, bpf_program__attach_ksyscall(at->prog, "unlink", &opts), ATTACH_ANY);
 }
 
-static struct attached hold_lsm(struct attachment *at)
+/* The kernel takes it whether or not anything will call it. */
+static struct attached note_inactive(struct attachment *at, struct attached done)
 {
-	struct attached done = hold_by_libbpf(at);
-
 	if (!strcmp(done.outcome, ATTACHED) && env_bpf_lsm_inactive())
 		attach_note(at, "bpf is not an active LSM: attached but inactive");
 	return done;
 }
 
+static struct attached hold_lsm(struct attachment *at)
+{
+	return note_inactive(at, hold_by_libbpf(at));
+}
+
 static struct attached hold_lsm_cgroup(struct attachment *at)
 {
-	struct attached done = family_cgroup.hold(at);
-
-	if (!strcmp(done.outcome, ATTACHED) && env_bpf_lsm_inactive())
-		attach_note(at, "bpf is not an active LSM: attached but inactive");
-	return done;
+	return note_inactive(at, family_cgroup.hold(at));
 }
 
 /* --- iterators */

@@ -101,12 +101,12 @@ static struct attached hold_uprobe(struct attachment *at)
 	return hold_in_file(at, uprobe_in, TARGET_FUNCTION, NO_FILE);
 }
 
-#if LIBBPF_MAJOR_VERSION > 1 || LIBBPF_MINOR_VERSION >= 3
+#if LIBBPF_SINCE(3)
 static struct bpf_link *uprobes_in(struct attachment *at, const char *file, const char *pattern)
 {
 	LIBBPF_OPTS(bpf_uprobe_multi_opts, opts, .retprobe = returns(at));
 
-#if LIBBPF_MAJOR_VERSION > 1 || LIBBPF_MINOR_VERSION >= 6
+#if LIBBPF_SINCE(6)
 	opts.session = !strncmp(bpf_program__section_name(at->prog), "uprobe.session", 14);
 #endif
 	return bpf_program__attach_uprobe_multi(at->prog, -1, file, pattern, &opts);

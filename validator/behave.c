@@ -17,6 +17,7 @@
 #include "attach.h"
 #include "declare.h"
 #include "events.h"
+#include "hex.h"
 #include "load.h"
 #include "reading.h"
 #include "said.h"

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hex.h"
 #include "load.h"
 #include "said.h"
 
@@ -353,11 +354,6 @@ static int program_autoload(struct work *work, struct bpf_object *obj, struct se
 
 /* --- data */
 
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* `SECTION OFFSET HEX`: bytes of a global variable, in the map that libbpf made of its section. */
 static int constant(struct work *work, struct bpf_object *obj, struct setting *setting)
 {
@@ -378,14 +374,7 @@ static int constant(struct work *work, struct bpf_object *obj, struct setting *s
 	len = strlen(setting->value + at) / 2;
 	if (offset > size || len > size - offset)
 		return -ERANGE;
-	for (size_t i = 0; i < len; i++) {
-		int high = hex_digit(setting->value[at + 2 * i]), low = hex_digit(setting->value[at + 2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return -EINVAL;
-		data[offset + i] = high << 4 | low;
-	}
-	return 0;
+	return from_hex(setting->value + at, data + offset, len) == len ? 0 : -EINVAL;
 }
 
 /* Libbpf was told when it opened the object. */

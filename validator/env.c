@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "conditions.h"
+#include "hex.h"
 #include "modules.h"
 
 #define PULSE_PORT 0x402 /* iobase of QEMU's isa-debugcon; fwcfg_open() has asked for port I/O */
@@ -310,8 +311,7 @@ int env_seed(const char *hex)
 
 	if (fd < 0)
 		return -1;
-	for (size_t i = 0; i < sizeof(pool.seed); i++)
-		sscanf(hex + 2 * i, "%2hhx", &pool.seed[i]);
+	from_hex(hex, pool.seed, sizeof(pool.seed));
 	err = ioctl(fd, RNDADDENTROPY, &pool) ?: ioctl(fd, RNDRESEEDCRNG);
 	close(fd);
 	return err;

@@ -3,12 +3,13 @@
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "hex.h"
 
 #define VALUE_MAX 1024 /* bytes that are told of one value */
 #define CPUS_MAX 256
@@ -45,21 +46,6 @@ void json_hex(struct json *json, const char *key, const void *data, size_t len)
 		sprintf(text + 2 * i, "%02x", byte[i]);
 	json_bytes(json, key, text, 2 * len);
 	free(text);
-}
-
-static int digit(char c)
-{
-	return isdigit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-size_t from_hex(const char *hex, void *into, size_t room)
-{
-	unsigned char *byte = into;
-	size_t len = 0;
-
-	for (; len < room && digit(hex[0]) >= 0 && digit(hex[1]) >= 0; hex += 2)
-		byte[len++] = digit(hex[0]) << 4 | digit(hex[1]);
-	return len;
 }
 
 static void refuse(struct found *found, int err, const char *reason)

@@ -13,7 +13,4 @@ void reading_tell(struct json *json, struct bpf_object *obj, const char *text);
 /* Bytes as hex digits. */
 void json_hex(struct json *json, const char *key, const void *data, size_t len);
 
-/* Hex digits as bytes; how many there were, at most @room. */
-size_t from_hex(const char *hex, void *into, size_t room);
-
 #endif

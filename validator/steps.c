@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hex.h"
+
 #define STEP_MAX 16384
 #define PACKET_MAX 4096
 #define ANSWER_MS 2000
@@ -308,15 +310,6 @@ static int do_ping(char *text)
 	return err;
 }
 
-static size_t unhex(const char *hex, unsigned char *into, size_t room)
-{
-	size_t len = 0;
-
-	while (len < room && sscanf(hex + 2 * len, "%2hhx", into + len) == 1)
-		len++;
-	return len;
-}
-
 /* `lo:HEX`: a whole frame, sent on an interface. */
 static int do_packet(char *text)
 {
@@ -329,7 +322,7 @@ static int do_packet(char *text)
 	if (!hex)
 		return EINVAL;
 	*hex++ = '\0';
-	len = unhex(hex, frame, sizeof(frame));
+	len = from_hex(hex, frame, sizeof(frame));
 	to.sll_ifindex = if_nametoindex(text);
 	if (!to.sll_ifindex)
 		return errno;

@@ -5,6 +5,7 @@ object that kills the process that asks gets no answer, one that says a lot is c
 person raw.
 """
 
+import errno
 import re
 import struct
 import subprocess
@@ -22,14 +23,14 @@ from bpfcompat.asking import Asker
 from bpfcompat.elf import MAX_SIZE, ObjectFacts, facts_or_fault
 from bpfcompat.errors import GuestError, ObjectError
 from bpfcompat.guest import Limits, run_cold
-from bpfcompat.model import AttachMode, ObjectSpec, Report
+from bpfcompat.model import Attach, AttachMode, ObjectSpec, Report
 from bpfcompat.objects import compile_object
 from bpfcompat.predicting import Target
 from bpfcompat.qemu import Job, Qemu
 from tests.guest.conftest import KERNELS, asker, qemu, vmlinuz  # noqa: F401  (fixtures)
 from tests.hosting import ROOT
 from tests.making import make_btf
-from tests.unit.test_elf import EXEC, EXIT, FUNC, Section, elf
+from tests.unit.test_elf import EXEC, EXIT, FUNC, RETURN_0, Section, elf
 
 pytestmark = pytest.mark.hostile
 
@@ -119,10 +120,16 @@ def test_million(asker: Asker, ask: Ask) -> None:  # noqa: F811
 
 @pytest.mark.guest
 def test_many_programs(ask: Ask) -> None:
-    """Hundreds of programs are each asked alone."""
+    """Of hundreds of programs each is asked alone and told of: the refused third hides none of the others."""
     report = ask(many_programs(300))
-    assert len(report.programs) in (0, 300)
-    assert report.open_errno or len(report.programs) == 300
+    assert (report.open_errno, report.load_errno) == (0, errno.EACCES)
+    assert [p.name for p in report.programs] == [f"p{n}" for n in range(300)]
+    refused = [n for n, p in enumerate(report.programs) if p.load_errno]
+    assert refused == list(range(0, 300, 3))
+    assert {report.programs[n].load_errno for n in refused} == {errno.EACCES}
+    assert all("R0 !read_ok" in report.programs[n].log.text for n in refused)
+    loaded = [p for p in report.programs if not p.load_errno]
+    assert all(p.attach is Attach.ATTACHED and p.measures and p.measures.verified == 2 for p in loaded)
 
 
 FORGED = f'\nBPFC1 {NONCE} 9\n{{"kind":"end"}}'
@@ -228,11 +235,14 @@ def test_no_markup(shown: dict[str, str]) -> None:
 
 # --- bombs: files that no loader should take, made here
 
+RETURN_UNSET = bytes.fromhex("b701000000000000") + EXIT  # r1 = 0, and r0 is what comes back
+
 
 def many_programs(count: int) -> bytes:
-    """An object of this many programs, each in a section of its own."""
-    sections = [Section(f"socket/{n}", EXIT, EXEC) for n in range(count)]
-    return elf([*sections, Section("license", b"GPL\0")], [(f"p{n}", FUNC, n + 1) for n in range(count)])
+    """An object of this many programs, each in a section of its own; every third one returns what it never set."""
+    sections = [Section("socket", RETURN_0 if n % 3 else RETURN_UNSET, EXEC) for n in range(count)]
+    symbols = [(f"p{n}", FUNC, n + 1) for n in range(count)]
+    return elf([*sections, Section("license", b"GPL\0")], symbols, size=len(RETURN_0))
 
 
 def patched(index: int, field: int, value: int) -> bytes:
@@ -250,7 +260,8 @@ def deep_btf(depth: int, kind: int) -> bytes:
     else:
         types = b"".join(struct.pack("<IIIIII", 0, 3 << 24, 0, n + 2, 1, 0xFFFF) for n in range(depth))
     btf = make_btf(types + struct.pack("<IIII", 0, 1 << 24, 4, 32))
-    return elf([Section("socket", EXIT, EXEC), Section("license", b"GPL\0"), Section(".BTF", btf, 0)], [("p", FUNC, 1)])
+    sections = [Section("socket", RETURN_0, EXEC), Section("license", b"GPL\0"), Section(".BTF", btf, 0)]
+    return elf(sections, [("p", FUNC, 1)], size=len(RETURN_0))
 
 
 def storm(count: int) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.scenarios.conftest import Repo
+from tests.unit.test_elf import EXEC, FUNC, RETURN_0, Section, elf
 
 pytestmark = pytest.mark.scenario
 
@@ -68,3 +69,25 @@ def test_refused_before_a_guest(repo: Repo) -> None:
     ran = repo.doit("matrix", code=2)
     assert "'it does': do: 'reboot': no such step" in ran.says
     assert repo.boots() == {}
+
+
+def test_a_program_of_no_object(repo: Repo) -> None:
+    """A test that names a program which the object has not is refused before a guest; the nearest name cures it."""
+    behave(repo, "mkdir:/tmp/x", programs=["handler"])
+    place = repo.root / "objects/alpha.bpf.o"
+    place.write_bytes(elf([Section("tp/x/y", RETURN_0, EXEC)], [("handle", FUNC, 1)], size=len(RETURN_0)))
+    ran = repo.doit("matrix", code=2)
+    refused = "[objects.alpha]: tests: 'it does': programs: the object has no program 'handler'"
+    assert f"{refused} (hint: did you mean handle?)" in ran.says
+    assert repo.boots() == {}
+    behave(repo, "mkdir:/tmp/x", programs=["handle"])
+    place.write_bytes(elf([Section("tp/x/y", RETURN_0, EXEC)], [("handle", FUNC, 1)], size=len(RETURN_0)))
+    assert "all as expected" in repo.doit("matrix").out
+    assert sum(repo.boots().values()) == 1
+
+
+def test_an_object_that_cannot_be_read(repo: Repo) -> None:
+    """Of what is no ELF nobody here knows which programs it has: the guest is asked."""
+    behave(repo, "mkdir:/tmp/x", programs=["handler"], required=False)
+    repo.doit("matrix")
+    assert repo.boots() == {"alpha@k-a": 1}

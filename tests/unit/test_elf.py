@@ -15,6 +15,7 @@ PROGBITS, SYMTAB, STRTAB = 1, 2, 3
 EXEC, NONE = 6, 3
 FUNC, OBJECT, NOTYPE = 0x12, 0x11, 0x10
 EXIT = bytes.fromhex("9500000000000000")
+RETURN_0 = bytes.fromhex("b700000000000000") + EXIT
 BPF_LOOP = bytes.fromhex("85000000b5000000")
 SUBPROGRAM = bytes.fromhex("85100000ffffffff")
 KFUNC = bytes.fromhex("85200000ffffffff")

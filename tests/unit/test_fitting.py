@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bpfcompat.behave import parse_tests
 from bpfcompat.btftypes import Kind, Types
 from bpfcompat.config import object_spec
+from bpfcompat.elf import facts_or_fault
 from bpfcompat.errors import ConfigError, ObjectError
-from bpfcompat.fitting import encode, lines
+from bpfcompat.fitting import encode, fit_tests, lines
 from tests.unit.test_elf import EXEC, EXIT, FUNC, NOTYPE, OBJECT, Section, elf
 
 
@@ -224,6 +226,45 @@ def test_refused(tables: dict[str, Any], said: str) -> None:
         told(**tables)
     assert said in str(caught.value)
     assert str(caught.value).startswith("[objects.x]: ")
+
+
+PASSES = {"name": "it runs", "do": ["exec"], "trace": "x"}
+RUNS = {"name": "alone", "run": {"program": "entry", "return": 0}}
+
+
+def fit(*tables: dict[str, Any], data: bytes = OBJECT_BYTES) -> None:
+    fit_tests(parse_tests(tables, Path("/"), "x"), facts_or_fault(data), "[objects.x]")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            {**PASSES, "programs": ["entry", "prob"]},
+            "'it runs': programs: the object has no program 'prob' (hint: did you mean probe?)",
+        ),
+        (
+            {**PASSES, "programs": ["xdp"]},
+            "programs: the object has no program 'xdp' (hint: it has: entry, probe, one, two)",
+        ),
+        ({**PASSES, "programs": ["events"]}, "has no program 'events' (hint: it has: entry"),
+        (
+            {**RUNS, "run": {"program": "entri", "return": 0}},
+            "'alone': run: program: the object has no program 'entri' (hint: did you mean entry?)",
+        ),
+    ],
+)
+def test_tests_refused(table: dict[str, Any], said: str) -> None:
+    """A test names functions of its own object; the refusal has the object, the test, the name and the nearest one."""
+    with pytest.raises(ConfigError) as caught:
+        fit(PASSES | {"name": "first"}, table)
+    assert str(caught.value).startswith("[objects.x]: tests: '") and said in str(caught.value)
+
+
+def test_tests_that_fit() -> None:
+    """A test that names no program, or some of the object's, fits; of what cannot be read nothing is known."""
+    fit(PASSES, {**PASSES, "name": "two", "programs": ["probe", "two"]}, RUNS)
+    fit({**PASSES, "programs": ["nobody"]}, data=b"no object")
 
 
 @pytest.mark.parametrize("section", ["kprobe.multi/skb-1", "?ksyscall/open", "raw_tracepoint/x"])

@@ -33,7 +33,16 @@ def do(tmp_path_factory: pytest.TempPathFactory) -> Do:
     folder = tmp_path_factory.mktemp("steps")
     (folder / "harness.c").write_text(HARNESS)
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-fsanitize=address,undefined"]
-    argv = [str(CC), *flags, f"-I{HERE}", folder / "harness.c", HERE / "steps.c", "-o", folder / "harness"]
+    argv = [
+        str(CC),
+        *flags,
+        f"-I{HERE}",
+        folder / "harness.c",
+        HERE / "steps.c",
+        HERE / "hex.c",
+        "-o",
+        folder / "harness",
+    ]
     subprocess.run(argv, check=True, capture_output=True)
 
     def run(*steps: str) -> list[str]:
