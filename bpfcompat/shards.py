@@ -11,7 +11,7 @@ from bpfcompat.errors import ObjectError
 from bpfcompat.seats import ONE, Worth
 from bpfcompat.sections import STB_LOCAL, STT_FUNC, Elf, read_elf
 
-MOST = 8  # guests
+MOST = 16  # guests
 SMALL = 4 << 10  # bytes: no object below has enough programs
 UNITS = 15  # a guest more costs about what asking so many programs does
 WAITING = 5  # units of a program whose kernel waits for a grace period of RCU tasks when it goes
