@@ -404,6 +404,22 @@ def test_a_declared_target_goes_first(example: str, targets: dict[str, str], ker
     assert verdict.answer is Answer.COMPATIBLE
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ProgramChange("keep_all", type="raw_tracepoint", target="sched_switch"),
+        ProgramChange("keep_all", type="kprobe", target="vfs_read"),
+        ProgramChange("keep_all", type="kprobe", attach_type="trace_kprobe_multi", target="vfs_rea*"),
+    ],
+)
+def test_a_target_of_a_declared_type(change: ProgramChange, bench: Bench) -> None:
+    """Host and guest take a program whose section says no type for the same family, so that its target is used."""
+    report, verdict = bench.ask("no_type", Declared(programs=(change,)), "debian-13")
+    (found,) = report.programs
+    assert (verdict.answer, found.attach) == (Answer.COMPATIBLE, Attach.ATTACHED)
+    assert f"on {change.target} as declared" in found.how
+
+
 def test_targets_as_init_proposes_them(asker: Asker, bench: Bench) -> None:
     """What `bpfcompat init` writes for such an object is taken, and every program of it is attached by it."""
     data = asker.shop.store.read(asker.object("declared_targets"))
