@@ -9,12 +9,14 @@ from bpfcompat.causes import (
     Finding,
     clip,
     errno_name,
+    is_placeless,
     missing_caller,
     missing_function,
     missing_inner,
     missing_program,
     missing_target,
     missing_type,
+    place_line,
     unsized,
 )
 from bpfcompat.declared import (
@@ -41,6 +43,8 @@ SET, CHOSEN, TO_DECLARE = "declared: ", "variant ", "declare: "
 # What the kernel itself may refuse while the settings are made: then that is the refusal of the load.
 _THE_KERNELS = {("program", "target"), ("program", "target_program"), ("program", "target_file"), ("map", "inner")}
 
+_PLACES = frozenset(("kprobe", "kprobe_multi", "ksyscall", "raw_tp", "tracepoint", "uprobe"))  # validator/wire.md
+
 
 def notes(report: Report) -> Iterator[str]:
     """One line for each thing that was set, and for each choice with its reason."""
@@ -59,6 +63,14 @@ def attach_mode(report: Report, program: ProgramReport, otherwise: AttachMode) -
         if (setting.subject, setting.name, setting.key) == ("program", program.name, "attach"):
             return AttachMode(setting.value) if setting.value in tuple(AttachMode) else otherwise
     return otherwise
+
+
+def place(report: Report, program: ProgramReport) -> str:
+    """What a program was declared to be attached to, where that is looked up when it is attached; else ""."""
+    for setting in report.declared.settings if report.declared else ():
+        if (setting.subject, setting.name) == ("program", program.name) and setting.key in _PLACES:
+            return setting.value
+    return ""
 
 
 def is_remark(note: str) -> bool:
@@ -89,6 +101,13 @@ def to_declare(report: Report, facts: ObjectFacts | None) -> Iterator[str]:
     for new in TWINS if facts else ():
         if facts and (line := variant_line(facts, new)):
             yield clip(TO_DECLARE + line, 8000)
+
+
+def to_place(report: Report) -> Iterator[str]:
+    """The lines for programs whose tracepoint their loader chooses: until it is declared, no one attaches them."""
+    for program in report.programs:
+        if program.autoload and is_placeless(program):
+            yield clip(TO_DECLARE + place_line(program), 600)
 
 
 def _map_lines(report: Report, odd: Sequence[str]) -> Iterator[str]:

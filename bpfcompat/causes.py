@@ -126,6 +126,7 @@ class Case:
     `program` is None for the object as a whole.  `facts` is None when the object could not be read as ELF, and
     `fault` then says why.  `errno` is positive; `libbpf` and `verifier` are their words.  `homes`: kfunc → the module
     of this kernel that holds it.  `build` is the inventory of this very build, None where nothing says what it has.
+    `place` is what the program was declared to be attached to, "" where that is for its section to say.
     """
 
     phase: Phase
@@ -139,6 +140,13 @@ class Case:
     program: ProgramReport | None = None
     homes: Mapping[str, str] = field(default_factory=dict)
     build: Build | None = None
+    place: str = ""
+
+    @property
+    def aim(self) -> tuple[str, str]:
+        """By which way the program is attached, and to what; "" for what nobody says."""
+        kind, _, named = (self.program.section if self.program else "").removeprefix("?").partition("/")
+        return kind, self.place or named
 
     @property
     def who(self) -> str:
@@ -889,14 +897,29 @@ def _attribute_unknown(case: Case) -> Finding | None:
     )
 
 
+NO_TRACEPOINT = "the section names no tracepoint"  # validator/attach_trace.c
+
+
+def is_placeless(program: ProgramReport) -> bool:
+    """True for a program that was not attached because its loader chooses the tracepoint, and none is declared."""
+    return program.attach is Attach.NOT_ATTEMPTED and program.attach_reason.startswith(NO_TRACEPOINT)
+
+
+def place_line(program: ProgramReport) -> str:
+    """The tracepoint of such a program, as a line to declare; where its section says no family, its type does."""
+    known = split(program.section)[0] in ("tracepoint", "raw_tp", "raw_tp.w")
+    return target_line(program.name, program.section if known else program.type)
+
+
 def _attach_not_attempted(case: Case) -> Finding | None:
     if not case.program or case.program.attach is not Attach.NOT_ATTEMPTED:
         return None
     why = clip(case.program.attach_reason)
+    hint = 'give the guest what the reason names, or ask for less: attach = "attach"'
     return Finding(
         f"{case.who}: loads, but attaching it was required and not attempted: {why}",
         (why,),
-        'give the guest what the reason names, or ask for less: attach = "attach"',
+        f"declare it: {place_line(case.program)}" if is_placeless(case.program) else hint,
         case.program.section,
     )
 
@@ -930,13 +953,13 @@ _TARGET_HINT = 'make the program optional (SEC("?…")), and let the application
 def _missing_at_attach(case: Case) -> Finding | None:
     if case.errno not in (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL) or not case.program:
         return None
-    kind, _, target = case.program.section.removeprefix("?").partition("/")
+    kind, target = case.aim
     if not target:
         return None
     return Finding(
         f"{case.who}: loads, but {case.kernel} has no {clip(kind)} target '{clip(target)}' ({case.code})",
         last_lines(case.libbpf),
-        _TARGET_HINT,
+        f"correct the declared target, or {_TARGET_HINT}" if case.place else _TARGET_HINT,
         target,
         Certainty.INFERRED,
     )
@@ -1216,7 +1239,7 @@ def _not_traceable(case: Case) -> Finding | None:
 
     A guest attaches one program at a time, so that it is not taken by another.
     """
-    kind, _, target = (case.program.section if case.program else "").removeprefix("?").partition("/")
+    kind, target = case.aim
     listed = case.errno in (errno.EINVAL, errno.EADDRNOTAVAIL) and kind in ("kprobe", "kretprobe")
     closed = case.errno == errno.EBUSY and kind.removesuffix(".s") in ("fentry", "fexit", "fmod_ret")
     if not target or not (listed or closed):

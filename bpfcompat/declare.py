@@ -66,8 +66,10 @@ ATTACH_TYPES = _words(
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]{0,511}")  # a C identifier, and what compilers append to one
 _SECTION = re.compile(r"[!-~]{1,255}")
 _PATH = re.compile(r"[A-Za-z_]\w{0,127}(\.[A-Za-z_]\w{0,127}){0,15}", re.ASCII)
+# A function or MODULE:FUNCTION, a pattern of functions, CATEGORY/NAME; a place in a file: which fits, fitting.py knows.
 _TARGET = re.compile(
-    r"(?:[A-Za-z0-9_-]{1,64}:)?[A-Za-z_][A-Za-z0-9_.$]{0,127}|/[!-9;-~]{1,400}(?::[!-9;-~]{1,120}){1,2}"
+    r"(?:[A-Za-z0-9_-]{1,64}:)?[A-Za-z_][A-Za-z0-9_.$]{0,127}|[A-Za-z0-9_.*?]{1,128}"
+    r"|[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,128}|/[!-9;-~]{1,400}(?::[!-9;-~]{1,120}){1,2}"
 )
 _PAGES = re.compile(r"pages:([1-9][0-9]{0,9})")
 _FILE = re.compile(r"[^\x00-\x1f]{1,1000}")
@@ -350,7 +352,7 @@ _MAP: Mapping[str, Check] = {**_INNER, "pinning": _off, "autocreate": _off, "inn
 _PROGRAM: Mapping[str, Check] = {
     "type": _one_of(PROGRAM_TYPES),
     "attach_type": _one_of(ATTACH_TYPES),
-    "target": _matching(_TARGET, "a function, MODULE:FUNCTION, or /FILE:FUNCTION of user space"),
+    "target": _matching(_TARGET, "a function, MODULE:FUNCTION, a pattern, CATEGORY/NAME, or /FILE:FUNCTION"),
     "target_program": _matching(_SECTION, "a program's function or section"),
     "target_file": _matching(_FILE, "a path below the project"),
     "target_object": _matching(_OBJECT, "the name of an object of this project"),

@@ -46,10 +46,10 @@ class MapChange:
 class ProgramChange:
     """What is set of one program, which `name` names by its function or by its section.
 
-    `target` is a function of the kernel (or `MODULE:FUNCTION`), or of user space (`/FILE:FUNCTION`); with
-    `target_program` it is one of that program, which is loaded first, and by default the program itself.  That program
-    is of the same object, or of another that lies at `target_file` below the guest's /files.  `attach` is how far this
-    program goes, in AttachMode's words.
+    `target` is a function of the kernel (or `MODULE:FUNCTION`) or of user space (`/FILE:FUNCTION`), a tracepoint, a
+    system call, or what else programs of its family attach to; with `target_program` it is a function of that program,
+    which is loaded first, and by default the program itself.  That program is of the same object, or of another that
+    lies at `target_file` below the guest's /files.  `attach` is how far this program goes, in AttachMode's words.
     """
 
     name: str
@@ -164,14 +164,24 @@ def type_line(name: str, section: str) -> str:
 
 def target_line(name: str, section: str) -> str:
     """What a program attaches to: an example that its section's family takes, the same on every kernel."""
-    family = section.removeprefix("?").partition("/")[0].removesuffix(".s")
-    example, what = _TARGETS.get(family, ("vfs_read", "function"))
+    example, what = example_target(section)
     return f'[objects.NAME.programs.{toml_key(name)}] target = "{example}"  # the {what} that the application chooses'
+
+
+def example_target(section: str) -> tuple[str, str]:
+    """A target that a section's family takes, and what that is: `sched_switch`, `tracepoint`; a type's word will do."""
+    family = section.removeprefix("?").partition("/")[0].removesuffix(".s")
+    return _TARGETS.get(family, ("vfs_read", "function"))
 
 
 _TARGETS = {
     "tp_btf": ("sched_switch", "tracepoint"), "iter": ("task", "iterator"), "lsm": ("file_open", "hook"),
     "lsm_cgroup": ("socket_bind", "hook"),
+    **dict.fromkeys(("tp", "tracepoint"), ("sched/sched_switch", "tracepoint")),
+    **dict.fromkeys(("raw_tp", "raw_tracepoint"), ("sched_switch", "tracepoint")),
+    **dict.fromkeys(("raw_tp.w", "raw_tracepoint.w", "raw_tracepoint_writable"), ("bpf_test_finish", "tracepoint")),
+    **dict.fromkeys(("ksyscall", "kretsyscall"), ("unlink", "system call")),
+    **dict.fromkeys(("kprobe.multi", "kretprobe.multi", "kprobe.session"), ("vfs_read", "function or pattern")),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import difflib
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from bpfcompat.behaviour import BehaviourTest
 from bpfcompat.btftypes import Kind, Types
@@ -20,23 +21,44 @@ from bpfcompat.twins import split
 MAX_LINES_BYTES = (1 << 20) - (64 << 10)  # of what the guest takes as its spec, validator/main.c
 PAGE = 4096
 _FUNCTION = re.compile(r"[!-+\--~]{1,255}")  # printable, without the blank and comma that part words of a line
-# Families whose target libbpf reads from the section's name when it attaches, and nowhere else.
-_BY_SECTION = frozenset(
-    [
-        "kprobe.multi",
-        "kretprobe.multi",
-        "kprobe.session",
-        "ksyscall",
-        "kretsyscall",
-        "raw_tp",
-        "raw_tp.w",
-        "tracepoint",
-        "perf_event",
-    ]
-)
-# Families whose target is in a file of user space; it is looked up when they are attached.
-_IN_FILES = frozenset(["uprobe", "uretprobe", "uprobe.multi", "uretprobe.multi", "uprobe.session", "usdt"])
 _RING_BUFFERS = ("ringbuf", "user_ringbuf")
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the guest is told a target: under which word of validator/wire.md, of which shape, and that in words."""
+
+    word: str
+    shape: re.Pattern[str]
+    wanted: str
+    families: tuple[str, ...]
+
+
+_OF_KERNEL = re.compile(r"(?:[\w-]+:)?[A-Za-z_][\w.$]*", re.ASCII)
+# What is looked up when it is attached; libbpf looks up every other target before it loads.
+_WAYS = (
+    _Way("kprobe", _OF_KERNEL, "a function of the kernel", ("kprobe", "kretprobe")),
+    _Way("kprobe_multi", re.compile(r"[\w.*?]+", re.ASCII), "a function of the kernel or a pattern, such as vfs_*",
+         ("kprobe.multi", "kretprobe.multi", "kprobe.session")),
+    _Way("ksyscall", re.compile(r"[a-z_]\w*", re.ASCII), "a system call's name, such as openat",
+         ("ksyscall", "kretsyscall")),
+    _Way("tracepoint", re.compile(r"[\w-]+/[\w-]+", re.ASCII), "CATEGORY/NAME, such as sched/sched_switch",
+         ("tracepoint",)),
+    _Way("raw_tp", re.compile(r"[A-Za-z_]\w*", re.ASCII), "a tracepoint's name, such as sched_switch",
+         ("raw_tp", "raw_tp.w")),
+    _Way("uprobe", re.compile(r"/[^:]+:[^:]+"), "/FILE:FUNCTION",
+         ("uprobe", "uretprobe", "uprobe.multi", "uretprobe.multi", "uprobe.session")),
+    _Way("uprobe", re.compile(r"/[^:]+:[^:]+:[^:]+"), "/FILE:PROVIDER:PROBE", ("usdt",)),
+)  # fmt: skip
+_BY_FAMILY = {family: way for way in _WAYS for family in way.families}
+_OTHERWISE = _Way("target", _OF_KERNEL, "a function of the kernel", ())
+# The family of a program whose section does not say its declared type, as attach_row_of() of validator/attach.c has it.
+_BY_TYPE = {
+    "kprobe": "kprobe", "tracepoint": "tracepoint", "raw_tracepoint": "raw_tp", "raw_tracepoint_writable": "raw_tp.w",
+    "perf_event": "perf_event", "trace_kprobe_multi": "kprobe.multi", "trace_kprobe_session": "kprobe.session",
+    "trace_uprobe_multi": "uprobe.multi", "trace_uprobe_session": "uprobe.session",
+}  # fmt: skip
+_TYPES = {"tracepoint": "tracepoint", "raw_tp": "raw_tracepoint", "raw_tp.w": "raw_tracepoint_writable"}
 
 
 def lines(declared: Declared, data: bytes, where: str) -> tuple[str, ...]:
@@ -125,8 +147,7 @@ class _Fitting:
         head = f"program {name}"
         yield from _set(head, "type", change.type)
         yield from _set(head, "attach_type", change.attach_type)
-        if change.target is not None:
-            self._targeted(name, change, where)
+        way = self._way(name, change, where) if change.target is not None else _OTHERWISE
         if change.target_file is not None:
             other = change.target_program
             yield f"{head} target_file {change.target_file} {other} {change.target or other}"
@@ -134,28 +155,29 @@ class _Fitting:
             other = self.function(change.target_program, f"{where}: target_program")
             yield f"{head} target_program {other} {change.target or other}"
         else:
-            yield from _set(head, self._place(name, change), change.target)
+            yield from _set(head, way.word, change.target)
         yield from _set(head, "attach", change.attach)
         yield from _set(head, "autoload", None if change.autoload is None else "on" if change.autoload else "off")
 
-    def _targeted(self, name: str, change: ProgramChange, where: str) -> None:
-        """What attaches by a name in its section only would take a target for a function's BTF, and be refused."""
-        family = "" if change.type or change.target_program else self._family(name)
-        if family in _BY_SECTION:
-            raise ConfigError(f"{self.where}: {where}: target: a {family} program takes it from its section alone",
-                              hint=f'write it there: SEC("{family}/{change.target}")')  # fmt: skip
-        usdt, in_file, said = family == "usdt", family in _IN_FILES, change.target or ""
-        if in_file != said.startswith("/") or (in_file and usdt != (said.count(":") == 2)):
-            wanted = "/FILE:PROVIDER:PROBE" if usdt else "/FILE:FUNCTION" if in_file else "a function of the kernel"
-            raise ConfigError(f"{self.where}: {where}: target: expected {wanted}, got {said!r}")
+    def _way(self, name: str, change: ProgramChange, where: str) -> _Way:
+        """How the guest is told its target; ConfigError for one that a program of its family does not take."""
+        family = "" if change.target_program else self._family(name, change)
+        if family == "perf_event":
+            raise ConfigError(f"{self.where}: {where}: target: a perf_event program takes none: the guest itself makes "
+                              "the software event cpu-clock for it", hint="leave target out")  # fmt: skip
+        way = _BY_FAMILY.get(family, _OTHERWISE)
+        if not way.shape.fullmatch(change.target or ""):
+            kind = f" of a {family} program" if family else ""
+            raise ConfigError(f"{self.where}: {where}: target{kind}: expected {way.wanted}, got {change.target!r}")
+        return way
 
-    def _place(self, name: str, change: ProgramChange) -> str:
-        """Under which word the target is told: a probe's is looked up when it is attached, not before it is loaded."""
-        family = "kprobe" if change.type == "kprobe" else "" if change.type else self._family(name)
-        return "uprobe" if family in _IN_FILES else "kprobe" if family in ("kprobe", "kretprobe") else "target"
-
-    def _family(self, name: str) -> str:
-        return split(next(p.section for p in self.facts.programs if p.name == name))[0]
+    def _family(self, name: str, change: ProgramChange) -> str:
+        """By the section, or where that does not go with the declared type, by the type."""
+        family = split(next(p.section for p in self.facts.programs if p.name == name))[0]
+        own = _TYPES.get(family, "kprobe" if family in _BY_FAMILY else family)
+        if change.type in (None, own):
+            return family
+        return _BY_TYPE.get(change.attach_type or "") or _BY_TYPE.get(change.type or "", "")
 
     def function(self, name: str, where: str) -> str:
         """The function of a program that is named by it or by its section."""

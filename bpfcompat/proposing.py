@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bpfcompat.btftypes import Kind, Type, Types
 from bpfcompat.causes import SIZED_BY_ITSELF
-from bpfcompat.declared import FRAMES, toml_key
+from bpfcompat.declared import FRAMES, example_target, toml_key
 from bpfcompat.elf import ObjectFacts, ProgramFacts, read_object, section_of
 from bpfcompat.errors import ObjectError
 from bpfcompat.twins import TWINS, listed, placeholder, split, twins
@@ -33,6 +33,11 @@ _SECTIONS = re.compile(
     r"|cgroup_skb|struct_ops|sk_lookup|netfilter)(\.\w+)*(\.s)?(\+|$|/.*)"
 )
 _BY_BTF = ("fentry", "fexit", "fmod_ret")
+# Families that libbpf attaches to what their loader names, where the section names nothing.
+_BY_NAME = (
+    "kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi", "kprobe.session", "ksyscall", "kretsyscall", "tracepoint",
+    "raw_tp", "raw_tp.w",
+)  # fmt: skip
 _SIZES = {"ringbuf": '"pages:64"', "user_ringbuf": '"pages:64"', "arena": "256", "devmap": "64", "devmap_hash": "64",
           "array": '"cpus"', "cpumap": '"cpus"', "xskmap": "64", "percpu_array": "1"}  # fmt: skip
 _LIKELY = {"write": "vfs_write", "open": "vfs_open", "sync": "vfs_fsync", "getattr": "vfs_getattr"}
@@ -158,6 +163,10 @@ def _program_lines(program: ProgramFacts, around: Around) -> Iterator[str]:
     elif family in _BY_BTF and not target:
         why = f'section "{program.section}" names no function: its application does'
         yield f'{key}.target = "{_guess(program.name)}"  # {why}'
+    elif family in _BY_NAME and not target:
+        example, what = example_target(program.section)
+        example = _guess(program.name) if example == "vfs_read" else example
+        yield f'{key}.target = "{example}"  # section "{program.section}" names no {what}: its application does'
     elif family in (*_BY_BTF, "kprobe", "kretprobe") and target and _nowhere(target, around):
         why = f'no kernel here has "{target}": a placeholder, or another kernel\'s'
         yield f'{key}.target = "{_guess(target)}"  # {why}'

@@ -10,7 +10,7 @@ from bpfcompat.elf import ObjectFacts
 
 TWINS = {"fentry": "kprobe", "tp_btf": "raw_tp"}  # and fexit goes with fentry, kretprobe with kprobe
 _PLACEHOLDER = re.compile(r"(?:dummy|placeholder)\w*|foo|func|tc")  # as bcc, xdp-tools, ksnoop and pwru write them
-_FAMILIES = {"raw_tracepoint": "raw_tp", "tp": "tracepoint"}
+_FAMILIES = {"raw_tracepoint": "raw_tp", "raw_tracepoint.w": "raw_tp.w", "tp": "tracepoint"}
 
 
 def split(section: str) -> tuple[str, str]:

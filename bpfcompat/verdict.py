@@ -170,6 +170,7 @@ def _of_object(
     if doubt is not None:
         return _doubtful(report, doubt, programs)
     notes = _bounded(*as_declared.notes(report), *_notes(report, attach, asker))
+    notes = (*notes, *as_declared.to_place(report))
     objection = as_declared.objection(report)
     if objection is not None:
         return _objected(*objection, notes, programs)
@@ -271,7 +272,8 @@ class _Asker:
         report = self.report
         odd = self.facts.odd if self.facts else ()
         case = Case(phase, number, tamed(libbpf, odd), tamed(verifier, odd), report.guest, self.facts, self.fault,
-                    report.maps, program, self.homes, self.build)  # fmt: skip
+                    report.maps, program, self.homes, self.build,
+                    as_declared.place(report, program) if program else "")  # fmt: skip
         return Refusal(case, *explain(case))
 
 

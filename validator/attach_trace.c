@@ -53,11 +53,43 @@ static struct attached hold_by_libbpf(struct attachment *at)
 	return attach_by_link(at, link, ATTACH_ANY);
 }
 
-static struct attached hold_tracepoint(struct attachment *at)
+/* What is declared to be attached to by @way, which is then said; or NULL. */
+static const char *declared(struct attachment *at, const char *way)
+{
+	const char *place = declare_place(at->prog, way);
+
+	if (place)
+		attach_say(at, "libbpf, on %.100s as declared", place);
+	return place;
+}
+
+static struct attached by_section(struct attachment *at)
 {
 	if (!attach_target(at)) /* any other tracepoint would be another context, and may refuse it */
 		return attach_not(at, "the section names no tracepoint: its loader chooses one");
 	return hold_by_libbpf(at);
+}
+
+static struct attached hold_tp(struct attachment *at)
+{
+	const char *place = declared(at, "tracepoint"), *name = place ? strchr(place, '/') : NULL;
+	char category[128];
+
+	if (!place)
+		return by_section(at);
+	if (!name)
+		return attach_not(at, "%.150s is declared, which names no tracepoint of a category", place);
+	snprintf(category, sizeof(category), "%.*s", (int)(name - place), place);
+	return attach_by_link(at, bpf_program__attach_tracepoint(at->prog, category, name + 1), ATTACH_ANY);
+}
+
+static struct attached hold_raw_tp(struct attachment *at)
+{
+	const char *name = declared(at, "raw_tp");
+
+	if (!name)
+		return by_section(at);
+	return attach_by_link(at, bpf_program__attach_raw_tracepoint(at->prog, name), ATTACH_ANY);
 }
 
 static bool starts(const char *text, const char *with)
@@ -68,12 +100,10 @@ static bool starts(const char *text, const char *with)
 static struct attached hold_kprobe(struct attachment *at)
 {
 	bool ret = starts(bpf_program__section_name(at->prog), "kretprobe");
-	const char *function = declare_kprobe(at->prog);
+	const char *function = declared(at, "kprobe");
 
-	if (function) {
-		attach_say(at, "libbpf, on %s as declared", function);
+	if (function)
 		return attach_by_link(at, bpf_program__attach_kprobe(at->prog, ret, function), ATTACH_ANY);
-	}
 	if (attach_target(at))
 		return hold_by_libbpf(at);
 	attach_say(at, NO_FUNCTION);
@@ -83,27 +113,32 @@ static struct attached hold_kprobe(struct attachment *at)
 static struct attached hold_kprobe_multi(struct attachment *at)
 {
 	const char *section = bpf_program__section_name(at->prog);
-	const char *function = STAND_IN_FUNCTION;
-	/* by name: a pattern would have libbpf read all of the kernel's symbols */
-	LIBBPF_OPTS(bpf_kprobe_multi_opts, opts, .syms = &function, .cnt = 1, .retprobe = starts(section, "kretprobe"));
+	const char *function = STAND_IN_FUNCTION, *pattern = declared(at, "kprobe_multi");
+	LIBBPF_OPTS(bpf_kprobe_multi_opts, opts, .retprobe = starts(section, "kretprobe"));
 
-	if (attach_target(at))
+	if (!pattern && attach_target(at))
 		return hold_by_libbpf(at);
 #if LIBBPF_SINCE(5)
 	opts.session = bpf_program__expected_attach_type(at->prog) == BPF_TRACE_KPROBE_SESSION;
 #endif
-	attach_say(at, NO_FUNCTION);
-	return attach_by_link(at, bpf_program__attach_kprobe_multi_opts(at->prog, NULL, &opts), ATTACH_ANY);
+	if (!pattern) { /* by name: a pattern would have libbpf read all of the kernel's symbols */
+		opts.syms = &function;
+		opts.cnt = 1;
+		attach_say(at, NO_FUNCTION);
+	}
+	return attach_by_link(at, bpf_program__attach_kprobe_multi_opts(at->prog, pattern, &opts), ATTACH_ANY);
 }
 
 static struct attached hold_ksyscall(struct attachment *at)
 {
 	LIBBPF_OPTS(bpf_ksyscall_opts, opts, .retprobe = starts(bpf_program__section_name(at->prog), "kretsyscall"));
+	const char *name = declared(at, "ksyscall");
 
-	if (attach_target(at))
+	if (!name && attach_target(at))
 		return hold_by_libbpf(at);
-	attach_say(at, "libbpf, on unlink() as the section names no system call");
-	return attach_by_link(at, bpf_program__attach_ksyscall(at->prog, "unlink", &opts), ATTACH_ANY);
+	if (!name)
+		attach_say(at, "libbpf, on unlink() as the section names no system call");
+	return attach_by_link(at, bpf_program__attach_ksyscall(at->prog, name ?: "unlink", &opts), ATTACH_ANY);
 }
 
 /* The kernel takes it whether or not anything will call it. */
@@ -255,22 +290,23 @@ const struct attach_family family_freplace = {
 	"libbpf's auto-attach", "a loaded program and a function of it, declared", "a tracing link names it", "", hold_by_libbpf,
 };
 const struct attach_family family_tp = {
-	"libbpf's auto-attach", "the tracepoint, named by the section; tracefs",
-	"a perf_event link names it; before 5.15 the perf event's own query", "", hold_tracepoint,
+	"libbpf's auto-attach, or where it is declared", "the tracepoint, named by the section or declared; tracefs",
+	"a perf_event link names it; before 5.15 the perf event's own query", "", hold_tp,
 };
 const struct attach_family family_raw_tp = {
-	"libbpf's auto-attach", "the tracepoint, named by the section", "a raw_tracepoint link names it", "", hold_tracepoint,
+	"libbpf's auto-attach, or where it is declared", "the tracepoint, named by the section or declared",
+	"a raw_tracepoint link names it", "", hold_raw_tp,
 };
 const struct attach_family family_kprobe = {
-	"libbpf's auto-attach; a section without a function: on " STAND_IN_FUNCTION "()", "the function",
+	"libbpf's auto-attach, or where it is declared; a section without a function: on " STAND_IN_FUNCTION "()", "the function",
 	"a perf_event link names it; before 5.15 the perf event's own query", "", hold_kprobe,
 };
 const struct attach_family family_kprobe_multi = {
-	"libbpf's auto-attach; a section without a pattern: on " STAND_IN_FUNCTION "()", "a function that matches; CONFIG_FPROBE",
-	"a kprobe_multi link names it", "", hold_kprobe_multi,
+	"libbpf's auto-attach, or where it is declared; a section without a pattern: on " STAND_IN_FUNCTION "()",
+	"a function that matches; CONFIG_FPROBE", "a kprobe_multi link names it", "", hold_kprobe_multi,
 };
 const struct attach_family family_ksyscall = {
-	"libbpf's auto-attach; a section without a system call: on unlink()", "the system call",
+	"libbpf's auto-attach, or where it is declared; a section without a system call: on unlink()", "the system call",
 	"a perf_event link names it; before 5.15 the perf event's own query", "", hold_ksyscall,
 };
 const struct attach_family family_lsm = {

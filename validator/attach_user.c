@@ -76,7 +76,7 @@ static struct attached by_declaration(struct attachment *at, const char *place, 
 /* As declared, else as the section says; a section that says nothing gets @stand_in of the guest's own program. */
 static struct attached hold_in_file(struct attachment *at, link_fn link_to, const char *stand_in, const char *words)
 {
-	const char *place = declare_uprobe(at->prog);
+	const char *place = declare_place(at->prog, "uprobe");
 	char file[256];
 
 	if (place)

@@ -400,6 +400,10 @@ static const struct row rows[] = {
 	{ "program", "target_program", program_target_program, true },
 	{ "program", "target_file", program_target_file, true },
 	{ "program", "kprobe", program_attach, false },
+	{ "program", "kprobe_multi", program_attach, false },
+	{ "program", "ksyscall", program_attach, false },
+	{ "program", "raw_tp", program_attach, false },
+	{ "program", "tracepoint", program_attach, false },
 	{ "program", "uprobe", program_attach, false },
 	{ "program", "attach", program_attach, false },
 	{ "program", "autoload", program_autoload, false },
@@ -748,14 +752,9 @@ bool declare_attaches(const struct bpf_program *prog, bool otherwise)
 	return mode ? strcmp(mode, "load") != 0 : otherwise;
 }
 
-const char *declare_kprobe(const struct bpf_program *prog)
+const char *declare_place(const struct bpf_program *prog, const char *way)
 {
-	return of_attaching(prog, "kprobe");
-}
-
-const char *declare_uprobe(const struct bpf_program *prog)
-{
-	return of_attaching(prog, "uprobe");
+	return of_attaching(prog, way);
 }
 
 bool declare_any(void)

@@ -29,11 +29,8 @@ int declare_prepare(struct work *work, struct bpf_object *obj, const struct bpf_
 /* Whether this program is to be attached, if that is declared; else @otherwise. */
 bool declare_attaches(const struct bpf_program *prog, bool otherwise);
 
-/* The function that a kprobe is declared to be attached to, or NULL. */
-const char *declare_kprobe(const struct bpf_program *prog);
-
-/* Likewise of a probe of user space, `FILE:FUNCTION` or `FILE:PROVIDER:NAME`. */
-const char *declare_uprobe(const struct bpf_program *prog);
+/* What a program is declared to be attached to by @way, a word of wire.md such as `kprobe` or `uprobe`; or NULL. */
+const char *declare_place(const struct bpf_program *prog, const char *way);
 
 /* Choose one alternative of each group, once and for all processes that come after. 0, or -errno when a trial was lost. */
 int declare_choose(struct work *work);

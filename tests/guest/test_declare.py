@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bpfcompat.as_declared import toml_lines
 from bpfcompat.asking import Asker
+from bpfcompat.config import from_dict, parse_toml
 from bpfcompat.declare import MAP_TYPES, PROGRAM_TYPES
-from bpfcompat.declared import Alternative, Declared, MapChange, VariantGroup
+from bpfcompat.declared import Alternative, Declared, MapChange, ProgramChange, VariantGroup
 from bpfcompat.errors import ConfigError
 from bpfcompat.model import Answer, Attach, Report, ShippedFile, Verdict
 from bpfcompat.plan import Matrix, Pair
+from bpfcompat.proposing import Around, propose
 from bpfcompat.since import full_name
 from tests.guest.conftest import absent
 
@@ -287,6 +291,143 @@ def test_nothing_remains(bench: Bench) -> None:
     report, verdict = bench.ask("declared_maps", Declared())
     assert report.declared is None and verdict.cause == "needs-declaration"
     assert all(m.max_entries == 0 for m in report.maps if m.name in ("by_number", "by_cpus", "by_pages", "events"))
+
+
+# --- what is attached to what its loader names
+
+
+def moved(declared: Declared, targets: Mapping[str, str]) -> Declared:
+    """The same with other targets."""
+    changed = (replace(p, target=targets.get(p.name, p.target)) for p in declared.programs)
+    return replace(declared, programs=tuple(changed))
+
+
+def outcomes(report: Report) -> dict[str, Attach]:
+    """How attaching each program ended."""
+    return {p.name: p.attach for p in report.programs}
+
+
+LACKS_MULTI = {"debian-11": ("attach-type-missing", 22), "debian-12": ("config-disabled", 95)}
+
+
+@pytest.mark.parametrize("kernel", ["debian-11", KERNEL, "debian-13"])
+def test_targets(kernel: str, bench: Bench) -> None:
+    """A program whose section names nothing is attached where it is declared; what a kernel has no way to, fails."""
+    own = bench.own("declared_targets")
+    report, verdict = bench.ask("declared_targets", own, kernel)
+    found = {p.name: p for p in report.programs}
+    for change in own.programs:
+        assert f"on {change.target} as declared" in found[change.name].how
+    failed = {p.name: p.attach_errno for p in report.programs if p.attach is not Attach.ATTACHED}
+    if kernel in LACKS_MULTI:
+        cause, number = LACKS_MULTI[kernel]
+        assert (verdict.answer, verdict.cause, failed) == (Answer.INCOMPATIBLE, cause, {"on_functions": number})
+    else:
+        assert (verdict.answer, failed) == (Answer.COMPATIBLE, {})
+        assert [t.outcome for t in verdict.tests] == ["passed"] * 2  # they run there, and nowhere else
+
+
+@pytest.mark.parametrize("kernel", ["debian-11", KERNEL])
+@pytest.mark.parametrize("name", ["on_tracepoint", "on_raw_tracepoint"])
+def test_one_tracepoint_undeclared(name: str, kernel: str, bench: Bench) -> None:
+    """Without its tracepoint a program is not attached, and the line that is proposed, pasted, has it attached."""
+    own = bench.own("declared_targets")
+    report, verdict = bench.ask("declared_targets", without(own, "programs", name), kernel)
+    assert [n for n, attach in outcomes(report).items() if attach is Attach.NOT_ATTEMPTED] == [name]
+    text = [line for note in verdict.notes for line in toml_lines(note, "x")]
+    (pasted,) = from_dict(
+        parse_toml("\n".join(['objects.x.prebuilt = "x.o"', *text]).encode(), "t"), Path("/")
+    ).objects.values()
+    assert [p.name for p in pasted.declared.programs] == [name]
+    report, _ = bench.ask("declared_targets", pasted.declared, kernel)
+    assert outcomes(report)[name] is Attach.ATTACHED
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "cause"),
+    [
+        ("on_tracepoint", Answer.INCONCLUSIVE, "behaviour-not-attempted"),
+        ("on_raw_tracepoint", Answer.INCONCLUSIVE, "behaviour-not-attempted"),
+        ("on_call", Answer.INCOMPATIBLE, "behaviour-failed"),
+        ("on_return", Answer.INCOMPATIBLE, "behaviour-failed"),
+        ("on_functions", Answer.INCOMPATIBLE, "behaviour-failed"),
+    ],
+)
+def test_one_target_undeclared(name: str, answer: Answer, cause: str, bench: Bench) -> None:
+    """Without any one of them its test sees nothing of it: it is nowhere, or at what the guest puts in its place."""
+    own = bench.own("declared_targets")
+    _, verdict = bench.ask("declared_targets", without(own, "programs", name), "debian-13")
+    assert (verdict.answer, verdict.cause) == (answer, cause)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "kernel"),
+    [
+        ("on_tracepoint", "sched/bpfcompat_nowhere", "debian-11"), ("on_tracepoint", "bpfcompat/exec", KERNEL),
+        ("on_raw_tracepoint", "bpfcompat_nowhere", "debian-11"), ("on_raw_tracepoint", "bpfcompat_nowhere", KERNEL),
+        ("on_call", "bpfcompat_nowhere", "debian-11"), ("on_return", "bpfcompat_nowhere", KERNEL),
+        ("on_functions", "bpfcompat_nowhere", "debian-13"), ("on_functions", "bpfcompat_n*", "debian-13"),
+    ],
+)  # fmt: skip
+def test_a_declared_target_that_is_not_there(name: str, target: str, kernel: str, bench: Bench) -> None:
+    """What the kernel has not fails to attach, and the cause names it."""
+    own = moved(bench.own("declared_targets"), {name: target})
+    kept = own if kernel not in LACKS_MULTI else without(own, "programs", "on_functions")
+    off = (ProgramChange("on_functions", autoload=False),) if kernel in LACKS_MULTI else ()
+    report, verdict = bench.ask("declared_targets", replace(kept, programs=(*kept.programs, *off)), kernel)
+    assert outcomes(report)[name] is Attach.FAILED
+    assert (verdict.answer, verdict.cause, verdict.subject) == (Answer.INCOMPATIBLE, "attach-target-missing", target)
+
+
+@pytest.mark.parametrize(
+    ("example", "targets", "kernel"),
+    [
+        (
+            "probes",
+            {
+                "on_kretprobe": "vfs_write", "on_kretsyscall": "openat", "on_tracepoint": "sched/sched_process_exec",
+                "on_raw_tracepoint": "sched_process_exec", "on_raw_tp_w": "bpf_test_finish",
+            },
+            "debian-11",
+        ),
+        ("kprobe_multi", {"on_link": "vfs_*dir", "on_return_of_choice": "vfs_*dir"}, "debian-13"),
+        ("kprobe_session", {"both": "vfs_write", "both_of_choice": "vfs_*dir"}, "debian-13"),
+    ],
+)  # fmt: skip
+def test_a_declared_target_goes_first(example: str, targets: dict[str, str], kernel: str, bench: Bench) -> None:
+    """A program is attached where it is declared, whatever its section names."""
+    report, verdict = bench.ask(
+        example, Declared(programs=tuple(ProgramChange(n, target=t) for n, t in targets.items())), kernel
+    )
+    found = {p.name: p.how for p in report.programs if p.attach is Attach.ATTACHED}
+    assert [f"on {target} as declared" in found[name] for name, target in targets.items()] == [True] * len(targets)
+    assert verdict.answer is Answer.COMPATIBLE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ProgramChange("keep_all", type="raw_tracepoint", target="sched_switch"),
+        ProgramChange("keep_all", type="kprobe", target="vfs_read"),
+        ProgramChange("keep_all", type="kprobe", attach_type="trace_kprobe_multi", target="vfs_rea*"),
+    ],
+)
+def test_a_target_of_a_declared_type(change: ProgramChange, bench: Bench) -> None:
+    """Host and guest take a program whose section says no type for the same family, so that its target is used."""
+    report, verdict = bench.ask("no_type", Declared(programs=(change,)), "debian-13")
+    (found,) = report.programs
+    assert (verdict.answer, found.attach) == (Answer.COMPATIBLE, Attach.ATTACHED)
+    assert f"on {change.target} as declared" in found.how
+
+
+def test_targets_as_init_proposes_them(asker: Asker, bench: Bench) -> None:
+    """What `bpfcompat init` writes for such an object is taken, and every program of it is attached by it."""
+    data = asker.shop.store.read(asker.object("declared_targets"))
+    text = propose("x", ['prebuilt = "x.o"'], data, Around({}, {}))
+    (proposed,) = from_dict(parse_toml(text.encode(), "t"), Path("/")).objects.values()
+    report, _ = bench.ask("declared_targets", proposed.declared, "debian-13")
+    assert set(outcomes(report).values()) == {Attach.ATTACHED}
+    assert all("as declared" in p.how for p in report.programs)
 
 
 UNLOADABLE = ("tool_qemu_rss", "tool_suricata_filter")  # maps of before BTF: no declaration makes libbpf 1.x take them

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from bpfcompat import reports
+from bpfcompat import fitting, reports
 from bpfcompat.as_declared import is_remark, notes, to_declare, toml_lines
 from bpfcompat.config import from_dict, parse_toml
-from bpfcompat.declared import DeclaredReport, SettingReport, TriedReport, VariantReport
+from bpfcompat.declared import Declared, DeclaredReport, SettingReport, TriedReport, VariantReport
 from bpfcompat.elf import ProgramFacts
-from bpfcompat.model import Answer, Attach, AttachMode, Log, MapReport, Report
+from bpfcompat.model import Answer, Attach, AttachMode, Log, MapReport, Report, Verdict
 from bpfcompat.twins import placeholder
 from bpfcompat.verdict import classify
 from tests.rows import YES, row
+from tests.unit.test_elf import EXEC, EXIT, FUNC, Section, elf
 from tests.unit.test_verdict import FACTS, program, refused, report, unattached
 
 SIZE = SettingReport("map", "counts", "max_entries", "1024", 0)
@@ -32,6 +33,13 @@ def tried(needs: str, held: bool | None, number: int = 0, programs: tuple[str, .
 def said(*settings: SettingReport, variants: tuple[VariantReport, ...] = (), **changes: Any) -> Report:
     """A report of a declared object that loads."""
     return replace(report(program()), declared=DeclaredReport(settings, variants), **changes)
+
+
+def pasted(found: Verdict) -> Declared:
+    """What a verdict's lines to add declare when they are put into an object's table as they are."""
+    text = [line for note in found.notes for line in toml_lines(note, "mine")]
+    settings = from_dict(parse_toml("\n".join(["[objects.mine]", 'prebuilt = "x.o"', *text]).encode(), "t"), Path("/"))
+    return settings.objects["mine"].declared
 
 
 def test_settings_are_told() -> None:
@@ -142,10 +150,7 @@ def test_lines_to_add(given: Report, table: dict[str, Any]) -> None:
     """What an object needs is told as lines of bpfcompat.toml that are taken as they are, all of them at once."""
     found = classify(given, FACTS, AttachMode.ATTACH)
     assert found.cause == "needs-declaration"
-    text = [line for note in found.notes for line in toml_lines(note, "mine")]
-    settings = from_dict(parse_toml("\n".join(["[objects.mine]", 'prebuilt = "x.o"', *text]).encode(), "t"), Path("/"))
-    wanted = {"format": 1, **table}
-    assert settings.objects["mine"].declared.to_json() == wanted
+    assert pasted(found).to_json() == {"format": 1, **table}
     assert found.hint.startswith("declare it: [objects.NAME.")
 
 
@@ -195,6 +200,62 @@ def test_twins() -> None:
     one = refused(3, "", words.replace("dummy", "gone"), section="fentry/gone")
     gone = report(one, program(name="two", section="kprobe/other"))
     assert classify(gone, alone, AttachMode.ATTACH).cause == "attach-target-missing"
+
+
+PLACELESS = "the section names no tracepoint: its loader chooses one"
+
+
+@pytest.mark.parametrize(
+    ("section", "type", "target", "word"),
+    [
+        ("tp", "tracepoint", "sched/sched_switch", "tracepoint"),
+        ("raw_tp", "raw_tracepoint", "sched_switch", "raw_tp"),
+        ("raw_tracepoint.w", "raw_tracepoint_writable", "bpf_test_finish", "raw_tp"),
+        ("tracepoint", "tracepoint", "sched/sched_switch", "tracepoint"),
+        ("odd", "tracepoint", "sched/sched_switch", "tracepoint"), ("odd", "raw_tracepoint", "sched_switch", "raw_tp"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", [AttachMode.ATTACH, AttachMode.REQUIRED])
+def test_no_tracepoint(section: str, type: str, target: str, word: str, mode: AttachMode) -> None:
+    """A tracepoint of the loader's choice is a line to declare; pasted, it is what the guest takes for this program."""
+    given = program(section=section, type=type, attach=Attach.NOT_ATTEMPTED, attach_reason=PLACELESS)
+    facts = replace(FACTS, programs=(ProgramFacts(section, "one"),))
+    found = classify(report(given), facts, mode)
+    declared = pasted(found)
+    assert declared.to_json() == {"format": 1, "programs": {"one": {"target": target}}}
+    typed = replace(declared, programs=(replace(declared.programs[0], type=type),))
+    data = elf([Section(section, EXIT, EXEC)], [("one", FUNC, 1)])
+    assert fitting.lines(typed, data, "x")[-1] == f"program one {word} {target}"
+    assert found.answer is (Answer.COMPATIBLE if mode is AttachMode.ATTACH else Answer.INCONCLUSIVE)
+    assert mode is AttachMode.ATTACH or f'declare it: [objects.NAME.programs.one] target = "{target}"' in found.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attach": Attach.ATTACHED}, {"autoload": False, "attach_reason": PLACELESS},
+        {"attach_reason": "the guest has no file /x"}, {"attach_reason": "only loading was asked for"},
+    ],
+)  # fmt: skip
+def test_no_line_for_what_has_its_place(change: dict[str, Any]) -> None:
+    """Nothing is proposed for a program that is attached, off, or not attempted for another reason."""
+    found = classify(report(program(**{"section": "tp", "attach": Attach.NOT_ATTEMPTED, **change})), FACTS,
+                     AttachMode.ATTACH)  # fmt: skip
+    assert not any(toml_lines(note, "mine") for note in found.notes)
+
+
+@pytest.mark.parametrize("key", ["kprobe", "kprobe_multi", "ksyscall", "raw_tp", "tracepoint", "uprobe"])
+@pytest.mark.parametrize("section", ["tp", "tp/sched/other"])
+def test_a_declared_target_that_is_not_there(key: str, section: str) -> None:
+    """A declared target that the kernel does not find when it attaches is its refusal, and it is named."""
+    words = "libbpf: prog 'one': failed to create tracepoint 'a/b' perf event: -ENOENT\n"
+    declared = DeclaredReport(
+        (SettingReport("program", "two", key, "c/d", 0), SettingReport("program", "one", key, "a/b", 0))
+    )
+    given = replace(report(unattached(2, words, section=section)), declared=declared)
+    found = classify(given, FACTS, AttachMode.ATTACH)
+    assert (found.answer, found.cause, found.subject) == (Answer.INCOMPATIBLE, "attach-target-missing", "a/b")
+    assert "'a/b'" in found.sentence and found.hint.startswith("correct the declared target")
 
 
 @pytest.mark.parametrize(

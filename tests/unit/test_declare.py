@@ -39,6 +39,8 @@ def test_nothing() -> None:
         ({"maps": {"m": {"inner": {"type": "ringbuf"}}}}, {"maps": {"m": {"inner": {"type": "ringbuf"}}}}),
         ({"programs": {"kprobe/f": {"autoload": False}}}, {"programs": {"kprobe/f": {"autoload": False}}}),
         ({"programs": {"p": {"target": "mod:f"}}}, {"programs": {"p": {"target": "mod:f"}}}),
+        ({"programs": {"p": {"target": "sched/sched-x"}}}, {"programs": {"p": {"target": "sched/sched-x"}}}),
+        ({"programs": {"p": {"target": "*_rea?"}}}, {"programs": {"p": {"target": "*_rea?"}}}),
         ({"constants": {"c": {"d": {"e": 1}}, "b": True}}, {"constants": {"b": True, "c.d.e": 1}}),
         (
             {"constants": {"f": 1.5, "u": 1 << 63}},
@@ -88,7 +90,10 @@ def test_json(tables: dict[str, Any], told: dict[str, Any]) -> None:
         ({"maps": {"m": {"inner": {"inner": {}}}}}, "inner: inner: unknown key"),
         ({"programs": {"p": {"type": "xpd"}}}, "did you mean xdp?"),
         ({"programs": {"p": {"attach_type": 3}}}, "attach_type: expected one of"),
-        ({"programs": {"p": {"target": "a b"}}}, "expected a function, MODULE:FUNCTION, or /FILE:FUNCTION"),
+        (
+            {"programs": {"p": {"target": "a b"}}},
+            "expected a function, MODULE:FUNCTION, a pattern, CATEGORY/NAME, or /FILE:FUNCTION",
+        ),
         ({"programs": {"p": {"autoload": 1}}}, "expected true or false"),
         ({"programs": {"p q": {"autoload": True}}}, "expected a name as the object has it"),
         ({"variants": {}}, "expected at most 64 tables"),

@@ -267,12 +267,48 @@ def test_tests_that_fit() -> None:
     fit({**PASSES, "programs": ["nobody"]}, data=b"no object")
 
 
-@pytest.mark.parametrize("section", ["kprobe.multi/skb-1", "?ksyscall/open", "raw_tracepoint/x"])
-def test_no_other_target(section: str) -> None:
-    """Where libbpf takes a target from the section alone, declaring another would be our fault and no kernel's."""
+@pytest.mark.parametrize(
+    ("section", "target", "word"),
+    [
+        ("tp", "sched/sched_switch", "tracepoint"), ("?tracepoint/a/b", "xhci-hcd/xhci_urb-x", "tracepoint"),
+        ("raw_tp", "sched_switch", "raw_tp"), ("raw_tracepoint/x", "sched_switch", "raw_tp"),
+        ("raw_tracepoint.w", "bpf_test_finish", "raw_tp"), ("kprobe.multi/skb-1", "vfs_*", "kprobe_multi"),
+        ("kretprobe.multi", "vfs_read", "kprobe_multi"), ("kprobe.session", "*_rea?", "kprobe_multi"),
+        ("?ksyscall/open", "openat", "ksyscall"), ("kretsyscall", "unlink", "ksyscall"),
+        ("kretprobe", "vfs_read", "kprobe"), ("fentry.s", "nf_nat:nf_nat_setup_info", "target"),
+    ],
+)  # fmt: skip
+def test_target_of_a_family(section: str, target: str, word: str) -> None:
+    """A target is told under the word of its program's family, whatever else the section says."""
     data = elf([Section(section, EXIT, EXEC)], [("one", FUNC, 1)])
-    with pytest.raises(ConfigError, match="takes it from its section alone"):
-        told(data, programs={"one": {"target": "vfs_read"}})
+    assert told(data, programs={"one": {"target": target}}) == (f"program one {word} {target}",)
+
+
+@pytest.mark.parametrize(
+    ("section", "table", "word"),
+    [
+        ("any", {"type": "tracepoint"}, "tracepoint"), ("any", {"type": "raw_tracepoint_writable"}, "raw_tp"),
+        ("kprobe/f", {"type": "tracepoint"}, "tracepoint"), ("any", {"type": "kprobe"}, "kprobe"),
+        ("any", {"type": "kprobe", "attach_type": "trace_kprobe_multi"}, "kprobe_multi"),
+        ("ksyscall", {"type": "kprobe"}, "ksyscall"), ("tp", {"type": "kprobe"}, "kprobe"),
+        ("raw_tp", {"type": "raw_tracepoint"}, "raw_tp"), ("any", {"type": "tracing"}, "target"),
+    ],
+)  # fmt: skip
+def test_target_of_a_declared_type(section: str, table: dict[str, str], word: str) -> None:
+    """A section that does not go with the declared type says nothing of the family: the guest takes it by its type."""
+    target = "a/b" if word == "tracepoint" else "some_name"
+    data = elf([Section(section, EXIT, EXEC)], [("one", FUNC, 1)])
+    assert told(data, programs={"one": {**table, "target": target}})[-1] == f"program one {word} {target}"
+
+
+@pytest.mark.parametrize("table", [{}, {"type": "perf_event"}])
+def test_no_target_of_a_perf_event(table: dict[str, str]) -> None:
+    """A perf event is no name that could be declared: the guest makes one by itself, and says so."""
+    data = elf([Section("any" if table else "perf_event", EXIT, EXEC)], [("one", FUNC, 1)])
+    with pytest.raises(
+        ConfigError, match=r"a perf_event program takes none: the guest .* cpu-clock .*leave target out"
+    ):
+        told(data, programs={"one": {**table, "target": "vfs_read"}})
 
 
 @pytest.mark.parametrize(
@@ -295,12 +331,17 @@ def test_target_in_a_file(section: str, target: str) -> None:
         ("usdt", "/files/app:done", "/FILE:PROVIDER:PROBE"),
         ("kprobe/x", "/files/app:work", "a function of the kernel"),
         ("fentry", "/files/app:work", "a function of the kernel"),
+        ("fentry", "vfs_*", "a function of the kernel"), ("kprobe", "vfs_*", "a function of the kernel"),
+        ("tp", "sched_switch", "CATEGORY/NAME"), ("tracepoint", "/files/app:work", "CATEGORY/NAME"),
+        ("raw_tp", "sched/sched_switch", "a tracepoint's name"), ("raw_tp.w", "nbd:x", "a tracepoint's name"),
+        ("kprobe.multi", "fs/vfs_read", "a function of the kernel or a pattern"),
+        ("ksyscall", "open*", "a system call's name"), ("ksyscall", "m:openat", "a system call's name"),
     ],
 )  # fmt: skip
 def test_target_elsewhere(section: str, target: str, wanted: str) -> None:
-    """A place in a file is for probes of user space alone, and they take nothing else."""
+    """A target of another family's shape is refused, with the shape that this one takes."""
     data = elf([Section(section, EXIT, EXEC)], [("one", FUNC, 1)])
-    with pytest.raises(ConfigError, match=f"expected {wanted}, got"):
+    with pytest.raises(ConfigError, match=rf"expected {wanted}(, such as \S+)?, got"):
         told(data, programs={"one": {"target": target}})
 
 

@@ -18,7 +18,8 @@ from tests.unit.test_fitting import Btf
 NONE = Around({}, {})
 KERNELS = Around({"k-a": frozenset(("vfs_read", "f")), "k-b": frozenset(("vfs_read",))}, {"g": ("nf_flow_table",)})
 SECTIONS = ("xdp", "filter", "fentry", "fentry/f", "kprobe/f", "fexit/dummy_file_write", "kretprobe/dummy_file_write",
-            "tp_btf/t", "raw_tp/t", "freplace", "kprobe/dummy_f")  # fmt: skip
+            "tp_btf/t", "raw_tp/t", "freplace", "kprobe/dummy_f", "tp", "raw_tracepoint", "raw_tp.w",
+            "kprobe.multi", "ksyscall", "kretprobe", "perf_event")  # fmt: skip
 NAMES = [s.translate(str.maketrans("/", "_")) + "_p" for s in SECTIONS]
 
 
@@ -89,6 +90,12 @@ def test_programs() -> None:
         "fexit_dummy_file_write_p": (None, "vfs_write"),
         "kretprobe_dummy_file_write_p": (None, "vfs_write"),
         "kprobe_dummy_f_p": (None, "vfs_read"),
+        "tp_p": (None, "sched/sched_switch"),
+        "raw_tracepoint_p": (None, "sched_switch"),
+        "raw_tp.w_p": (None, "bpf_test_finish"),
+        "kprobe.multi_p": (None, "vfs_read"),
+        "ksyscall_p": (None, "unlink"),
+        "kretprobe_p": (None, "vfs_read"),
     }
 
 
