@@ -81,8 +81,6 @@ def fetch(
 def _into_place(wanted: _Wanted, part: Path, dest: Path) -> str:
     """Download, check, rename.  A resumed file that is wrong is tried once more from its beginning."""
     resumed = wanted.digest is not None and part.is_file()
-    if not resumed:
-        part.unlink(missing_ok=True)
     _download(wanted, part)
     found = digest_file(part)
     if wanted.digest not in (None, found):
@@ -113,6 +111,8 @@ def _download(wanted: _Wanted, part: Path) -> None:
 
 
 def _attempt(wanted: _Wanted, part: Path) -> None:
+    if wanted.digest is None:  # of two attempts, each could be of another file
+        part.unlink(missing_ok=True)
     have = part.stat().st_size if part.is_file() else 0
     if have and have == wanted.size:
         return
@@ -120,6 +120,7 @@ def _attempt(wanted: _Wanted, part: Path) -> None:
     budget = Budget(wanted.left(), wanted.limit)
     with _door(os.getpid(), wanted.allowed).open(wanted.url, budget, headers) as answer:
         _check_status(answer, wanted, (200, 206, 416) if have else (200,))
+        _check_encoding(answer, wanted)
         offset = 0 if answer.status == 200 else have  # a server may ignore Range and start over
         if offset and not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             part.unlink()
@@ -142,6 +143,12 @@ def _check_status(answer: Answer, wanted: _Wanted, good: tuple[int, ...]) -> Non
     if status == 429 or status >= 500:
         raise Trouble(f"the server answers with status {status}")
     raise KernelError(f"{wanted.name}: the server answers with status {status}")
+
+
+def _check_encoding(answer: Answer, wanted: _Wanted) -> None:
+    """Where no digest would notice that other bytes came than those of the file, nothing compressed is taken."""
+    if wanted.digest is None and answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise TrustError(f"{wanted.name}: came compressed though we asked for it plain")
 
 
 def _announced(answer: Answer, wanted: _Wanted, offset: int) -> int | None:
