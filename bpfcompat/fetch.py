@@ -4,6 +4,7 @@ Where it may go is the guard's to say (docs/fetch.md); no byte is believed befor
 """
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def fetch(
 
 def _into_place(wanted: _Wanted, part: Path, dest: Path) -> str:
     """Download, check, rename.  A resumed file that is wrong is tried once more from its beginning."""
-    resumed = wanted.digest is not None and part.is_file()
+    resumed = wanted.digest is not None and _begun(part) > 0
     _download(wanted, part)
     found = digest_file(part)
     if wanted.digest not in (None, found):
@@ -110,10 +111,22 @@ def _download(wanted: _Wanted, part: Path) -> None:
         raise type(error)(f"{wanted.name}: {error.message}", again or error.hint) from error
 
 
+def _begun(part: Path) -> int:
+    """How many bytes came before; what is no file of this name alone (a link, a FIFO) is taken away and not written."""
+    try:
+        found = os.lstat(part)
+    except FileNotFoundError:
+        return 0
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        return found.st_size
+    part.unlink()
+    return 0
+
+
 def _attempt(wanted: _Wanted, part: Path) -> None:
     if wanted.digest is None:  # of two attempts, each could be of another file
         part.unlink(missing_ok=True)
-    have = part.stat().st_size if part.is_file() else 0
+    have = _begun(part)
     if have and have == wanted.size:
         return
     headers = {"Range": f"bytes={have}-"} if have else {}
@@ -168,7 +181,9 @@ def _too_long(wanted: _Wanted, got: int) -> BpfcompatError:
 
 def _write(body: Iterator[bytes], wanted: _Wanted, part: Path, offset: int, total: int | None) -> None:
     done = offset
-    with open(part, "ab" if offset else "wb") as stream:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(part, flags | (os.O_APPEND if offset else os.O_TRUNC), 0o644)
+    with open(fd, "ab" if offset else "wb") as stream:
         for chunk in body:
             done += len(chunk)
             if done > wanted.limit:

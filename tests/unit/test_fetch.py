@@ -3,8 +3,11 @@
 import contextlib
 import gzip
 import http.server
+import os
+import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -140,6 +143,20 @@ def test_no_resume_without_digest(tmp_path: Path) -> None:
     with serving(whole) as server:
         assert get(server, tmp_path / "x", size=None, digest=None) == DIGEST
         assert "Range" not in server.seen[0]
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to, lambda part, victim: os.mkfifo(part)])
+@pytest.mark.parametrize("digest", [DIGEST, None])
+def test_a_link_in_its_place(tmp_path: Path, plant: Callable[[Path, Path], None], digest: str | None) -> None:
+    """What somebody planted where a download begins is not written through, not gone on from, and not waited for."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(DATA[:1000])
+    plant(part_of(tmp_path / "x"), victim)
+    with serving(whole) as server:
+        assert get(server, tmp_path / "x", digest=digest) == DIGEST
+        assert "Range" not in server.seen[0]
+    assert victim.read_bytes() == DATA[:1000]
+    assert stat.S_ISREG(os.lstat(tmp_path / "x").st_mode)
 
 
 def test_no_mixture_without_digest(tmp_path: Path) -> None:
