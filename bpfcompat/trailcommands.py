@@ -77,6 +77,7 @@ def _logged(paths: "Sequence[Path]", options: argparse.Namespace) -> None:
     from bpfcompat.files import read_bounded
     from bpfcompat.keys import MAX_KEY_BYTES, load_public
     from bpfcompat.note import load_vkey
+    from bpfcompat.origins import name_of
     from bpfcompat.policy import Policy
     from bpfcompat.registry.client import open_source
     from bpfcompat.registry.state import Memory, state_folder
@@ -91,9 +92,9 @@ def _logged(paths: "Sequence[Path]", options: argparse.Namespace) -> None:
     found = examine(open_source(options.registry), policy, now=int(time.time()), allow_expired=True, every=True,
                     memory=memory)  # fmt: skip
     if found.problems:
-        raise TrustError(f"{options.registry}: {found.problems[0]}")
+        raise TrustError(f"{name_of(options.registry)}: {found.problems[0]}")
     check_heads(paths, found.heads.values())
-    print(f"all {len(found.heads)} heads in the log of {options.registry} are still in {_them(paths)}")
+    print(f"all {len(found.heads)} heads in the log of {name_of(options.registry)} are still in {_them(paths)}")
 
 
 def _them(paths: "Sequence[Path]") -> str:
