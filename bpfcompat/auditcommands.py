@@ -31,13 +31,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _audit(options: argparse.Namespace) -> int:
     from bpfcompat import trailing
     from bpfcompat.files import write_named
+    from bpfcompat.origins import name_of
     from bpfcompat.registry import auditreport
     from bpfcompat.registry.audit import audit
 
     selection, reader = _selection(options.object), verifycommands.reader(options)
     found = audit(reader.source, reader.policy, now=int(time.time()), root=reader.root, memory=reader.memory,
                   selection=selection, allow_expired=options.allow_expired)  # fmt: skip
-    told = auditreport.to_json(found, options.registry, options.release)
+    told = auditreport.to_json(found, name_of(options.registry), options.release)
     print(auditreport.summary(told))
     trailing.refused_here(f"audit {options.registry}", *map(TrustError, found.problems))
     for path, data in ((options.html, auditreport.page), (options.json, auditreport.text)):

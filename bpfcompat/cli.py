@@ -19,6 +19,7 @@ from bpfcompat import (
     witnesscommands,
 )
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit
+from bpfcompat.voice import clean_lines
 
 if TYPE_CHECKING:
     from bpfcompat.rules.bisecting import Ground
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser_for(args).parse_args(args)
         return int(options.call(options))
     except BpfcompatError as error:
-        print(f"bpfcompat: {error}", file=sys.stderr)
+        print(f"bpfcompat: {clean_lines(str(error))}", file=sys.stderr)  # with words of strangers in it
         _tell(args, error)
         return int(error.exit_code)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from typing import Any
 
 from bpfcompat.errors import Exit
 from bpfcompat.model import Answer, Attach, Measures, ProgramVerdict
+from bpfcompat.voice import clean
 
 NEAR = 0.8  # of a limit: from here on a program is near it
 STACK_LIMIT = 512  # bytes of one function, MAX_BPF_STACK of the kernel's include/linux/filter.h
@@ -269,7 +270,8 @@ def _parts(found: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
         ("otherwise different", [_flip_line(f) for f in found.others]),
         ("other costs", [_cost_line(c) for c in found.rest]),
     )
-    return ((title, lines) for title, lines in parts if lines)
+    # here and not where they are read: two names that look alike are two programs
+    return ((title, [clean(line) for line in lines]) for title, lines in parts if lines)
 
 
 def _flip_line(flip: Flip) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from bpfcompat.tomledit import quoted
+
 FORMAT = 1  # raise when the same declaration reaches the guest as something else
 HELD = ("helper", "kfunc", "prog-type", "map-type", "symbol")  # conditions that name something: `helper:bpf_loop`
 TRIAL = "trial-load"
@@ -203,8 +205,8 @@ def inner_line(name: str) -> str:
 
 
 def toml_key(name: str) -> str:
-    """A name as a key of TOML; no name that reaches here can hold a quote or a backslash and be declared."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
+    """A name as a key of TOML, whatever an object calls its things."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
 
 
 # --- what came of it, in the report

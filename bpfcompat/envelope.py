@@ -29,6 +29,7 @@ MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_BYTES = 1 << 20
 MAX_OPENED = 1024  # checkpoints that a Verifier remembers
+_ODD, _FORM = "bundle: not in canonical JSON, or its keyid is no fingerprint", "docs/registry.md: bundles"
 _PAE = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} ".encode()
 _P256_SHA256 = ec.ECDSA(hashes.SHA256())
 _P256_HASHED = ec.ECDSA(Prehashed(hashes.SHA256()))
@@ -193,6 +194,8 @@ def _check_signature(signed: Envelope, keyid: str, key: PublicKey) -> None:
 
 def _explain(data: bytes, limit: int) -> NoReturn:
     """TrustError about a bundle that is not as we write them: what differs, as far down as it can be told."""
+    if MAX_BYTES < len(data) <= limit:  # nobody signed it, and 32 MiB of brackets take 1.5 GiB and 20 s to read
+        raise TrustError(_ODD, hint=_FORM)
     bundle = members(parse_json(data, "bundle", limit), "bundle", "mediaType", "verificationMaterial", "dsseEnvelope")
     _exactly(bundle["mediaType"], MEDIA_TYPE, "bundle: mediaType")
     material = bundle["verificationMaterial"]
@@ -207,7 +210,7 @@ def _explain(data: bytes, limit: int) -> NoReturn:
         strict64(text.encode() if isinstance(text, str) else b"", f"bundle: {name}")
     if logs:
         logentry.explain(_only(material["tlogEntries"], "tlogEntries"))
-    raise TrustError("bundle: not in canonical JSON, or its keyid is no fingerprint", hint="docs/registry.md: bundles")
+    raise TrustError(_ODD, hint=_FORM)
 
 
 def _only(value: Any, what: str) -> Any:

@@ -4,6 +4,7 @@ Where it may go is the guard's to say (docs/fetch.md); no byte is believed befor
 """
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,9 +81,7 @@ def fetch(
 
 def _into_place(wanted: _Wanted, part: Path, dest: Path) -> str:
     """Download, check, rename.  A resumed file that is wrong is tried once more from its beginning."""
-    resumed = wanted.digest is not None and part.is_file()
-    if not resumed:
-        part.unlink(missing_ok=True)
+    resumed = wanted.digest is not None and _begun(part) > 0
     _download(wanted, part)
     found = digest_file(part)
     if wanted.digest not in (None, found):
@@ -112,14 +111,29 @@ def _download(wanted: _Wanted, part: Path) -> None:
         raise type(error)(f"{wanted.name}: {error.message}", again or error.hint) from error
 
 
+def _begun(part: Path) -> int:
+    """How many bytes came before; what is no file of this name alone (a link, a FIFO) is taken away and not written."""
+    try:
+        found = os.lstat(part)
+    except FileNotFoundError:
+        return 0
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        return found.st_size
+    part.unlink()
+    return 0
+
+
 def _attempt(wanted: _Wanted, part: Path) -> None:
-    have = part.stat().st_size if part.is_file() else 0
+    if wanted.digest is None:  # of two attempts, each could be of another file
+        part.unlink(missing_ok=True)
+    have = _begun(part)
     if have and have == wanted.size:
         return
     headers = {"Range": f"bytes={have}-"} if have else {}
     budget = Budget(wanted.left(), wanted.limit)
     with _door(os.getpid(), wanted.allowed).open(wanted.url, budget, headers) as answer:
         _check_status(answer, wanted, (200, 206, 416) if have else (200,))
+        _check_encoding(answer, wanted)
         offset = 0 if answer.status == 200 else have  # a server may ignore Range and start over
         if offset and not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             part.unlink()
@@ -144,6 +158,12 @@ def _check_status(answer: Answer, wanted: _Wanted, good: tuple[int, ...]) -> Non
     raise KernelError(f"{wanted.name}: the server answers with status {status}")
 
 
+def _check_encoding(answer: Answer, wanted: _Wanted) -> None:
+    """Where no digest would notice that other bytes came than those of the file, nothing compressed is taken."""
+    if wanted.digest is None and answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise TrustError(f"{wanted.name}: came compressed though we asked for it plain")
+
+
 def _announced(answer: Answer, wanted: _Wanted, offset: int) -> int | None:
     """How long the whole file will be, as far as anybody says; refused when that is too long."""
     length = answer.headers.get("Content-Length", "")
@@ -161,7 +181,9 @@ def _too_long(wanted: _Wanted, got: int) -> BpfcompatError:
 
 def _write(body: Iterator[bytes], wanted: _Wanted, part: Path, offset: int, total: int | None) -> None:
     done = offset
-    with open(part, "ab" if offset else "wb") as stream:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(part, flags | (os.O_APPEND if offset else os.O_TRUNC), 0o644)
+    with open(fd, "ab" if offset else "wb") as stream:
         for chunk in body:
             done += len(chunk)
             if done > wanted.limit:

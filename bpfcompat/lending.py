@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.errors import BpfcompatError, TrustError
+from bpfcompat.origins import name_of
 from bpfcompat.registry import layout
 from bpfcompat.strictbase64 import encode64, strict64
 from bpfcompat.strictjson import members, parse_json
@@ -48,10 +49,10 @@ def borrowed(steps: Realiser, what: str, label: str, digest: str, size: int) -> 
         try:
             data = fetched(source_of(steps, url), digest, size)
         except BpfcompatError as error:
-            say(f"!! borrow: {url}: {label}: {error}"[:400])
+            say(f"!! borrow: {name_of(url)}: {label}: {error}"[:400])
             continue
         if data is not None:
-            say(f"   {label}: {len(data)} bytes borrowed from {url}")
+            say(f"   {label}: {len(data)} bytes borrowed from {name_of(url)}")
             return data
     return None
 

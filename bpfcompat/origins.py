@@ -125,6 +125,16 @@ def shown(url: str) -> str:
     return str(target(url))
 
 
+def name_of(registry: str) -> str:
+    """A registry as logs, reports and others may know it: as it was written, but without user and password."""
+    if "@" not in registry or not registry.startswith(("http://", "https://")):
+        return registry
+    try:
+        return shown(registry)
+    except Refused:
+        return _said(registry)
+
+
 def _host(text: str) -> tuple[str, Address | None]:
     address = plain(text)
     if address is not None:

@@ -14,6 +14,7 @@ from bpfcompat.causes import SIZED_BY_ITSELF
 from bpfcompat.declared import FRAMES, example_target, toml_key
 from bpfcompat.elf import ObjectFacts, ProgramFacts, read_object, section_of
 from bpfcompat.errors import ObjectError
+from bpfcompat.sections import printable
 from bpfcompat.twins import TWINS, listed, placeholder, split, twins
 
 MAX_COMMENTS = 40
@@ -32,6 +33,7 @@ _SECTIONS = re.compile(
     r"|iter|iter\.s|syscall|xdp|xdp\.frags|perf_event|lwt_\w+|sk_skb|sk_msg|sockops|flow_dissector|lirc_mode2|cgroup"
     r"|cgroup_skb|struct_ops|sk_lookup|netfilter)(\.\w+)*(\.s)?(\+|$|/.*)"
 )
+_DECLARABLE = re.compile(r"[!#-\[\]-~]{1,255}")  # printable ASCII without a blank, a quote and a backslash
 _BY_BTF = ("fentry", "fexit", "fmod_ret")
 # Families that libbpf attaches to what their loader names, where the section names nothing.
 _BY_NAME = (
@@ -79,7 +81,13 @@ def _proposed(name: str, origin: Sequence[str], data: bytes, around: Around) -> 
     parts = [[head, *origin, *_modules(facts, around), *_externs(facts, around)]]
     parts += [list(lines) for lines in (_maps(name, facts, types), _programs(name, facts, around))]
     parts += [list(_variants(name, facts)), list(_constants(name, facts, types))]
-    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+    # whatever the object calls its things, a line stays one: the text is for somebody's settings
+    return "\n\n".join("\n".join(map(printable, lines)) for lines in parts if lines) + "\n"
+
+
+def _can_be_declared(name: str) -> bool:
+    """False for a name that the settings refuse, or that would end the quotation it stands in."""
+    return _DECLARABLE.fullmatch(name) is not None
 
 
 # --- maps
@@ -87,7 +95,7 @@ def _proposed(name: str, origin: Sequence[str], data: bytes, around: Around) -> 
 
 def _maps(name: str, facts: ObjectFacts, types: Types | None) -> Iterator[str]:
     found = list(_map_definitions(types)) if types else []
-    lines = [line for one in found for line in _map_lines(one)]
+    lines = [line for one in found if _can_be_declared(one.name) for line in _map_lines(one)]
     if lines:
         yield f"[objects.{toml_key(name)}.maps]"
         yield from lines
@@ -147,7 +155,8 @@ def _inner_definition(types: Types, name: str, values: Type, depth: int) -> _Map
 
 
 def _programs(name: str, facts: ObjectFacts, around: Around) -> Iterator[str]:
-    lines = [line for program in facts.programs for line in _program_lines(program, around)]
+    named = [program for program in facts.programs if _can_be_declared(program.name)]
+    lines = [line for program in named for line in _program_lines(program, around)]
     if lines:
         yield f"[objects.{toml_key(name)}.programs]"
         yield from lines
@@ -192,7 +201,7 @@ def _variants(name: str, facts: ObjectFacts) -> Iterator[str]:
     """Programs of which each has a twin with the same target in an older family: one set or the other is loaded."""
     for new, old in TWINS.items():
         newer, older = twins(facts, new)
-        if newer:
+        if newer and all(map(_can_be_declared, newer + older)):
             why = f"the same targets twice, by {new} and by {old}: one or the other"
             yield f"[[objects.{toml_key(name)}.variants]]  # {why}"
             yield f'name = "{new}"'

@@ -11,7 +11,7 @@ from bpfcompat.behaviour import TestVerdict
 from bpfcompat.explanation import again
 from bpfcompat.gate import Difference, Row, decide
 from bpfcompat.model import Answer, Attach, Creation, Measures, ProgramVerdict, Verdict
-from bpfcompat.voice import clean
+from bpfcompat.voice import clean, clean_lines
 
 LEGEND = (
     "* with a note: a program was not attached, is inactive, or is optional and refused, or another loader was asked; "
@@ -338,10 +338,5 @@ def _junit_case(row: Row) -> str:
         tag = "failure" if row.verdict else "error"
         evidence = "\n".join(clean(e) for e in row.verdict.evidence) if row.verdict else row.trouble
         message = quoteattr(clean(f"expected {row.expected}, got {_got(row)}"))
-        inner = f"<{tag} message={message}>{escape(clean_lines(evidence))}</{tag}>"
+        inner = f"<{tag} message={message}>{escape(clean_lines(evidence, 2000))}</{tag}>"
     return f"{head}{inner}</testcase>\n"
-
-
-def clean_lines(text: str) -> str:
-    """Several lines from outside, each made fit to show."""
-    return "\n".join(clean(part) for part in text.split("\n"))

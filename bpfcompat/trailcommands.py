@@ -22,6 +22,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     verify.add_argument("--log-key", type=Path, metavar="VKEY", help="the log's key, which signed that head")
     verify.add_argument("--registry", metavar="REGISTRY", help="and that every head in a registry's log is still in it")
     verify.add_argument("--key", type=Path, action="append", default=[], help="who signs there (PEM); repeatable")
+    verify.add_argument("--state", type=Path, metavar="DIR", help="where to remember logs, so that an old one shows")
     verify.set_defaults(call=_verify)
     show = each.add_parser("show", help="print the records")
     show.add_argument("--last", type=int, metavar="N", help="only the last N")
@@ -76,8 +77,10 @@ def _logged(paths: "Sequence[Path]", options: argparse.Namespace) -> None:
     from bpfcompat.files import read_bounded
     from bpfcompat.keys import MAX_KEY_BYTES, load_public
     from bpfcompat.note import load_vkey
+    from bpfcompat.origins import name_of
     from bpfcompat.policy import Policy
     from bpfcompat.registry.client import open_source
+    from bpfcompat.registry.state import Memory, state_folder
     from bpfcompat.registry.verify import examine
     from bpfcompat.trail import check_heads
 
@@ -85,11 +88,13 @@ def _logged(paths: "Sequence[Path]", options: argparse.Namespace) -> None:
         raise ConfigError("trail verify --registry: needs --key and --log-key, which signed there")
     keys = [load_public(read_bounded(place, MAX_KEY_BYTES, ConfigError), str(place)) for place in options.key]
     policy = Policy(Policy.of_keys(keys).verdict, (load_vkey(options.log_key),))
-    found = examine(open_source(options.registry), policy, now=int(time.time()), allow_expired=True, every=True)
+    memory = Memory(options.state or state_folder("reader"), policy.log)
+    found = examine(open_source(options.registry), policy, now=int(time.time()), allow_expired=True, every=True,
+                    memory=memory)  # fmt: skip
     if found.problems:
-        raise TrustError(f"{options.registry}: {found.problems[0]}")
+        raise TrustError(f"{name_of(options.registry)}: {found.problems[0]}")
     check_heads(paths, found.heads.values())
-    print(f"all {len(found.heads)} heads in the log of {options.registry} are still in {_them(paths)}")
+    print(f"all {len(found.heads)} heads in the log of {name_of(options.registry)} are still in {_them(paths)}")
 
 
 def _them(paths: "Sequence[Path]") -> str:

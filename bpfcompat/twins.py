@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from bpfcompat.elf import ObjectFacts
+from bpfcompat.tomledit import quoted
 
 TWINS = {"fentry": "kprobe", "tp_btf": "raw_tp"}  # and fexit goes with fentry, kretprobe with kprobe
 _PLACEHOLDER = re.compile(r"(?:dummy|placeholder)\w*|foo|func|tc")  # as bcc, xdp-tools, ksnoop and pwru write them
@@ -50,7 +51,7 @@ def has_twin(facts: ObjectFacts, name: str) -> bool:
 
 def listed(names: Sequence[str]) -> str:
     """Names as a list of TOML."""
-    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+    return "[" + ", ".join(map(quoted, names)) + "]"
 
 
 def variant_line(facts: ObjectFacts, new: str) -> str:

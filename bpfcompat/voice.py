@@ -25,6 +25,11 @@ def clean(text: str, limit: int = 2000) -> str:
     return "".join(c if c.isprintable() else "?" for c in cut)
 
 
+def clean_lines(text: str, limit: int = 1 << 20) -> str:
+    """Several lines from outside, each made fit by `clean`, whole unless they are very long."""
+    return "\n".join(clean(line, limit) for line in text.expandtabs().split("\n"))
+
+
 class Terminal:
     """Lines, and on a terminal one bar that is redrawn; safe to use from several threads."""
 
@@ -45,9 +50,9 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a line, or several, after wiping the bar."""
-        lines = [clean(line, 1 << 20) for line in text.expandtabs().split("\n")]
+        lines = clean_lines(text)
         with self._lock:
-            self._write("\n".join(lines) + "\n")
+            self._write(lines + "\n")
 
     def progress(self, label: str, done: int, total: int | None) -> None:
         """Redraw the bar, or in a log say a line every ten seconds and at no other time."""

@@ -48,7 +48,7 @@ func (r registry) read(path string) ([]byte, error) {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", path, answer.Status)
+		return nil, fmt.Errorf("%s: status %d", path, answer.StatusCode)
 	}
 	data, err := io.ReadAll(io.LimitReader(answer.Body, most+1))
 	if len(data) > most {

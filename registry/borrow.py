@@ -6,17 +6,19 @@ What does not is a problem that is told, and no answer: the kernel is asked here
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from bpfcompat import envelope
-from bpfcompat.digest import digest_bytes, short
+from bpfcompat.digest import digest_bytes, hex_of, short
 from bpfcompat.errors import BpfcompatError, TrustError
 from bpfcompat.manifest import MAX_MATRIX_BYTES, Matrix, Rows
 from bpfcompat.model import Answer
 from bpfcompat.policy import Uncounted
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
-from bpfcompat.registry.leaves import Leaves, look, said_by
+from bpfcompat.registry.leaves import Leaves, Said, answered, look
 from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.pack import MAX_PACK_BYTES, unpack
 from bpfcompat.registry.state import Memory
@@ -79,6 +81,8 @@ class Lender:
         self._ledger: Ledger | None = None
         self._rows = Rows.of(())
         self._pack: str | None = None
+        self._packed_bytes: bytes | None = None
+        self._few: dict[str, bytes] = {}
         self._answers: dict[bytes, int] = {}
         self._disputed = frozenset[str]()
         self._leaves = Leaves(b"")
@@ -93,14 +97,28 @@ class Lender:
             self._trust.life(matrix, self._now)
             self._ledger = self._log(matrix) if self._trust.policy.log else None
             rows, self._disputed = Rows.of(matrix.rows), frozenset(matrix.conflicts)
-            answers = _answers(rows)
+            answers, self._pack = _answers(rows), matrix.pack
             if self._ledger and matrix.log and not answers.keys().isdisjoint(map(bytes.fromhex, wanted)):
-                self._leaves = look(self._ledger, matrix.log.size, said_by(rows), self._source.read)
+                self._leaves = look(self._ledger, matrix.log.size, partial(self._said, rows), self._once)
         except BpfcompatError as error:
             self._problem(error)
             return False
-        self._rows, self._pack, self._answers = rows, matrix.pack, answers
+        self._rows, self._answers = rows, answers
         return True
+
+    def _said(self, rows: Rows, leaves: Sequence[str]) -> Mapping[str, Said]:
+        """What the bundles in the pack answer, where it has more of these leaves than are fetched one by one."""
+        named = {rows.bundles[32 * at : 32 * at + 32].hex() for at in rows.answered}
+        if self._pack is None or sum(hex_of(digest) in named for digest in leaves) <= FEW:
+            return {}
+        found = {}
+        items = unpack(self._pack_bytes(self._pack), len(rows.answered))
+        for _at, (bundle, _report) in zip(rows.answered, items, strict=False):
+            with suppress(TrustError):  # a damaged one is no leaf's: that one is fetched alone
+                signed = envelope.parse(bundle)
+                if (said := answered(signed.payload)) is not None:
+                    found[signed.digest] = said
+        return found
 
     def _log(self, matrix: Matrix) -> Ledger:
         memory = self._remember() if self._remember else None
@@ -170,7 +188,8 @@ class Lender:
     def _singles(self, pairs: Iterable[str]) -> Iterator[tuple[str, bytes, bytes]]:
         for pair in pairs:
             try:
-                bundle = self._file(layout.bundle_path(self._bundle(pair)), envelope.MAX_BYTES)
+                path = layout.bundle_path(self._bundle(pair))
+                bundle = self._few.get(path) or self._file(path, envelope.MAX_BYTES)
                 claim = self._trust.claim(bundle, self._bundle(pair))
                 yield pair, bundle, self._file(layout.evidence_path(claim.report), layout.MAX_EVIDENCE_BYTES)
             except BpfcompatError as error:
@@ -181,13 +200,26 @@ class Lender:
         wanted = {self._answers[bytes.fromhex(pair)]: pair for pair in pairs}
         if self._pack is None:
             raise TrustError(f"has no pack, and {len(wanted)} pairs are not fetched one by one")
-        data = self._file(layout.pack_path(self._pack), MAX_PACK_BYTES)
-        if digest_bytes(data) != self._pack:
-            raise TrustError(f"{layout.pack_path(self._pack)}: its bytes are not what its name says")
-        answered = self._rows.answered
-        for at, item in zip(answered, unpack(data, len(answered)), strict=False):
+        there = self._rows.answered
+        for at, item in zip(there, unpack(self._pack_bytes(self._pack), len(there)), strict=False):
             if at in wanted:
                 yield (wanted[at], *item)
+        self._packed_bytes = None
+
+    def _once(self, path: str, limit: int) -> bytes | None:
+        """A file, kept while there are few: where little is new, the leaves that are looked at are those wanted."""
+        data = self._source.read(path, limit)
+        if data is not None and len(self._few) < FEW:
+            self._few[path] = data
+        return data
+
+    def _pack_bytes(self, digest: str) -> bytes:
+        """The pack, fetched once."""
+        if self._packed_bytes is None:
+            self._packed_bytes = self._file(layout.pack_path(digest), MAX_PACK_BYTES)
+            if digest_bytes(self._packed_bytes) != digest:
+                raise TrustError(f"{layout.pack_path(digest)}: its bytes are not what its name says")
+        return self._packed_bytes
 
     def _file(self, path: str, limit: int) -> bytes:
         data = self._source.read(path, limit)

@@ -18,7 +18,7 @@ from bpfcompat.model import Answer
 from bpfcompat.policy import CLOCK_SKEW_S, Policy, Uncounted
 from bpfcompat.registry import layout
 from bpfcompat.registry.client import Source
-from bpfcompat.registry.leaves import look, said_by
+from bpfcompat.registry.leaves import Said, answers, look, said
 from bpfcompat.registry.ledger import Ledger
 from bpfcompat.registry.pack import MAX_PACK_BYTES, check_pack
 from bpfcompat.registry.state import Memory
@@ -81,9 +81,9 @@ class Trust:
         """A row says just what its bundle says: digests, names, recomputed pair id, answer and cause."""
         wanted = row_of(claim, row.expected, row.required)
         for name in ("object_digest", "vmlinuz", "pair", "answer", "cause"):
-            said, found = getattr(row, name), getattr(wanted, name)
-            if said != found:
-                raise TrustError(f"{row.label}: {name}: the matrix says {said}, its bundle {found}")
+            told, found = getattr(row, name), getattr(wanted, name)
+            if told != found:
+                raise TrustError(f"{row.label}: {name}: the matrix says {told}, its bundle {found}")
         if row != wanted:
             raise TrustError(f"{row.label}: the matrix names another object, kernel or bundle than its bundle")
 
@@ -211,8 +211,8 @@ class Check:
         data = self.source.read(path, layout.MAX_SMALL_BYTES)
         for entry in layout.parse_index(data) if data is not None else ():
             claim = self.bundle(entry.bundle)
-            said = (pair_id(claim), claim.verdict.answer) if claim is not None else None
-            if entry.bundle in self.heads or (said is not None and said != (pair, entry.answer)):
+            told = (pair_id(claim), claim.verdict.answer) if claim is not None else None
+            if entry.bundle in self.heads or (told is not None and told != (pair, entry.answer)):
                 raise TrustError(f"{path}: says {entry.answer}, bundle {short(entry.bundle)} says something else")
 
     def listed(self) -> None:
@@ -253,22 +253,25 @@ class Check:
         """The same without fetching what a row names or what was looked at before; and what answers a row otherwise."""
         if self.ledger is None:
             return
-        said = said_by(Rows.of(matrix.rows))
-        found = look(self.ledger, below, said, self.source.read)
-        for _index, bundle, *_ in found.others(dict(said.values())):
+        found = look(self.ledger, below, self._said, self.source.read)
+        for _index, bundle, *_ in found.others(answers(Rows.of(matrix.rows))):
             self.bundle(bundle)
         self.unseen = found.left
 
+    def _said(self, digests: Sequence[str]) -> Mapping[str, Said]:
+        """What the bundles among these that hold answer."""
+        return {digest: said(self.claims[digest]) for digest in digests if digest in self.claims}
+
     def conflicts(self) -> Iterator[str]:
         """Questions that were answered in two ways, by bundles that hold or by the matrix's own word."""
-        answers: dict[str, set[Answer]] = {}
+        found: dict[str, set[Answer]] = {}
         for claim in self.claims.values():
-            answers.setdefault(pair_id(claim), set()).add(claim.verdict.answer)
+            found.setdefault(pair_id(claim), set()).add(claim.verdict.answer)
         labels = {pair_id(claim): f"{claim.object_name}@{claim.kernel_name}" for claim in self.claims.values()}
-        said = set(self.matrix.conflicts) if self.matrix else set()
-        for pair in sorted(said | {pair for pair, found in answers.items() if len(found) > 1}):
-            told = " and as ".join(sorted(answers.get(pair, ())))
-            otherwise = ", and otherwise, as the matrix says" if len(answers.get(pair, ())) < 2 else ""
+        named = set(self.matrix.conflicts) if self.matrix else set()
+        for pair in sorted(named | {pair for pair, several in found.items() if len(several) > 1}):
+            told = " and as ".join(sorted(found.get(pair, ())))
+            otherwise = ", and otherwise, as the matrix says" if len(found.get(pair, ())) < 2 else ""
             yield f"{labels.get(pair, 'a pair')}: signed as {told}{otherwise} (pair {pair[:12]})"
 
 

@@ -14,6 +14,7 @@ from bpfcompat.keys import MAX_KEY_BYTES, load_public
 from bpfcompat.lending import source_of
 from bpfcompat.model import Verdict
 from bpfcompat.note import load_vkey
+from bpfcompat.origins import name_of
 from bpfcompat.plan import Pair
 from bpfcompat.policy import Policy
 from bpfcompat.realise import NotThere
@@ -100,9 +101,9 @@ def _lenders(session: Session, now: int) -> tuple[list[Lender], list[str]]:
         try:
             policy = _rooted(pin, source, now, age) if pin else _policy(session, age)
         except (TrustError, StoreError, KernelError) as error:
-            strangers.append(plain(f"{url}: {error}", 400))
+            strangers.append(plain(f"{name_of(url)}: {error}", 400))
             continue
-        lenders.append(Lender(url, source, Trust(policy, now), now, partial(_memory, policy)))
+        lenders.append(Lender(name_of(url), source, Trust(policy, now), now, partial(_memory, policy)))
     return lenders, strangers
 
 

@@ -21,6 +21,7 @@ from bpfcompat.keys import PublicKey
 from bpfcompat.libbpfs import MARK
 from bpfcompat.manifest import MAX_MATRIX_BYTES, parse_matrix_statement
 from bpfcompat.model import Answer, Attach, ObjectSpec, ProgramVerdict
+from bpfcompat.origins import name_of
 from bpfcompat.plan import Matrix, Pair
 from bpfcompat.realise import NotThere
 from bpfcompat.registry import layout
@@ -118,7 +119,7 @@ def _registry(name: str, source: Source, keys: Sequence[PublicKey]) -> Side:
         answer = row.answer if claim or row.cause not in ("no-answer", "not-to-be-had") else None
         programs = claim.verdict.programs if claim else ()
         cells[clean(row.label, 400)] = Cell(clean(row.kernel_release, 100), answer, clean(row.cause, 100), programs)
-    return Side(name, cells, "" if keys else "signatures were not checked: give --key, or bpfcompat verify")
+    return Side(name_of(name), cells, "" if keys else "signatures were not checked: give --key, or bpfcompat verify")
 
 
 def _payload(data: bytes, keys: Sequence[PublicKey], limit: int) -> bytes:

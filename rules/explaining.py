@@ -42,7 +42,9 @@ def plan(session: Session, missing: Missing) -> Iterator[str]:
     more = f", {again} to classify again" if again else ""
     yield f"{count} pairs: {count - ask - again} proved, {ask} to ask{more}"
     if ask and session.asker.trust:
-        yield f"  before any boot: {', '.join(session.config['substituters.url'])}"
+        from bpfcompat.origins import name_of  # a run that has nothing to ask does not need it
+
+        yield f"  before any boot: {', '.join(map(name_of, session.config['substituters.url']))}"
     reasons = Counter(_reasons(session, missing))
     for reason, pairs in reasons.most_common():
         yield f"  {reason}: {pairs} pair{'s' if pairs > 1 else ''}"

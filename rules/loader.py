@@ -17,6 +17,7 @@ from bpfcompat.files import ensure_dir
 from bpfcompat.rules import selection, session
 from bpfcompat.rules.planning import without_gc
 from bpfcompat.rules.tasks import possible
+from bpfcompat.voice import clean_lines
 
 STATE = Path(".bpfcompat")
 DATABASE = STATE / "doit.db"  # doit's own; losing it costs nothing
@@ -24,7 +25,7 @@ DATABASE = STATE / "doit.db"  # doit's own; losing it costs nothing
 
 def refuse(error: BpfcompatError) -> NoReturn:
     """Say one of our errors and end the process: doit would print a traceback, or end with its own code."""
-    sys.stderr.write(f"bpfcompat: {error}\n")
+    sys.stderr.write(f"bpfcompat: {clean_lines(str(error))}\n")
     raise SystemExit(int(error.exit_code))
 
 

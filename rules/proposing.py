@@ -13,6 +13,7 @@ from bpfcompat.objects import read_prebuilt
 from bpfcompat.proposing import Around, propose
 from bpfcompat.realise import MAX_OBJECT, NotThere
 from bpfcompat.rules.session import Session, open_session
+from bpfcompat.tomledit import quoted
 
 ABOUT = """# Proposed by `bpfcompat init` from the objects alone: read it, correct it, add it to bpfcompat.toml.
 # Each comment says why; lines that are comments themselves are only likely.  docs/declare.md has all that can be said.
@@ -25,7 +26,7 @@ def proposals(paths: Sequence[Path], root: Path) -> Iterator[str]:
     yield f"{ABOUT}# {said}\n"
     for path in paths:
         for number, data in _objects(path):
-            origin = [f'prebuilt = "{path}"'] + ([f"embedded = {number}"] if number else [])
+            origin = [f"prebuilt = {quoted(str(path))}"] + ([f"embedded = {number}"] if number else [])
             yield propose(_name(path, number), origin, data, around)
 
 

@@ -18,7 +18,7 @@ from bpfcompat.control import Controller
 from bpfcompat.digest import canonical, digest_bytes, digest_file, is_digest, short
 from bpfcompat.errors import BpfcompatError, ConfigError, Exit, NotHereError, ObjectError, TrustError
 from bpfcompat.files import read_bounded
-from bpfcompat.model import AttachMode, ObjectSpec, Report
+from bpfcompat.model import ObjectSpec, Report
 from bpfcompat.plan import Matrix, Pair
 from bpfcompat.policy import Policy
 from bpfcompat.realise import NotThere
@@ -28,7 +28,7 @@ from bpfcompat.registry.text import plain
 from bpfcompat.registry.verify import Trust
 from bpfcompat.rules.roots import sessions_of
 from bpfcompat.rules.session import Session
-from bpfcompat.rules.stranger import PAIR, Inputs, as_asked
+from bpfcompat.rules.stranger import PAIR, Inputs, as_asked, attach_mode
 from bpfcompat.statement import Claim, parse_verdict_statement, question_id, question_of
 from bpfcompat.wire import report_from_bytes, report_to_json
 
@@ -115,7 +115,7 @@ def _prepared(root: Path, claim: Claim, given: Path | None) -> tuple[Controller,
 
 def _object(session: Session, claim: Claim, given: Path | None) -> ObjectSpec:
     """The object with the verdict's digest: the given file, or one of the project's, the one of that name first."""
-    attach = AttachMode(str(claim.spec.get("attach", AttachMode.ATTACH)))
+    attach = attach_mode(claim)
     if given is not None:
         if not given.is_file() or digest_file(given) != claim.object_digest:
             raise ObjectError(f"{given}: expected the object {short(claim.object_digest)}, got another or none")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpfcompat import plan
-from bpfcompat.config import Config, from_dict, from_environ
+from bpfcompat.config import SETTINGS, Config, from_dict, from_environ
 from bpfcompat.control import Controller
 from bpfcompat.errors import NotHereError, ObjectError
 from bpfcompat.files import read_bounded
@@ -95,14 +95,29 @@ def _workshop(root: Path, claim: Claim) -> Workshop:
     """A project of one object and one kernel, with the settings that the verdict was made with."""
     config = from_dict({}, root.resolve(), from_environ(os.environ))
     kernel, name = KernelSpec(PAIR.kernel, "x86_64", UrlSource("", claim.vmlinuz)), PAIR.object
-    spec = ObjectSpec(name, attach=AttachMode(str(claim.spec.get("attach", AttachMode.ATTACH))))
+    spec = ObjectSpec(name, attach=attach_mode(claim))
     matrix = Matrix({name: spec}, {kernel.name: kernel}, (kernel.name,), {name: frozenset((kernel.name,))})
     store = Store(config.path("paths.store")).open()
     return Workshop(as_asked(config, claim), matrix, Lock(), store, Memo(store.root / "memo.json"), Terminal())
 
 
+def attach_mode(claim: Claim) -> AttachMode:
+    """How far the verdict's programs went; NotHereError for a mode that is none."""
+    word = claim.spec.get("attach", AttachMode.ATTACH)
+    if word not in tuple(AttachMode):
+        raise NotHereError(f"its recipe has attach = {str(word)[:20]}, expected one of {', '.join(AttachMode)}")
+    return AttachMode(word)
+
+
 def as_asked(config: Config, claim: Claim) -> Config:
-    """The settings that are part of the question, as the verdict has them; and its guest is booted."""
-    asked = {"guest.log_kb": claim.spec.get("log_kb"), "guest.memory_mb": claim.machine.get("memory_mb")}
-    values = {**config.values, "guest.cold": True, **{n: v for n, v in asked.items() if isinstance(v, int)}}
-    return replace(config, values=values)
+    """The settings that are part of the question, as the verdict has them; and its guest is booted.
+
+    NotHereError for a guest that no settings give: the verdict is a stranger's, and the memory is this machine's.
+    """
+    asked = {"log_kb": claim.spec.get("log_kb"), "memory_mb": claim.machine.get("memory_mb")}
+    given = {name: value for name, value in asked.items() if value is not None}
+    for name, value in given.items():
+        if not SETTINGS["guest"][name].accepts(value):
+            expected = SETTINGS["guest"][name].expected
+            raise NotHereError(f"its guest has {name} = {str(value)[:20]}, expected {expected}")
+    return replace(config, values={**config.values, "guest.cold": True, **{f"guest.{n}": v for n, v in given.items()}})

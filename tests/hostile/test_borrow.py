@@ -118,8 +118,8 @@ def nothing_of(folder: Path, words: str, pairs: int = 2, **more: object) -> None
 first, second = (row(made) for made in CLAIMS)
 LIES: dict[str, tuple[tuple[Row, ...], str]] = {
     "V27 another object's verdict": ((first, replace(second, bundle=first.bundle, pair=second.pair)), ""),
-    "V28 V30 another question": ((replace(first, pair=second.pair), replace(second, pair=first.pair)), "another"),
-    "V32 another answer": ((first, replace(second, answer=Answer.COMPATIBLE, cause="")), "another answer"),
+    "V28 V30 another question": ((replace(first, pair=second.pair), replace(second, pair=first.pair)), "in leaf 0"),
+    "V32 another answer": ((first, replace(second, answer=Answer.COMPATIBLE, cause="")), "in leaf 1 of its log"),
     "V32 another cause": ((first, replace(second, cause="btf-missing")), "another answer"),
     "no such bundle": ((first, replace(second, bundle=digest_bytes(b"x"))), ""),
 }
@@ -133,8 +133,11 @@ def test_lying_rows(good: Path, lie: str) -> None:
     told = ask(good)
     wrong = [r.pair for r, true in zip(rows, (first, second), strict=True) if r != true]
     assert not told.loans.keys() & set(wrong)
-    assert len(told.problems) >= 1
-    assert words in "\n".join(told.problems)
+    reasons = [*told.problems, *told.conflicts.values()]
+    assert len(reasons) >= 1
+    assert words in "\n".join(reasons)
+    unlogged = ask(good, policy=Policy(POLICY.verdict))
+    assert not unlogged.loans.keys() & set(wrong) and unlogged.problems, "without the log's key each bundle tells"
 
 
 def test_no_row_no_answer(good: Path) -> None:
@@ -232,7 +235,7 @@ def test_few_requests(tmp_path: Path) -> None:
     registry(tmp_path)
     for few, wanted, paths in (
         (0, WANTED, ["matrix.json", "checkpoint", "tile", "tile", "packs"]),
-        (3, WANTED, ["matrix.json", "checkpoint", "tile", "tile", *["bundles", "evidence"] * 2]),
+        (3, WANTED, ["matrix.json", "checkpoint", "tile", "tile", *["bundles"] * 2, *["evidence"] * 2]),
         (3, {"ab" * 32: "x@k"}, ["matrix.json", "checkpoint"]),
     ):
         source = Counting(tmp_path)

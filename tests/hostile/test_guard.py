@@ -452,12 +452,15 @@ def test_part_instead_of_whole(tmp_path: Path) -> None:
 
 
 def test_gzip_bomb(tmp_path: Path) -> None:
-    """What is compressed in transit is never unpacked: a bomb stays as small as it came."""
+    """What is compressed in transit is never unpacked: a bomb stays as small as it came, and is what a digest says."""
     bomb = gzip.compress(b"\0" * (64 << 20))
     with serving(lambda handler: reply(handler, 200, bomb, Content_Encoding="gzip")) as server:
         named = NOBODY.also(server.url)
-        assert fetch(server.url, size=None, digest=None, limit=1 << 20, dest=tmp_path / "x", allowed=named)
+        digest = digest_bytes(bomb)
+        assert fetch(server.url, size=None, digest=digest, limit=1 << 20, dest=tmp_path / "x", allowed=named)
         assert (tmp_path / "x").read_bytes() == bomb
+        with pytest.raises(TrustError, match="compressed"):
+            fetch(server.url, size=None, digest=None, limit=1 << 20, dest=tmp_path / "y", allowed=named)
         with pytest.raises(TrustError, match="compressed"):
             Web(server.url, named).read("matrix.json", 1 << 20)
 

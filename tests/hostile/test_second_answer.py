@@ -10,18 +10,21 @@ from pathlib import Path
 import pytest
 
 from bpfcompat import envelope
+from bpfcompat.digest import digest_bytes
 from bpfcompat.errors import Exit
 from bpfcompat.keys import fingerprint
 from bpfcompat.manifest import MAX_MATRIX_BYTES, matrix_payload, parse_matrix_statement
 from bpfcompat.policy import Policy, VerdictKey
+from bpfcompat.registry import borrow as borrowing
 from bpfcompat.registry import layout, leaves
 from bpfcompat.registry.borrow import Lender, Told, borrow
 from bpfcompat.registry.client import Folder
 from bpfcompat.registry.log import opened
+from bpfcompat.registry.pack import pack
 from bpfcompat.registry.state import Memory
 from bpfcompat.registry.verify import Trust, Verification, format_verification, verify
 from bpfcompat.statement import pair_id
-from tests.claims import BAD, GOOD, KEY, LOG, NOW, OTHER, POLICY, claim, item, put, registry, row, signer
+from tests.claims import BAD, GOOD, KEY, LOG, NOW, OTHER, POLICY, claim, item, put, registry, report, row, signer
 
 pytestmark = pytest.mark.hostile
 FAILED, PASSED = claim(verdict=BAD), claim(verdict=GOOD)
@@ -73,6 +76,18 @@ def silent(folder: Path) -> Path:
     return folder
 
 
+def lying(folder: Path) -> Path:
+    """The same, with a row that passes the first answer off for that of another question; the pack has both."""
+    data = (folder / layout.MATRIX).read_bytes()
+    said = parse_matrix_statement(envelope.parse(data, MAX_MATRIX_BYTES).payload)
+    lie = replace(row(FAILED), pair="ab" * 32, kernel_name="other")
+    whole = pack([(bundle(folder, of).read_bytes(), report(of)) for of in (PASSED, FAILED)]) or b""
+    (folder / layout.pack_path(digest_bytes(whole))).write_bytes(whole)
+    payload = matrix_payload(replace(said, rows=(row(PASSED), lie), pack=digest_bytes(whole)))
+    (folder / layout.MATRIX).write_bytes(envelope.sign(payload, KEY, MAX_MATRIX_BYTES))
+    return folder
+
+
 @pytest.fixture
 def both(tmp_path: Path) -> Path:
     """A registry that answered no first, and then yes."""
@@ -101,6 +116,21 @@ def test_the_log_tells(both: Path) -> None:
     assert (found.trusted, found.exit_code) == (True, Exit.UNEXPECTED)
     assert "signed as compatible and as incompatible" in "".join(found.conflicts)
     assert ask(both, policy=Policy(POLICY.verdict)).loans, "without the log's key nobody can know"
+
+
+@pytest.mark.parametrize("few", [0, 3])
+def test_a_row_that_lies(both: Path, tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a leaf answers is its bundle's to say: a row about it is not believed, by pack and file by file."""
+    monkeypatch.setattr(borrowing, "FEW", few)
+    lying(silent(both))
+    told = ask(both, tmp_path / "borrower")
+    assert told.loans == {} and told.conflicts[PAIR].endswith("incompatible in leaf 0 of its log")
+    assert check(both, tmp_path / "auditor").exit_code is Exit.UNTRUSTED
+    put(both, [item(PASSED)], [row(PASSED)])
+    silent(both)
+    for state in ("borrower", "auditor"):
+        found = check(both, tmp_path / state)
+        assert (found.trusted, len(found.conflicts)) == (True, 1), "and nobody remembers the lie"
 
 
 def test_taken_away(both: Path) -> None:
@@ -171,9 +201,10 @@ def test_more_leaves_than_one_visit_looks_at(tmp_path: Path, monkeypatch: pytest
     put(folder, [item(PASSED)], [row(PASSED)])
     silent(folder)
     monkeypatch.setattr(leaves, "MAX_BUNDLES", 2)
-    said = [ask(folder, state) for _ in range(3)]
-    assert ["".join(told.problems).partition(" leaves")[0] for told in said] == ["there: 5", "there: 3", ""]
-    assert [list(told.conflicts) for told in said] == [[], [], [PAIR]]
+    said = [ask(folder, state) for _ in range(4)]
+    left = ["".join(told.problems).partition(" leaves")[0] for told in said]
+    assert left == ["there: 5", "there: 3", "there: 1", ""]
+    assert [list(told.conflicts) for told in said] == [[], [], [PAIR], [PAIR]]
     assert check(folder).unseen == 5 and "5 leaves of the log were not looked at" in format_verification(check(folder))
 
 

@@ -1,5 +1,6 @@
 """What a verdict says of declarations, and which lines it asks for."""
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ import pytest
 from bpfcompat import fitting, reports
 from bpfcompat.as_declared import is_remark, notes, to_declare, toml_lines
 from bpfcompat.config import from_dict, parse_toml
-from bpfcompat.declared import Declared, DeclaredReport, SettingReport, TriedReport, VariantReport
+from bpfcompat.declared import Declared, DeclaredReport, SettingReport, TriedReport, VariantReport, target_line
 from bpfcompat.elf import ProgramFacts
 from bpfcompat.model import Answer, Attach, AttachMode, Log, MapReport, Report, Verdict
-from bpfcompat.twins import placeholder
+from bpfcompat.twins import listed, placeholder
 from bpfcompat.verdict import classify
 from tests.rows import YES, row
 from tests.unit.test_elf import EXEC, EXIT, FUNC, Section, elf
@@ -294,3 +295,13 @@ def test_each_program_goes_as_far_as_declared(mode: str, attach: Attach, answer:
     given = replace(report(one), declared=DeclaredReport((SettingReport("program", "one", "attach", mode, 0),)))
     found = classify(given, FACTS, whole)
     assert found.answer is answer, found
+
+
+@pytest.mark.parametrize("name", ['x"] = {}\n[build]\ncc = "evil', "back\\slash", 'a" b', "\x1b[2J", "plain"])
+def test_names_are_quoted(name: str) -> None:
+    """Whatever an object calls its programs, a line to declare is about a program of just this name."""
+    line = target_line(name, "kprobe").partition("  #")[0].strip()
+    table, _, setting = line.rpartition("] ")
+    found = tomllib.loads(f"{table}]\n{setting}\n")
+    assert found == {"objects": {"NAME": {"programs": {name: {"target": "vfs_read"}}}}}
+    assert tomllib.loads(f"names = {listed([name, name])}\n") == {"names": [name, name]}

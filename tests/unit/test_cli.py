@@ -1,5 +1,6 @@
 """The command line as a stranger uses it: real processes, real exit codes, nothing but words on stderr."""
 
+import json
 import os
 import re
 import signal
@@ -79,6 +80,30 @@ def test_verify_local_file(registry: Path, tmp_path: Path) -> None:
     done = bpfcompat("verify", registry, "--key", registry.parent / "key.pub", "--object", other)
     assert done.returncode == 4
     assert "has no row for" in done.stdout
+
+
+def test_a_password_stays_here(registry: Path, address: str, tmp_path: Path) -> None:
+    """User and password of an address are for its server: no report, no line that is printed has them."""
+    with_login = address.replace("http://", "http://reader:hunter2@")
+    trust = ["--key", registry.parent / "key.pub"]
+    page, told = tmp_path / "a.html", tmp_path / "a.json"
+    done = [bpfcompat("audit", with_login, *trust, "--html", page, "--json", told)]
+    done += [bpfcompat(*args) for args in (("compare", with_login, with_login, *trust), ("verify", with_login, *trust))]
+    assert [one.returncode for one in done] == [0, 0, 0]
+    said = "".join(one.stdout + one.stderr for one in done) + page.read_text() + told.read_text()
+    assert address in said and "hunter2" not in said
+
+
+def test_a_strangers_words_in_an_error(registry: Path) -> None:
+    """What a registry puts into its files moves no cursor and turns no line around, in whatever error it is quoted."""
+    bundle = next((registry / "bundles").iterdir())
+    said = json.loads(bundle.read_bytes())
+    said["verificationMaterial"]["tlogEntries"][0]["kindVersion"] = "\x1b]0;owned\x07\x1b[2J\u202e\x9b"
+    bundle.chmod(0o644)
+    bundle.write_text(json.dumps(said))
+    done = bpfcompat("reproduce", bundle)
+    assert done.returncode == 4 and "kindVersion: expected" in done.stderr
+    assert done.stderr.removesuffix("\n").isprintable() and "?]0;owned??[2J??" in done.stderr
 
 
 def test_verify_without_key(registry: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bpfcompat.comparing import Cell, CostChange, Kind, Side, as_json, as_markdo
 from bpfcompat.errors import ConfigError, Exit, TrustError
 from bpfcompat.model import Answer, Attach, Measures, ProgramVerdict
 from bpfcompat.rules import comparing
+from bpfcompat.voice import clean
 from tests import claims
 from tests.rows import HOSTILE, NO, UNKNOWN, YES, row
 
@@ -222,6 +224,19 @@ def test_registries(tmp_path: Path) -> None:
     assert not checked.notes and checked.a.cells == found.a.cells
     with pytest.raises(TrustError, match="trusted"):
         comparing.run(tmp_path, a, b, [claims.OTHER.public_key()], [])
+
+
+@pytest.mark.parametrize("name", [text for text in HOSTILE if "\ud800" not in text])
+def test_hostile_registry(tmp_path: Path, name: str) -> None:
+    """What a stranger's objects call their programs is cleaned before it is shown: it moves no cursor."""
+    for place, attach in (("a", Attach.ATTACHED), ("b", Attach.FAILED)):
+        verdict = replace(claims.GOOD, programs=(program(name, attach=attach),))
+        claims.registry(tmp_path / place, claims.claim(verdict=verdict), now=int(time.time()))
+    found = comparing.run(tmp_path, str(tmp_path / "a"), str(tmp_path / "b"), [], [])
+    assert len(found.flips) == 1
+    for text in (as_text(found), as_markdown(found)):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert clean(name).replace("`", "'") in text.replace("`", "'")
 
 
 def test_damaged_bundle(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from bpfcompat.cli import main
 from bpfcompat.digest import canonical, digest_bytes
 from bpfcompat.keys import PrivateKey, public_pem
 from bpfcompat.logentry import trusted_root
-from bpfcompat.note import NoteKey
+from bpfcompat.note import NoteKey, sign_note
 from bpfcompat.statement import Claim, verdict_payload
 from tests import independent
-from tests.claims import BAD, KEY, LOG, OBJECT, OTHER, VMLINUZ, claim, item, put, row
+from tests.claims import BAD, KEY, LOG, LOG_KEY, OBJECT, ORIGIN, OTHER, VMLINUZ, claim, item, put, row
 from tests.histories import LOG_PRIVATE
 from tests.hosting import needs
 from tests.logs import logged
@@ -172,6 +172,18 @@ def test_entry_of_another_signature(tmp_path: Path) -> None:
     assert mine["dsseEnvelope"]["payload"] == other["dsseEnvelope"]["payload"]
     mine["verificationMaterial"] = other["verificationMaterial"]
     assert in_log(tmp_path, canonical(mine)).code != 0
+
+
+@pytest.mark.parametrize("size", ["x[$(touch ran)]", "1+0", "01", "0"])
+def test_a_size_that_is_no_number(tmp_path: Path, size: str) -> None:
+    """What a thief of the log's key signs is not run as a command on the machine of who checks."""
+    bundle = json.loads(bundles(1)[0])
+    proof = bundle["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
+    text = f"{ORIGIN}\n{size}\n{proof['rootHash']}\n".encode()
+    proof["checkpoint"]["envelope"] = sign_note(text, ORIGIN, LOG_KEY).decode()
+    done = in_log(tmp_path, canonical(bundle))
+    assert done.code != 0 and b"in the log" not in done.stdout and b"Signature Verified" in done.stdout
+    assert not (tmp_path / "ran").exists()
 
 
 def test_another_logs_key(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bpfcompat import envelope
 from bpfcompat.digest import canonical
 from bpfcompat.errors import TrustError
 from bpfcompat.keys import fingerprint
+from bpfcompat.manifest import MAX_MATRIX_BYTES
 from tests.claims import KEY, OTHER
 
 PAYLOAD = b'{"hello":"w\xc3\xb6rld"}'
@@ -177,3 +179,17 @@ def test_parsing_leaves_nothing_to_change() -> None:
     """An envelope is a frozen value that can be hashed and copied."""
     found = envelope.parse(BUNDLE)
     assert hash(copy.copy(found)) == hash(found)
+
+
+@pytest.mark.parametrize("unit", [b"[[[[]]]],", b'{"a":[]},', b'"x",'])
+def test_brackets_are_not_read(unit: bytes) -> None:
+    """What nobody signed costs no more than its own bytes, be it as long as a matrix may be."""
+    size = 4 << 20
+    data = b"[" + unit * (size // len(unit)) + b"0]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(TrustError, match="not in canonical JSON"):
+            envelope.parse(data, MAX_MATRIX_BYTES)
+        assert tracemalloc.get_traced_memory()[1] < size
+    finally:
+        tracemalloc.stop()

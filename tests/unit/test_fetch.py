@@ -1,9 +1,13 @@
 """Downloads against a server on this machine that may misbehave in every way a server can."""
 
 import contextlib
+import gzip
 import http.server
+import os
+import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -139,6 +143,48 @@ def test_no_resume_without_digest(tmp_path: Path) -> None:
     with serving(whole) as server:
         assert get(server, tmp_path / "x", size=None, digest=None) == DIGEST
         assert "Range" not in server.seen[0]
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to, lambda part, victim: os.mkfifo(part)])
+@pytest.mark.parametrize("digest", [DIGEST, None])
+def test_a_link_in_its_place(tmp_path: Path, plant: Callable[[Path, Path], None], digest: str | None) -> None:
+    """What somebody planted where a download begins is not written through, not gone on from, and not waited for."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(DATA[:1000])
+    plant(part_of(tmp_path / "x"), victim)
+    with serving(whole) as server:
+        assert get(server, tmp_path / "x", digest=digest) == DIGEST
+        assert "Range" not in server.seen[0]
+    assert victim.read_bytes() == DATA[:1000]
+    assert stat.S_ISREG(os.lstat(tmp_path / "x").st_mode)
+
+
+def test_no_mixture_without_digest(tmp_path: Path) -> None:
+    """What broke off in this very download is begun anew, too: the server may have another file by now."""
+
+    def replaced(handler: http.server.BaseHTTPRequestHandler) -> None:
+        if len(handler.server.seen) > 1:  # type: ignore[attr-defined]
+            whole(handler)
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(DATA)))
+        handler.end_headers()
+        handler.wfile.write(b"!" * 1000)
+        handler.close_connection = True
+
+    with serving(replaced) as server:
+        assert get(server, tmp_path / "x", size=None, digest=None) == DIGEST
+        assert len(server.seen) == 2 and "Range" not in server.seen[1]
+
+
+def test_compressed(tmp_path: Path) -> None:
+    """Bytes that came compressed are not unpacked: a digest does not match them, and without one they are refused."""
+    packed = gzip.compress(DATA)
+    with serving(lambda handler: reply(handler, 200, packed, Content_Encoding="gzip")) as server:
+        for size, digest, words in ((None, None, "came compressed"), (None, DIGEST, "expected sha256:")):
+            with pytest.raises(TrustError, match=words):
+                get(server, tmp_path / "x", size=size, digest=digest)
+    assert not (tmp_path / "x").exists()
 
 
 def test_wrong_digest(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpfcompat.errors import ConfigError
-from bpfcompat.origins import NOBODY, Refused, Target, allowed, redirected, shown, target
+from bpfcompat.origins import NOBODY, Refused, Target, allowed, name_of, redirected, shown, target
 from tests.addressing import beyond_ascii, spellings
 
 
@@ -146,3 +146,17 @@ def test_also() -> None:
     one = NOBODY.also("http://127.0.0.1:8080/x")
     assert one.has("127.0.0.1", 8080) and not one.has("127.0.0.1", 80) and not one.has("localhost", 8080)
     assert not NOBODY.sites
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("https://reader:hunter2@results.example/r", "https://results.example/r"),
+        ("https://reader:hun#ter2@results.example/", "https://results.example/"),
+        ("https://results.example", "https://results.example"),
+        ("../shared/registry@home", "../shared/registry@home"),
+    ],
+)
+def test_a_registrys_name(given: str, name: str) -> None:
+    """A registry is called by its address without user and password, also where that cannot be read."""
+    assert name_of(given) == name

@@ -99,6 +99,24 @@ def test_programs() -> None:
     }
 
 
+EVIL = '\n[build]\ncc = "/tmp/evil"\n#'
+
+
+@pytest.mark.parametrize("name", [f"m{EVIL}", f'm"{EVIL}', 'm".a = 1 #', "m\\", "m\x1b[2J"])
+def test_names_that_are_settings(name: str) -> None:
+    """What an object calls its maps, programs, types and sections is no setting: the proposal is for bpfcompat.toml."""
+    btf = Btf()
+    btf.section(".maps", {name: a_map(btf, {"type": 1}), "good": a_map(btf, {"type": 1})})
+    btf.section(".rodata", {"targ_pid": btf.int(f"int{name}", 4), "filter_x": btf.struct(name, 0, [])})
+    code = [Section(s, EXIT, EXEC) for s in (f"odd{name}", "fentry", "fentry/f", "kprobe/f")]
+    data = [Section(".maps", b"\0" * 64), Section(".rodata", b"\0" * 16), Section(".BTF", btf.data())]
+    symbols = [(f"{name}{n}", FUNC, n) for n in range(1, 5)]
+    symbols += [(n, OBJECT, 5) for n in (name, "good")] + [(n, OBJECT, 6) for n in ("targ_pid", "filter_x")]
+    text = propose("x", ['prebuilt = "x.o"'], elf(code + data, [*symbols, (f"ext{name}", NOTYPE, 0)]), KERNELS)
+    assert "\x1b" not in text and parse_toml(text.encode(), "t").keys() == {"objects"}
+    assert [found.name for found in taken(text).declared.maps] == ["good"]
+
+
 def test_twins() -> None:
     """Programs that are there twice for the same target are a group of variants, the newer way first."""
     groups = taken(propose("x", ['prebuilt = "x.o"'], sample(), NONE)).declared.variants
@@ -140,6 +158,15 @@ def test_nothing_to_declare() -> None:
     """An object that needs nothing gets a plain entry."""
     plain = elf([Section("xdp", EXIT, EXEC)], [("p", FUNC, 1)])
     assert propose("x", ['prebuilt = "x.o"'], plain, NONE) == '[objects.x]\nprebuilt = "x.o"\n'
+
+
+def test_a_path_that_is_settings(tmp_path: Path) -> None:
+    """Nor is what a file is called."""
+    path = tmp_path / f'x"{EVIL.replace("/", "_")}.o'
+    path.write_bytes(sample())
+    text = "\n".join(proposals([path], tmp_path))
+    assert parse_toml(text.encode(), "t").keys() == {"objects"}
+    assert taken(text).prebuilt == path
 
 
 def test_inside_a_program(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a project writes into its audit trail, and `bpfcompat trail`."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from bpfcompat.note import Kind, keygen_named, sign_note
 from bpfcompat.origins import Refused
 from bpfcompat.registry import layout
 from bpfcompat.rules import session
+from bpfcompat.trailhead import Head, head_payload
 from tests import claims
 from tests.hosting import child_python
 
@@ -272,6 +274,27 @@ def test_kept_head(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(asked) == Exit.UNTRUSTED
     assert "the trail was written anew" in capsys.readouterr().err
     assert main(asked[:4]) == Exit.INPUT
+
+
+def test_an_old_log_lacks_heads(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who came before is not shown the log of before, where the heads of a trail that was written anew are not yet."""
+    config, registry = load(project), project / "reg"
+    now = int(time.time())
+    claims.registry(registry, now=now)
+    shutil.copytree(registry, project / "old")
+    line = trailing.write(config, "settings", digest="one", changed="")
+    rows = [claims.row(claims.two_claims()[0])]
+    claims.put(registry, [], rows, now=now, head=head_payload(Head(line.number, line.digest)))
+    Path("key.pub").write_bytes(public_pem(claims.KEY.public_key()))
+    Path("log.vkey").write_text(claims.LOG.vkey)
+    trust = ["--key", "key.pub", "--log-key", "log.vkey", "--state", "state"]
+    assert main(["trail", "verify", "--registry", "reg", *trust]) == Exit.OK
+    assert "all 1 heads in the log of reg are still in it" in capsys.readouterr().out
+    config.path("paths.trail").unlink()
+    trailing.write(config, "settings", digest="two", changed="")
+    assert main(["trail", "verify", "--registry", "old", *trust]) == Exit.UNTRUSTED
+    assert "rollback" in capsys.readouterr().err
+    assert main(["trail", "verify", "--registry", "old", *trust[:-1], "nobody"]) == Exit.OK, "a first visit cannot know"
 
 
 @pytest.mark.parametrize(
