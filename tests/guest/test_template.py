@@ -157,7 +157,7 @@ def thawed_init(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, ours = tmp_path_factory.mktemp("thawed"), ROOT / "validator"
     sources = [
         Path(__file__).parent / "init/thawed.c",
-        *(ours / n for n in ("env.c", "conditions.c", "modules.c", "fwcfg.c", "report.c", "sha256.c")),
+        *(ours / n for n in ("env.c", "hex.c", "conditions.c", "modules.c", "fwcfg.c", "report.c", "sha256.c")),
     ]
     argv = [
         compiler,
