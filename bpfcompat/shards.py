@@ -32,7 +32,7 @@ def worth(data: bytes, attaches: bool) -> Worth:
     waiting = sum(family in _TRAMPOLINES for family in families) if attaches else 0
     units = len(families) + waiting * (WAITING - 1)
     guests = min(MOST, units // UNITS)
-    return Worth(guests, waiting * 2 > len(families)) if guests > 1 else ONE
+    return Worth(guests, waiting * WAITING * 2 > units) if guests > 1 else ONE
 
 
 def _families(elf: Elf) -> Iterator[str]:

@@ -56,6 +56,7 @@ def dealt(frames: Frames, count: int) -> list[Frames]:
         ({"fentry__a": 6}, True, Worth(2, waits=True)),
         ({"?fentry.s__a": 60}, True, Worth(shards.MOST, waits=True)),
         ({"lsm__file_open": 3, "xdp": 15}, True, Worth(2)),
+        ({"fexit__a": 22, "kprobe__a": 25}, True, Worth(9, waits=True)),
         ({"fentry__a": 29}, False, ONE),
         ({".text": 100, "xdp": 2}, True, ONE),
     ],
