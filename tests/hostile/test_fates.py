@@ -58,7 +58,8 @@ def judge(project: Callable[..., Asker]) -> Judge:
         steps.forget(steps.probe_action(pair))
         found = steps.verdict(pair)
         run = steps.run_of(pair)
-        assert (run.start, run.attempts) == ("cold", 3), run
+        lost = run.deaths.count("validator-killed")  # an object that kills init may reach init's child before
+        assert (run.start, run.attempts - lost) == ("cold", 3) and lost <= 1, run
         return found
 
     return ask
