@@ -11,9 +11,8 @@ import pytest
 from bpfcompat.errors import ConfigError
 from bpfcompat.guestfiles import GuestFile, archive, check_room, link_stays, memory_needed, pack_checked
 from bpfcompat.initramfs import Entry, _member, pack
-from bpfcompat.validator import HERE
+from tests.harness import CC, built
 
-CC = shutil.which("cc")
 REG, DIR, LINK = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777
 
 HARNESS = r"""
@@ -65,13 +64,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The guest's unpacker, compiled for this host with sanitizers; the device is its standard input."""
     if CC is None:
         pytest.skip("no C compiler")
-    folder = tmp_path_factory.mktemp("files")
-    (folder / "harness.c").write_text(HARNESS)
-    options = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Dmount=fake_mount", f"-I{HERE}",
-               "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]  # fmt: skip
-    made = folder / "harness"
-    subprocess.run([CC, *options, str(folder / "harness.c"), str(HERE / "files.c"), "-o", str(made)], check=True)
-    return made
+    return built(tmp_path_factory.mktemp("files"), HARNESS, "files.c", more=("-Dmount=fake_mount",))
 
 
 @pytest.fixture

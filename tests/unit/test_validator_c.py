@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,9 @@ from bpfcompat.rules.session import open_session
 from bpfcompat.validator import HERE
 from bpfcompat.validator.build import headers
 from bpfcompat.voice import Silent
+from tests.harness import CC, WARNINGS, built
 from tests.hosting import ROOT
 
-CC = shutil.which("cc")
-WARNINGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
 NONCE = "00112233445566778899aabbccddeeff"
 
 pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler")
@@ -169,11 +167,7 @@ Harness = Callable[..., bytes]
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
     folder = tmp_path_factory.mktemp("validator")
-    (folder / "harness.c").write_text(HARNESS)
-    program = folder / "harness"
-    sanitize = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    sources = [str(folder / "harness.c"), *(str(HERE / name) for name in ("report.c", "sha256.c", "squeeze.c"))]
-    subprocess.run([str(CC), *WARNINGS, *sanitize, f"-I{HERE}", *sources, "-lz", "-o", str(program)], check=True)
+    program = built(folder, HARNESS, "report.c", "sha256.c", "squeeze.c", more=("-lz",))
 
     def run(*words: str, given: bytes) -> bytes:
         return subprocess.run([str(program), *words], input=given, stdout=subprocess.PIPE, check=True).stdout

@@ -1,14 +1,12 @@
 """The validator's reading of hex, with sanitizers: what the host writes is read whole, and nothing behind it."""
 
-import shutil
 import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from bpfcompat.validator import HERE
+from tests.harness import CC, built
 
-CC = shutil.which("cc")
 HARNESS = r"""
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,14 +35,10 @@ pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler")
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     """The bytes of a text, into room for so many."""
-    folder = tmp_path_factory.mktemp("hex")
-    (folder / "harness.c").write_text(HARNESS)
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-fsanitize=address,undefined"]
-    argv = [str(CC), *flags, f"-I{HERE}", folder / "harness.c", HERE / "hex.c", "-o", folder / "harness"]
-    subprocess.run(argv, check=True, capture_output=True)
+    program = built(tmp_path_factory.mktemp("hex"), HARNESS, "hex.c")
 
     def run(text: str, room: int) -> bytes:
-        ran = subprocess.run([folder / "harness", str(room), text], check=False, capture_output=True, text=True)
+        ran = subprocess.run([program, str(room), text], check=False, capture_output=True, text=True)
         assert (ran.returncode, ran.stderr) == (0, "")
         count, _, found = ran.stdout.partition(" ")
         told = bytes(int(number) for number in found.split(",") if number)

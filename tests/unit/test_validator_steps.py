@@ -1,7 +1,6 @@
 """The validator's built-in steps on this host, with sanitizers: right errnos, and no text that breaks them."""
 
 import errno
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -9,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bpfcompat.validator import HERE
+from tests.harness import CC, built
 
-CC = shutil.which("cc")
 HARNESS = r"""
 #include <stdio.h>
 #include "steps.h"
@@ -30,23 +28,10 @@ pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler")
 @pytest.fixture(scope="module")
 def do(tmp_path_factory: pytest.TempPathFactory) -> Do:
     """Do these steps, and give the names of what they came back with ("" for success)."""
-    folder = tmp_path_factory.mktemp("steps")
-    (folder / "harness.c").write_text(HARNESS)
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-fsanitize=address,undefined"]
-    argv = [
-        str(CC),
-        *flags,
-        f"-I{HERE}",
-        folder / "harness.c",
-        HERE / "steps.c",
-        HERE / "hex.c",
-        "-o",
-        folder / "harness",
-    ]
-    subprocess.run(argv, check=True, capture_output=True)
+    program = built(tmp_path_factory.mktemp("steps"), HARNESS, "steps.c", "hex.c")
 
     def run(*steps: str) -> list[str]:
-        ran = subprocess.run([folder / "harness", *steps], check=False, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run([program, *steps], check=False, capture_output=True, text=True, timeout=60)
         assert (ran.returncode, ran.stderr) == (0, "")
         return [errno.errorcode.get(int(line), "") for line in ran.stdout.split()]
 
