@@ -58,11 +58,11 @@ static void at_types(void)
 		here.probe_maps();
 	}
 	bpf_object__for_each_program(prog, here.obj) {
-		if (!work_has(here.work, i)) {
-			; /* another guest's */
-		} else if (!bpf_program__autoload(prog)) {
+		bool ours = work_has(here.work, i);
+
+		if (ours && !bpf_program__autoload(prog)) {
 			ask_from_the_start(i);
-		} else if (resume("program", i)) {
+		} else if (ours && resume("program", i)) {
 			here.prog = load_program_before(here.obj, i);
 			return;
 		}
