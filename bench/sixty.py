@@ -1,4 +1,4 @@
-"""What sixty programs in one object cost against a single one, per section: a question each, in one guest."""
+"""What sixty programs in one object cost against a single one, per section, asked as `doit` asks them."""
 
 import os
 import shutil

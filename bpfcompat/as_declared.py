@@ -3,7 +3,7 @@
 Pure.  A verdict that rests on declarations says so in its notes; an undeclared one that needs some says which lines.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from bpfcompat.causes import (
     Finding,
@@ -59,18 +59,20 @@ def notes(report: Report) -> Iterator[str]:
 
 def attach_mode(report: Report, program: ProgramReport, otherwise: AttachMode) -> AttachMode:
     """How far a program was asked to go: as declared for it, or as for the whole object."""
-    for setting in report.declared.settings if report.declared else ():
-        if (setting.subject, setting.name, setting.key) == ("program", program.name, "attach"):
-            return AttachMode(setting.value) if setting.value in tuple(AttachMode) else otherwise
-    return otherwise
+    mode = _set_of(report, program, ("attach",))
+    return AttachMode(mode) if mode in tuple(AttachMode) else otherwise
 
 
 def place(report: Report, program: ProgramReport) -> str:
     """What a program was declared to be attached to, where that is looked up when it is attached; else ""."""
-    for setting in report.declared.settings if report.declared else ():
-        if (setting.subject, setting.name) == ("program", program.name) and setting.key in _PLACES:
-            return setting.value
-    return ""
+    return _set_of(report, program, _PLACES)
+
+
+def _set_of(report: Report, program: ProgramReport, keys: Collection[str]) -> str:
+    """The value of the first of these settings of a program, "" where none was declared."""
+    settings = report.declared.settings if report.declared else ()
+    mine = (s for s in settings if (s.subject, s.name) == ("program", program.name))
+    return next((s.value for s in mine if s.key in keys), "")
 
 
 def is_remark(note: str) -> bool:

@@ -169,8 +169,8 @@ class Asker(Assurer):
     @property
     def seats(self) -> Seats:
         """The places for this run's guests."""
-        most, patient = self.shop.config.workers, self.shop.config.patient_workers
-        return self.planned("seats", lambda: Seats(most, patient))
+        config = self.shop.config
+        return self.planned("seats", lambda: Seats(config.workers, config.patient_workers))
 
     def _worth(self, name: str) -> Worth:
         spec = self.shop.matrix.objects[name]

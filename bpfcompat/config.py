@@ -43,6 +43,7 @@ FILE = "bpfcompat.toml"
 MAX_BYTES = 4 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 ARCHES = ("amd64",)
+PATIENT = 4  # times as many guests at once, where they wait most of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,6 @@ def _flag(default: bool) -> Key:
 def _whole(default: int, low: int, high: int, why: str = "") -> Key:
     return Key(default, f"a whole number from {low} to {high}{why}",
                lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high)  # fmt: skip
-
-
-PATIENT = 4  # times as many guests at once, where they wait most of the time
 
 
 def _workers() -> Key:

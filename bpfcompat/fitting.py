@@ -51,6 +51,7 @@ _WAYS = (
     _Way("uprobe", re.compile(r"/[^:]+:[^:]+:[^:]+"), "/FILE:PROVIDER:PROBE", ("usdt",)),
 )  # fmt: skip
 _BY_FAMILY = {family: way for way in _WAYS for family in way.families}
+NAMED_LATE = tuple(f for f, way in _BY_FAMILY.items() if way.word != "uprobe")  # where a section may name nothing
 _OTHERWISE = _Way("target", _OF_KERNEL, "a function of the kernel", ())
 # The family of a program whose section does not say its declared type, as attach_row_of() of validator/attach.c has it.
 _BY_TYPE = {

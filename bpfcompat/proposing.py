@@ -14,6 +14,7 @@ from bpfcompat.causes import SIZED_BY_ITSELF
 from bpfcompat.declared import FRAMES, example_target, toml_key
 from bpfcompat.elf import ObjectFacts, ProgramFacts, read_object, section_of
 from bpfcompat.errors import ObjectError
+from bpfcompat.fitting import NAMED_LATE
 from bpfcompat.sections import printable
 from bpfcompat.twins import TWINS, listed, placeholder, split, twins
 
@@ -35,11 +36,6 @@ _SECTIONS = re.compile(
 )
 _DECLARABLE = re.compile(r"[!#-\[\]-~]{1,255}")  # printable ASCII without a blank, a quote and a backslash
 _BY_BTF = ("fentry", "fexit", "fmod_ret")
-# Families that libbpf attaches to what their loader names, where the section names nothing.
-_BY_NAME = (
-    "kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi", "kprobe.session", "ksyscall", "kretsyscall", "tracepoint",
-    "raw_tp", "raw_tp.w",
-)  # fmt: skip
 _SIZES = {"ringbuf": '"pages:64"', "user_ringbuf": '"pages:64"', "arena": "256", "devmap": "64", "devmap_hash": "64",
           "array": '"cpus"', "cpumap": '"cpus"', "xskmap": "64", "percpu_array": "1"}  # fmt: skip
 _LIKELY = {"write": "vfs_write", "open": "vfs_open", "sync": "vfs_fsync", "getattr": "vfs_getattr"}
@@ -172,7 +168,7 @@ def _program_lines(program: ProgramFacts, around: Around) -> Iterator[str]:
     elif family in _BY_BTF and not target:
         why = f'section "{program.section}" names no function: its application does'
         yield f'{key}.target = "{_guess(program.name)}"  # {why}'
-    elif family in _BY_NAME and not target:
+    elif family in NAMED_LATE and not target:
         example, what = example_target(program.section)
         example = _guess(program.name) if example == "vfs_read" else example
         yield f'{key}.target = "{example}"  # section "{program.section}" names no {what}: its application does'

@@ -10,6 +10,7 @@ from typing import Any
 from bpfcompat.errors import ObjectError
 from bpfcompat.seats import ONE, Worth
 from bpfcompat.sections import STB_LOCAL, STT_FUNC, Elf, read_elf
+from bpfcompat.twins import split
 
 MOST = 16  # guests
 SMALL = 4 << 10  # bytes: no object below has enough programs
@@ -36,11 +37,11 @@ def worth(data: bytes, attaches: bool) -> Worth:
 
 
 def _families(elf: Elf) -> Iterator[str]:
-    """Of each program the first word of its section: `fentry` of `?fentry.s/do_unlinkat`."""
+    """The family of each program: `fentry` of `?fentry.s/do_unlinkat`."""
     code = {n: s.name for n, s in enumerate(elf.sections) if s.is_code and s.name != ".text"}
     for symbol in elf.symbols:
         if symbol.type == STT_FUNC and symbol.binding != STB_LOCAL and symbol.section in code:
-            yield code[symbol.section].lstrip("?").partition("/")[0].removesuffix(".s")
+            yield split(code[symbol.section])[0]
 
 
 def joined(shards: Sequence[Sequence[Frame]]) -> Iterator[Frame]:

@@ -5,9 +5,12 @@ And functions that stand for one that an application chooses.  Pure; told from t
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bpfcompat.elf import ObjectFacts
 from bpfcompat.tomledit import quoted
+
+if TYPE_CHECKING:  # it takes 50 ms to load, and a section's name is all that is needed before a guest runs
+    from bpfcompat.elf import ObjectFacts
 
 TWINS = {"fentry": "kprobe", "tp_btf": "raw_tp"}  # and fexit goes with fentry, kretprobe with kprobe
 _PLACEHOLDER = re.compile(r"(?:dummy|placeholder)\w*|foo|func|tc")  # as bcc, xdp-tools, ksnoop and pwru write them
@@ -21,7 +24,7 @@ def split(section: str) -> tuple[str, str]:
     return _FAMILIES.get(family, family), target
 
 
-def twins(facts: ObjectFacts, new: str) -> tuple[list[str], list[str]]:
+def twins(facts: "ObjectFacts", new: str) -> tuple[list[str], list[str]]:
     """Functions of the newer family, and of the older one, whose targets both have; both empty where there are none."""
     pairs = [(new, TWINS[new])] + ([("fexit", "kretprobe")] if new == "fentry" else [])
     newer: list[str] = []
@@ -40,11 +43,11 @@ def placeholder(section: str) -> str:
     return function if _PLACEHOLDER.fullmatch(function) else ""
 
 
-def _of(facts: ObjectFacts, family: str) -> list[tuple[str, str]]:
+def _of(facts: "ObjectFacts", family: str) -> list[tuple[str, str]]:
     return [(p.name, target) for p in facts.programs for f, target in (split(p.section),) if f == family and target]
 
 
-def has_twin(facts: ObjectFacts, name: str) -> bool:
+def has_twin(facts: "ObjectFacts", name: str) -> bool:
     """True for a program of a newer family that is there in an older one too."""
     return any(name in twins(facts, new)[0] for new in TWINS)
 
@@ -54,7 +57,7 @@ def listed(names: Sequence[str]) -> str:
     return "[" + ", ".join(map(quoted, names)) + "]"
 
 
-def variant_line(facts: ObjectFacts, new: str) -> str:
+def variant_line(facts: "ObjectFacts", new: str) -> str:
     """The group of variants to declare, on one line with `; ` for each new one; "" where there are no twins."""
     newer, older = twins(facts, new)
     if not newer:

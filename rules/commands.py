@@ -99,11 +99,11 @@ class Run(DoitRun):  # type: ignore[misc]
 
     @functools.wraps(DoitRun._execute)  # doit reads the names of its options from this signature
     def _execute(self, outfile: Any, **options: Any) -> int:
-        for one in session.sessions() if options.get("num_process") else ():
-            one.asker.seats.limit(options["num_process"])
-        options["num_process"] = options.get("num_process") or max(
-            (s.config.workers for s in session.sessions()), default=0
-        )
+        wanted, every = options.get("num_process"), session.sessions()
+        if wanted:
+            for one in every:
+                one.asker.seats.limit(wanted)
+        options["num_process"] = wanted or max((s.config.workers for s in every), default=0)
         connection = getattr(self.dep_manager.backend, "_conn", None)
         if connection is not None:  # doit's database holds nothing that is needed: no waiting for the disk
             connection.execute("pragma synchronous = off")
